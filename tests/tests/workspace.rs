@@ -1,0 +1,124 @@
+//! The shape of the workspace: dependencies point down, documents name what exists.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+
+use bedside_tests::workspace::{self, Member};
+
+/// Every package, top to bottom. A package may depend only on those below it.
+const ORDER: [&str; 14] = [
+    "bedside-tests",
+    "bedside-benches",
+    "firmware-host",
+    "bedside-cli",
+    "bedside-live",
+    "bedside-dicom",
+    "bedside",
+    "bedside-engine",
+    "bedside-kernels",
+    "bedside-bundle",
+    "bedside-vision",
+    "bedside-phantom",
+    "bedside-core",
+    "bedside-link",
+];
+
+fn rank(name: &str) -> Option<usize> {
+    ORDER.iter().position(|n| *n == name)
+}
+
+/// Dependencies between members that don't point down, and members without a place.
+fn upward_edges(members: &[Member]) -> Vec<String> {
+    let mut problems = Vec::new();
+    for member in members {
+        let Some(own) = rank(&member.name) else {
+            problems.push(format!("{} has no place in ORDER", member.name));
+            continue;
+        };
+        for dependency in &member.dependencies {
+            if rank(dependency).is_some_and(|other| other <= own) {
+                problems.push(format!(
+                    "{} depends on {dependency}, not below it",
+                    member.name
+                ));
+            }
+        }
+    }
+    problems
+}
+
+/// The names in backticks that open the rows of a Markdown table.
+fn row_names(markdown: &str) -> Vec<&str> {
+    markdown
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+#[test]
+fn dependencies_point_down() -> Result<(), Box<dyn Error>> {
+    assert_eq!(upward_edges(&workspace::members()?), Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn an_upward_edge_is_noticed() {
+    let member = |name: &str, dependencies: &[&str]| Member {
+        name: name.to_owned(),
+        dependencies: dependencies.iter().map(|d| (*d).to_owned()).collect(),
+        ..Member::default()
+    };
+    let sound = member("bedside", &["bedside-core", "rayon"]);
+    let upward = member("bedside-core", &["bedside-vision"]);
+    let unplaced = member("bedside-new", &[]);
+    assert_eq!(
+        upward_edges(&[sound, upward, unplaced]),
+        [
+            "bedside-core depends on bedside-vision, not below it",
+            "bedside-new has no place in ORDER",
+        ]
+    );
+}
+
+#[test]
+fn every_member_takes_the_workspace_lints() -> Result<(), Box<dyn Error>> {
+    let members = workspace::members()?;
+    let without: Vec<_> = members
+        .iter()
+        .filter(|m| !m.workspace_lints)
+        .map(|m| m.name.as_str())
+        .collect();
+    assert_eq!(without, Vec::<&str>::new());
+    Ok(())
+}
+
+#[test]
+fn architecture_names_every_member_in_order() -> Result<(), Box<dyn Error>> {
+    let members = workspace::members()?;
+    let existing: Vec<_> = ORDER
+        .into_iter()
+        .filter(|name| members.iter().any(|m| m.name == *name))
+        .collect();
+    assert_eq!(row_names(&workspace::read("ARCHITECTURE.md")?), existing);
+    Ok(())
+}
+
+#[test]
+fn every_third_party_crate_has_its_reason() -> Result<(), Box<dyn Error>> {
+    let manifest = workspace::manifest()?;
+    let declared: BTreeSet<_> = manifest
+        .get("workspace")
+        .and_then(|w| w.get("dependencies")?.as_table())
+        .ok_or("Cargo.toml: no workspace.dependencies")?
+        .iter()
+        .filter(|(_, value)| value.get("path").is_none())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let page = workspace::read("docs/dependencies.md")?;
+    assert_eq!(
+        row_names(&page).into_iter().collect::<BTreeSet<_>>(),
+        declared
+    );
+    Ok(())
+}
