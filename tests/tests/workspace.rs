@@ -105,7 +105,7 @@ fn architecture_names_every_member_in_order() -> Result<(), Box<dyn Error>> {
 }
 
 #[test]
-fn every_third_party_crate_has_its_reason() -> Result<(), Box<dyn Error>> {
+fn every_third_party_crate_has_a_reason_and_a_user() -> Result<(), Box<dyn Error>> {
     let manifest = workspace::manifest()?;
     let declared: BTreeSet<_> = manifest
         .get("workspace")
@@ -115,6 +115,17 @@ fn every_third_party_crate_has_its_reason() -> Result<(), Box<dyn Error>> {
         .filter(|(_, value)| value.get("path").is_none())
         .map(|(name, _)| name.as_str())
         .collect();
+    let members = workspace::members()?;
+    let used: BTreeSet<_> = members
+        .iter()
+        .flat_map(|m| &m.dependencies)
+        .map(String::as_str)
+        .collect();
+    assert_eq!(
+        declared.difference(&used).collect::<Vec<_>>(),
+        Vec::<&&str>::new()
+    );
+
     let page = workspace::read("docs/dependencies.md")?;
     assert_eq!(
         row_names(&page).into_iter().collect::<BTreeSet<_>>(),
