@@ -1,0 +1,146 @@
+//! Rows in, views out: the model asked for a row's own object and, in the same pass, for all
+//! others that it knows.
+
+use std::collections::HashMap;
+
+use bedside::{Form, Frame, Manifest, Mask, Modality, Prompt, PromptSet, Segmenter};
+
+use super::dataset::Row;
+use super::record::{Answer, Other, Record};
+use crate::failure::{Exit, Failure};
+
+/// A model that withholds no mask, with the threshold under which it would.
+pub(super) struct Evaluator<'a> {
+    segmenter: Segmenter,
+    presence_threshold: f32,
+    /// Asked in place of the rows' objects.
+    prompt: Option<&'a str>,
+    /// Prompts by object and modality of the rows: resolved once, outside the frame loop.
+    asked: HashMap<(String, Modality), Result<Asked, Failure>>,
+}
+
+/// Prompts that go through the decoder together; the first is the row's own.
+#[derive(Debug, Clone)]
+struct Asked {
+    own: String,
+    /// Text of each other prompt, and whether it is of the row's modality.
+    others: Vec<(String, bool)>,
+    prompts: PromptSet,
+}
+
+/// One frame with all that can be said and shown of it.
+pub(super) struct View {
+    pub frame: Frame,
+    pub truth: Mask,
+    /// The mask that the model drew for the row's object, whether it would be shown or withheld.
+    pub drawn: Option<Mask>,
+    pub record: Record,
+}
+
+impl<'a> Evaluator<'a> {
+    /// `segmenter` must have been opened with a presence threshold of 0: the bundle's own
+    /// threshold is applied here, so that one pass tells the answer with it and without it.
+    pub(super) fn new(segmenter: Segmenter, prompt: Option<&'a str>) -> Self {
+        let presence_threshold = segmenter.manifest().thresholds.presence;
+        Self {
+            segmenter,
+            presence_threshold,
+            prompt,
+            asked: HashMap::new(),
+        }
+    }
+
+    pub(super) fn presence_threshold(&self) -> f32 {
+        self.presence_threshold
+    }
+
+    /// Look at one row.
+    ///
+    /// # Errors
+    /// When its files can't be used, its prompt is refused, or the engine fails.
+    pub(super) fn view(&mut self, row: &Row) -> Result<View, Failure> {
+        let Asked {
+            own,
+            others,
+            prompts,
+        } = self.asked(row)?;
+        let frame = row.frame()?;
+        let truth = row.truth(&frame)?;
+        let segmentation = self.segmenter.segment(&frame, &prompts)?;
+        let mut findings = segmentation.findings.into_iter();
+        let Some(finding) = findings.next() else {
+            return Err(Failure::new(
+                Exit::Internal,
+                "the model gave no answer to a prompt",
+            ));
+        };
+        let threshold = self.presence_threshold;
+        let others = others
+            .into_iter()
+            .zip(findings)
+            .map(|((prompt, same_modality), finding)| Other {
+                answer: Answer::new(prompt, &finding, threshold),
+                same_modality,
+            })
+            .collect();
+        let record = Record::new(
+            row,
+            &truth,
+            Answer::new(own, &finding, threshold),
+            finding.mask.as_ref(),
+            others,
+            segmentation.timings.total().as_secs_f64() * 1e3,
+        );
+        Ok(View {
+            frame,
+            truth,
+            drawn: finding.mask,
+            record,
+        })
+    }
+
+    fn asked(&mut self, row: &Row) -> Result<Asked, Failure> {
+        let key = (row.object.clone(), row.modality);
+        if let Some(asked) = self.asked.get(&key) {
+            return asked.clone();
+        }
+        let asked = self.ask(row);
+        self.asked.insert(key, asked.clone());
+        asked
+    }
+
+    fn ask(&mut self, row: &Row) -> Result<Asked, Failure> {
+        let here = |text: &str| Prompt::new(text).with_modality(row.modality);
+        let own = here(self.prompt.unwrap_or(&row.object));
+        let (manifest, table) = (self.segmenter.manifest(), self.segmenter.prompt_table());
+        let form = own.resolve(table.trained_forms()).ok();
+        // What the row names is there, in whatever words it is asked for.
+        let named = here(&row.object).resolve(table.trained_forms()).ok();
+        let others: Vec<(String, bool)> = table
+            .trained_forms()
+            .filter(|other| {
+                let known = [form, named]
+                    .into_iter()
+                    .flatten()
+                    .any(|f| f.object == other.object);
+                !(known && other.modality == row.modality)
+            })
+            .filter(|other| fed_alike(manifest, form, other))
+            .map(|other| (other.text(), other.modality == row.modality))
+            .collect();
+        let text = form.map_or_else(|| own.text.clone(), Form::text);
+        let mut prompts = vec![own];
+        prompts.extend(others.iter().map(|(text, _)| Prompt::new(text)));
+        Ok(Asked {
+            own: text,
+            prompts: self.segmenter.prompts(&prompts)?,
+            others,
+        })
+    }
+}
+
+/// Whether a frame is fed in the same orientation for both, so that one pass can answer them.
+fn fed_alike(manifest: &Manifest, own: Option<&Form>, other: &Form) -> bool {
+    let transposed = |f: &Form| manifest.transposed(f.modality, &f.site);
+    own.is_some_and(transposed) == transposed(other)
+}

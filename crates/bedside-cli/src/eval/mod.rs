@@ -1,0 +1,201 @@
+//! `bedside eval`: how well a model does on folders of frames with known masks.
+//!
+//! * [`dataset`]: manifest, pictures and masks in
+//! * [`evaluator`]: the model on one row; [`record`]: what came out, in numbers
+//! * [`metrics`] and [`bootstrap`]: from records to summaries
+//! * [`report`]: JSON; [`text`]: tables; [`html`] with [`picture`]: the page
+
+mod bootstrap;
+mod dataset;
+mod evaluator;
+mod html;
+mod metrics;
+mod picture;
+mod record;
+mod report;
+mod text;
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use bedside::{Options, Segmenter};
+
+use crate::failure::{Exit, Failure};
+use crate::model::ModelArgs;
+use crate::output;
+use crate::report::Model;
+use crate::ui::{SAFETY, Ui};
+use dataset::{Failed, Row, Rows, Split};
+use evaluator::Evaluator;
+use metrics::worst;
+use picture::Picture;
+use record::Record;
+use report::{Report, Setting};
+
+/// Failed rows that are told one by one; the JSON document and the page hold all.
+const MOST_TOLD: usize = 10;
+
+/// Arguments of `bedside eval`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  bedside eval datasets/polyps
+  bedside eval datasets/* --split test --html report.html
+  bedside eval datasets/breast --prompt 'tumor in breast ultrasound' --limit 50 --json
+
+DIR holds manifest.csv with the columns file, mask, split, group, modality, object, label; masks are
+0 and 255 at the picture's size. A frame of label 'normal' needs no mask. Frames of one group (a
+patient, a clip) stay together when the confidence intervals are drawn.
+
+Every frame is asked for its own object and, in the same pass, for all others that the weights
+know: those that are reported in a frame of another modality are false alarms.")]
+pub(crate) struct Args {
+    /// Dataset folders
+    #[arg(required = true, value_name = "DIR")]
+    dirs: Vec<PathBuf>,
+
+    /// Which rows of the manifests
+    #[arg(long, value_enum, default_value_t = Split::Val)]
+    split: Split,
+
+    /// Ask for this in place of each row's object
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
+
+    /// At most so many frames of each folder, evenly spread
+    #[arg(long, value_name = "N")]
+    limit: Option<NonZeroUsize>,
+
+    /// Write a page with charts and the worst cases as pictures
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+
+    /// Worst cases of each prompt on the page
+    #[arg(long, value_name = "N", default_value_t = 12, requires = "html",
+          value_parser = clap::value_parser!(u16).range(..=500))]
+    worst: u16,
+}
+
+/// Evaluate, then print and write the report.
+///
+/// # Errors
+/// The first failed row's, after all others were evaluated and the report is out.
+pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
+    ui.note(SAFETY);
+    let Rows { rows, mut failed } = rows(args)?;
+    let options = Options {
+        presence: Some(0.0),
+        ..model.options()
+    };
+    let segmenter = Segmenter::open(&model.path()?, &options)?;
+    let facts = Model::of(&segmenter);
+    let mut evaluator = Evaluator::new(segmenter, args.prompt.as_deref());
+    let setting = Setting {
+        model: facts,
+        presence_threshold: evaluator.presence_threshold(),
+        folders: args
+            .dirs
+            .iter()
+            .map(|dir| dir.display().to_string())
+            .collect(),
+        split: args.split,
+        prompt: args.prompt.as_deref(),
+    };
+
+    let records = evaluate(&rows, &mut evaluator, &mut failed, ui);
+    let report = Report::new(setting, records, failed);
+    if let Some(path) = &args.html {
+        let pictures = pictures(&report, &rows, &mut evaluator, usize::from(args.worst))?;
+        output::write_file(path, html::page(&report, &pictures).into_bytes())?;
+        ui.note(format_args!("wrote {}", path.display()));
+    }
+    if ui.json() {
+        ui.print_json(&report)?;
+    } else {
+        ui.print(&text::text(&report))?;
+    }
+    tell(&report.failed, ui)
+}
+
+/// The rows of all folders.
+fn rows(args: &Args) -> Result<Rows, Failure> {
+    let mut all = Rows::default();
+    for dir in &args.dirs {
+        let found = dataset::rows(dir, args.split, args.limit.map(NonZeroUsize::get))?;
+        all.rows.extend(found.rows);
+        all.failed.extend(found.failed);
+    }
+    if all.rows.is_empty() && all.failed.is_empty() {
+        return Err(Failure::new(
+            Exit::Input,
+            format!(
+                "no row of split '{}'; hint: --split all takes every row",
+                args.split
+            ),
+        ));
+    }
+    Ok(all)
+}
+
+/// A record of every row that can be evaluated; the others go to `failed`.
+fn evaluate(
+    rows: &[Row],
+    evaluator: &mut Evaluator<'_>,
+    failed: &mut Vec<Failed>,
+    ui: Ui,
+) -> Vec<Record> {
+    let bar = ui.progress(rows.len() as u64, "frames");
+    let mut records = Vec::with_capacity(rows.len());
+    for row in rows {
+        match evaluator.view(row) {
+            Ok(view) => records.push(view.record),
+            Err(error) => failed.push(Failed {
+                place: row.place.clone(),
+                error,
+            }),
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    records
+}
+
+/// The worst cases of each prompt. The model looks at them once more: keeping every frame's
+/// masks until the worst are known would need memory without bound.
+fn pictures<'a>(
+    report: &'a Report<'_>,
+    rows: &[Row],
+    evaluator: &mut Evaluator<'_>,
+    n: usize,
+) -> Result<Vec<Picture<'a>>, Failure> {
+    let cases = report
+        .prompts
+        .iter()
+        .flat_map(|p| worst(&report.records, &p.prompt, n));
+    let mut pictures = Vec::new();
+    for record in cases {
+        if let Some(row) = rows.iter().find(|row| row.place == record.place) {
+            let view = evaluator
+                .view(row)
+                .map_err(|failure| failure.at(&row.place))?;
+            let drawn = view.drawn.as_ref();
+            pictures.push(Picture::new(record, &view.frame, &view.truth, drawn)?);
+        }
+    }
+    Ok(pictures)
+}
+
+/// Tell of the rows that failed; the first decides how the command ends.
+fn tell(failed: &[Failed], ui: Ui) -> Result<(), Failure> {
+    for row in failed.iter().take(MOST_TOLD) {
+        ui.fail(&row.failure());
+    }
+    if let Some(more) = failed.len().checked_sub(MOST_TOLD).filter(|n| *n > 0) {
+        ui.note(format_args!(
+            "and {more} rows more; hint: --json and --html list all"
+        ));
+    }
+    failed
+        .first()
+        .map_or(Ok(()), |row| Err(row.failure().told()))
+}
