@@ -1,0 +1,275 @@
+//! Reading a bundle.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use sha2::{Digest, Sha256};
+
+use crate::archive::{self, Archive, MAX_BUNDLE_BYTES};
+use crate::check;
+use crate::error::{BundleError, ErrorKind};
+use crate::folder;
+use crate::manifest::{Graph, MAX_MANIFEST_BYTES, Manifest, Part, Precision, printable};
+use crate::onnx;
+use crate::prompts::PromptTable;
+use crate::{MANIFEST, PROMPT_TABLE};
+
+/// What a graph does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Image to features, once a frame.
+    Encoder,
+    /// Features and tokens to masks.
+    Decoder,
+}
+
+/// An open bundle. It holds the manifest; parts are read when asked for and checked each time.
+#[derive(Debug)]
+pub struct Bundle {
+    path: PathBuf,
+    source: Source,
+    manifest: Manifest,
+    digest: String,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Held open, so that parts keep coming from this file when an update is renamed over it.
+    Archive(Mutex<Archive<File>>),
+    Folder,
+}
+
+impl Bundle {
+    /// Open a `.bedside` file, or a folder with the same tree. Reads headers and the manifest,
+    /// no part.
+    ///
+    /// # Errors
+    /// Everything in [`ErrorKind`] but `Corrupt`, `Graph`, `ExternalData`, `PromptTable`,
+    /// `NoSuchPart` and `NoSuchVariant`, which only parts can show; `Corrupt` when the manifest
+    /// is damaged.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, BundleError> {
+        let path = path.as_ref();
+        Self::open_unnamed(path).map_err(|e| e.at(path))
+    }
+
+    fn open_unnamed(path: &Path) -> Result<Self, BundleError> {
+        let opened = |e| BundleError::io("open the bundle", e);
+        let (source, manifest, files) = if fs::metadata(path).map_err(opened)?.is_dir() {
+            let mut files: Vec<(String, u64)> = folder::list(path)?
+                .into_iter()
+                .map(|f| (f.name, f.bytes))
+                .collect();
+            files.retain(|f| f.0 != MANIFEST);
+            let manifest = folder::read(&path.join(MANIFEST), MAX_MANIFEST_BYTES)
+                .map_err(|e| e.in_part(MANIFEST))?;
+            (Source::Folder, manifest, files)
+        } else {
+            let mut archive = Archive::open(File::open(path).map_err(opened)?)?;
+            let manifest = archive_manifest(&mut archive)?;
+            let files = archive.entries().iter().skip(1);
+            let files = files
+                .map(|e| (e.name.clone(), u64::from(e.bytes)))
+                .collect();
+            (Source::Archive(Mutex::new(archive)), manifest, files)
+        };
+        let digest = hex(&Sha256::digest(&manifest));
+        let manifest = Manifest::parse(&manifest).map_err(|e| e.in_part(MANIFEST))?;
+        compare(&manifest, &files)?;
+        check::statements(&manifest).map_err(|e| e.in_part(MANIFEST))?;
+        check::parts(&manifest).map_err(|e| e.in_part(MANIFEST))?;
+        Ok(Self {
+            path: path.to_owned(),
+            source,
+            manifest,
+            digest,
+        })
+    }
+
+    /// Where the bundle was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the bundle says of itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// SHA-256 of `manifest.json` in lower-case hexadecimal digits. As the manifest holds the
+    /// hash of every part, this names the whole content: for logs, and to tell two bundles
+    /// apart.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The bytes of a part, their number and SHA-256 checked; ONNX parts that name other files
+    /// are refused.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchPart`]; [`ErrorKind::Io`]; [`ErrorKind::Corrupt`] when the bytes are
+    /// not those that the manifest promises; [`ErrorKind::Graph`] and
+    /// [`ErrorKind::ExternalData`] for ONNX parts.
+    pub fn part(&self, name: &str) -> Result<Vec<u8>, BundleError> {
+        let Some(part) = self.manifest.part(name) else {
+            return Err(BundleError::new(
+                ErrorKind::NoSuchPart,
+                format!("no part {:?}", printable(name)),
+                "`bedside info` lists the parts",
+            )
+            .at(&self.path));
+        };
+        self.read(part).map_err(|e| e.in_part(name).at(&self.path))
+    }
+
+    fn read(&self, part: &Part) -> Result<Vec<u8>, BundleError> {
+        let bytes = match &self.source {
+            Source::Archive(archive) => archive
+                .lock()
+                // A panic elsewhere leaves no state behind: each read seeks first.
+                .unwrap_or_else(PoisonError::into_inner)
+                .read(&part.name)
+                .unwrap_or_else(|| Err(changed()))?,
+            Source::Folder => {
+                folder::read(&self.path.join(&part.name), part.bytes).map_err(|e| {
+                    if e.kind() == ErrorKind::TooLarge {
+                        changed()
+                    } else {
+                        e
+                    }
+                })?
+            }
+        };
+        if bytes.len() as u64 != part.bytes || hex(&Sha256::digest(&bytes)) != part.sha256 {
+            return Err(changed());
+        }
+        if self.manifest.graph(&part.name).is_some() {
+            onnx::check_self_contained(&bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// Read and check every part.
+    ///
+    /// # Errors
+    /// As [`part`](Self::part) and [`prompt_table`](Self::prompt_table).
+    pub fn verify(&self) -> Result<(), BundleError> {
+        for part in &self.manifest.parts {
+            self.part(&part.name)?;
+        }
+        self.prompt_table().map(|_| ())
+    }
+
+    /// The prompt table.
+    ///
+    /// # Errors
+    /// As [`part`](Self::part) and [`PromptTable::from_bytes`]; [`ErrorKind::Contract`] when its
+    /// rows do not fit a decoder; [`ErrorKind::Manifest`] when the manifest's self-tests,
+    /// orientations or validity references speak of forms that the table lacks.
+    pub fn prompt_table(&self) -> Result<PromptTable, BundleError> {
+        let place = |e: BundleError| e.in_part(PROMPT_TABLE).at(&self.path);
+        let table = PromptTable::from_bytes(&self.part(PROMPT_TABLE)?).map_err(place)?;
+        check::against_table(&self.manifest, &table).map_err(place)?;
+        Ok(table)
+    }
+
+    /// The graph that serves a precision.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchVariant`] when the bundle has no variant of that precision.
+    pub fn graph(&self, role: Role, precision: Precision) -> Result<&Graph, BundleError> {
+        let graph = self.manifest.variant(precision).and_then(|v| {
+            self.manifest.graph(match role {
+                Role::Encoder => &v.encoder,
+                Role::Decoder => &v.decoder,
+            })
+        });
+        graph.ok_or_else(|| {
+            let has: Vec<String> = self
+                .manifest
+                .variants
+                .iter()
+                .map(|v| v.precision.to_string())
+                .collect();
+            BundleError::new(
+                ErrorKind::NoSuchVariant,
+                format!("no {precision} variant"),
+                format!("the bundle has {}", has.join(", ")),
+            )
+            .at(&self.path)
+        })
+    }
+
+    /// The graph of the text encoder, where the bundle has one.
+    pub fn text_graph(&self) -> Option<&Graph> {
+        self.manifest.graph(&self.manifest.text.as_ref()?.graph)
+    }
+}
+
+fn archive_manifest(archive: &mut Archive<File>) -> Result<Vec<u8>, BundleError> {
+    match archive.entries().first() {
+        Some(e) if e.name == MANIFEST && u64::from(e.bytes) > MAX_MANIFEST_BYTES => {
+            Err(BundleError::new(
+                ErrorKind::TooLarge,
+                format!("more than {MAX_MANIFEST_BYTES} bytes"),
+                "keep long texts in model-card.md",
+            ))
+        }
+        Some(e) if e.name == MANIFEST => archive.read(MANIFEST).unwrap_or_else(|| Err(changed())),
+        _ => Err(BundleError::new(
+            ErrorKind::Archive,
+            "the zip does not start with the manifest, so it is no bundle",
+            "make the bundle with `bedside pack`",
+        )),
+    }
+    .map_err(|e| e.in_part(MANIFEST))
+}
+
+/// The manifest lists exactly the files that are there, with their sizes.
+fn compare(manifest: &Manifest, files: &[(String, u64)]) -> Result<(), BundleError> {
+    let total: u64 = files.iter().fold(0, |sum, f| sum.saturating_add(f.1));
+    if total > MAX_BUNDLE_BYTES {
+        return Err(archive::too_large());
+    }
+    for (name, bytes) in files {
+        match manifest.part(name) {
+            Some(part) if part.bytes == *bytes => {}
+            Some(part) => {
+                let message = format!("{bytes} bytes, the manifest has {}", part.bytes);
+                return Err(BundleError::new(ErrorKind::Corrupt, message, COPY).in_part(name));
+            }
+            None => {
+                return Err(BundleError::new(
+                    ErrorKind::Unlisted,
+                    "the manifest does not list this file",
+                    "remove it, or pack the model again",
+                )
+                .in_part(name));
+            }
+        }
+    }
+    for part in &manifest.parts {
+        if !files.iter().any(|f| f.0 == part.name) {
+            return Err(
+                BundleError::new(ErrorKind::Missing, "listed but not there", COPY)
+                    .in_part(&printable(&part.name)),
+            );
+        }
+    }
+    Ok(())
+}
+
+const COPY: &str = "copy the bundle again";
+
+fn changed() -> BundleError {
+    BundleError::new(
+        ErrorKind::Corrupt,
+        "the bytes are not those that the manifest promises (size or SHA-256)",
+        COPY,
+    )
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

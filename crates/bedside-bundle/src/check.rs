@@ -1,0 +1,339 @@
+//! What a manifest may say: every rule that needs no part's bytes.
+
+use std::collections::HashSet;
+
+use bedside_core::Prompt;
+
+use crate::archive::MAX_PARTS;
+use crate::contract;
+use crate::error::{BundleError, ErrorKind};
+use crate::manifest::{Manifest, SelfTest, printable};
+use crate::name;
+use crate::prompts::{self, MAX_PROMPT_TABLE_BYTES, PromptTable};
+
+/// Largest side of the encoder's input.
+const MAX_INPUT_SIDE: u32 = 4096;
+/// Largest side of a self-test's frame; keeps bundles and the time to start small.
+const MAX_SELF_TEST_SIDE: u32 = 2048;
+
+fn fail(message: impl Into<String>, hint: &'static str) -> BundleError {
+    BundleError::new(ErrorKind::Manifest, printable(&message.into()), hint)
+}
+
+/// Check everything that a manifest says but its parts, which a folder not yet packed lacks.
+pub(crate) fn statements(m: &Manifest) -> Result<(), BundleError> {
+    texts(m)?;
+    input(m)?;
+    graphs(m)?;
+    references(m)?;
+    let mut shown = false;
+    for test in &m.self_tests {
+        self_test(test)?;
+        shown |= test.mask.len() > 1;
+    }
+    if !shown {
+        return Err(fail(
+            "no entry in `self_tests` has a mask with a pixel set",
+            "give at least one frame with its known mask, so that a device can prove the model",
+        ));
+    }
+    Ok(())
+}
+
+/// Check the list of parts and that the manifest refers to nothing outside it.
+pub(crate) fn parts(m: &Manifest) -> Result<(), BundleError> {
+    if m.parts.len() > MAX_PARTS {
+        return Err(BundleError::new(
+            ErrorKind::TooLarge,
+            format!("{} parts, at most {MAX_PARTS} are allowed", m.parts.len()),
+            "leave out what the runtime does not need",
+        ));
+    }
+    for part in &m.parts {
+        name::check(&part.name)?;
+        let hex = |c: u8| matches!(c, b'0'..=b'9' | b'a'..=b'f');
+        if part.sha256.len() != 64 || !part.sha256.bytes().all(hex) {
+            return Err(fail(
+                "`sha256` is not 64 lower-case hexadecimal digits",
+                "pack again",
+            )
+            .in_part(&part.name));
+        }
+    }
+    let names = m.parts.iter().map(|p| p.name.as_str());
+    name::check_distinct(std::iter::once(crate::MANIFEST).chain(names))?;
+    if !m.parts.is_sorted_by(|a, b| a.name < b.name) {
+        return Err(fail("`parts` is not sorted by name", "pack again"));
+    }
+
+    let graphs = m.graphs.iter().map(|g| &g.part);
+    let tokenizer = m.text.iter().map(|t| &t.tokenizer);
+    let frames = m.self_tests.iter().map(|t| &t.part);
+    let table = std::iter::once(crate::PROMPT_TABLE);
+    let named = graphs
+        .chain(tokenizer)
+        .chain(frames)
+        .map(String::as_str)
+        .chain(table);
+    for name in named {
+        if m.part(name).is_none() {
+            return Err(BundleError::new(
+                ErrorKind::Missing,
+                "the part is needed but not in the bundle",
+                "add the file and pack again",
+            )
+            .in_part(&printable(name)));
+        }
+    }
+    for part in &m.parts {
+        if part.name.to_ascii_lowercase().ends_with(".onnx") && m.graph(&part.name).is_none() {
+            return Err(fail(
+                "the graph is not described in `graphs`",
+                "describe it or leave it out",
+            )
+            .in_part(&part.name));
+        }
+    }
+    if m.part(crate::PROMPT_TABLE)
+        .is_some_and(|p| p.bytes > MAX_PROMPT_TABLE_BYTES)
+    {
+        return Err(prompts::too_large().in_part(crate::PROMPT_TABLE));
+    }
+    for test in &m.self_tests {
+        let expected = u64::from(test.width) * u64::from(test.height) * 3;
+        if m.part(&test.part).is_some_and(|p| p.bytes != expected) {
+            return Err(fail(
+                format!(
+                    "an RGB frame of {}x{} has {expected} bytes",
+                    test.width, test.height
+                ),
+                "correct `width` and `height` of the self-test or its frame",
+            )
+            .in_part(&test.part));
+        }
+    }
+    Ok(())
+}
+
+/// Check what the manifest says of forms: a misspelled site would quietly feed hearts upright.
+pub(crate) fn against_table(m: &Manifest, table: &PromptTable) -> Result<(), BundleError> {
+    let decoders = m.variants.iter().filter_map(|v| m.graph(&v.decoder));
+    for decoder in decoders {
+        if contract::token_dim(decoder) != Some(table.token_dim()) {
+            return Err(BundleError::new(
+                ErrorKind::Contract,
+                format!(
+                    "{} does not take tokens of {} values",
+                    decoder.part,
+                    table.token_dim()
+                ),
+                "encode the prompts with this model's text encoder",
+            ));
+        }
+    }
+    for test in &m.self_tests {
+        if let Err(e) = Prompt::new(&test.prompt).resolve(table.forms()) {
+            return Err(fail(format!("self-test {:?}: {e}", test.part), TABLE_HINT));
+        }
+    }
+    for o in &m.orientation {
+        if !table
+            .forms()
+            .any(|f| f.modality == o.modality && f.site == o.site)
+        {
+            let what = format!("`orientation`: no form of {} at {:?}", o.modality, o.site);
+            return Err(fail(what, TABLE_HINT));
+        }
+    }
+    for v in &m.validity {
+        if !table.forms().any(|f| v.is_for(f)) {
+            let what = format!("`validity`: no form {:?} in {}", v.object, v.modality);
+            return Err(fail(what, TABLE_HINT));
+        }
+    }
+    Ok(())
+}
+
+const TABLE_HINT: &str = "spell object, site and acquisition as the prompt table does";
+
+/// Texts end up on terminals and status pages: no control characters, none forgotten.
+fn texts(m: &Manifest) -> Result<(), BundleError> {
+    let name_char = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '_' | '-');
+    if m.name.is_empty() || m.name.len() > 64 || !m.name.chars().all(name_char) {
+        return Err(fail(
+            format!("`name` is {:?}", m.name),
+            "up to 64 lower-case letters, digits, '.', '_' and '-'",
+        ));
+    }
+    let head = [
+        ("version", &m.version),
+        ("description", &m.description),
+        ("licence", &m.licence),
+        ("lineage", &m.lineage),
+    ];
+    let meta = m.meta_objects.iter().map(|s| ("meta_objects", s));
+    let prompts = m.self_tests.iter().map(|t| ("prompt", &t.prompt));
+    let sites = m.orientation.iter().map(|o| ("site", &o.site));
+    let objects = m
+        .validity
+        .iter()
+        .flat_map(|v| [("object", &v.object), ("site", &v.site)]);
+    for (field, text) in head
+        .into_iter()
+        .chain(meta)
+        .chain(prompts)
+        .chain(sites)
+        .chain(objects)
+    {
+        if text.trim().is_empty() || text.chars().any(char::is_control) {
+            return Err(fail(
+                format!("`{field}` is empty or has control characters"),
+                "write one line of plain text",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn input(m: &Manifest) -> Result<(), BundleError> {
+    let input = &m.input;
+    if !(1..=MAX_INPUT_SIDE).contains(&input.side) {
+        return Err(fail(
+            format!("`input.side` is {}", input.side),
+            "1 to 4096 pixels",
+        ));
+    }
+    let scale = |v: &f32| (0.0..=255.0).contains(v);
+    if !input.mean.iter().all(scale) || !input.std.iter().all(|v| scale(v) && *v >= 1e-3) {
+        return Err(fail(
+            "`input.mean` or `input.std` is out of range",
+            "both are on the scale of pixel values, 0 to 255, and std is above 0",
+        ));
+    }
+    let t = m.thresholds;
+    if !t.mask_logit.is_finite() || !(0.0..=1.0).contains(&t.presence) {
+        return Err(fail(
+            "`thresholds` is out of range",
+            "mask_logit is a finite logit, presence a probability from 0 to 1",
+        ));
+    }
+    Ok(())
+}
+
+fn graphs(m: &Manifest) -> Result<(), BundleError> {
+    if !all_distinct(m.graphs.iter().map(|g| &g.part)) {
+        return Err(fail(
+            "`graphs` describes a part twice",
+            "describe each graph once",
+        ));
+    }
+    if !all_distinct(m.variants.iter().map(|v| v.precision)) {
+        return Err(fail(
+            "`variants` has a precision twice",
+            "list each precision once",
+        ));
+    }
+    if m.variant(m.default_precision).is_none() {
+        return Err(fail(
+            format!(
+                "`default_precision` {} is not among `variants`",
+                m.default_precision
+            ),
+            "name the precision of a variant",
+        ));
+    }
+    let variants = m.variants.iter().flat_map(|v| [&v.encoder, &v.decoder]);
+    let used: HashSet<&String> = variants.chain(m.text.iter().map(|t| &t.graph)).collect();
+    for graph in &m.graphs {
+        if !graph.part.ends_with(".onnx") {
+            return Err(fail(
+                format!("graph {:?}", graph.part),
+                "graph parts end in .onnx",
+            ));
+        }
+        if !used.contains(&graph.part) {
+            return Err(fail(
+                format!("graph {:?} serves no variant", graph.part),
+                "name it in `variants` or `text`, or leave it out",
+            ));
+        }
+    }
+    contract::check(m)
+}
+
+fn references(m: &Manifest) -> Result<(), BundleError> {
+    if !all_distinct(m.orientation.iter().map(|o| (o.modality, &o.site))) {
+        return Err(fail(
+            "`orientation` has a modality and site twice",
+            "list each once",
+        ));
+    }
+    let key = |v: &crate::manifest::Validity| {
+        (
+            v.object.clone(),
+            v.modality,
+            v.site.clone(),
+            v.acquisition.clone(),
+            v.precision,
+        )
+    };
+    if !all_distinct(m.validity.iter().map(key)) {
+        return Err(fail(
+            "`validity` has a form and precision twice",
+            "list each once",
+        ));
+    }
+    for v in &m.validity {
+        let positive = |x: &f64| x.is_finite() && *x > 0.0;
+        if ![v.prob, v.red, v.green, v.blue]
+            .iter()
+            .flatten()
+            .all(positive)
+        {
+            return Err(fail(
+                format!(
+                    "`validity` of {:?}: a Beta parameter is not above 0",
+                    v.object
+                ),
+                "fit it again or leave the object out",
+            ));
+        }
+        if m.variant(v.precision).is_none() {
+            return Err(fail(
+                format!(
+                    "`validity` of {:?} is for {}, which has no variant",
+                    v.object, v.precision
+                ),
+                "keep references of the variants only",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn self_test(test: &SelfTest) -> Result<(), BundleError> {
+    let wrong =
+        |what: &str, hint| Err(fail(format!("self-test: {what}"), hint).in_part(&test.part));
+    let sides = 1..=MAX_SELF_TEST_SIDE;
+    if !sides.contains(&test.width) || !sides.contains(&test.height) {
+        return wrong("frame size out of range", "sides of 1 to 2048 pixels");
+    }
+    let pixels: u64 = test.mask.iter().map(|n| u64::from(*n)).sum();
+    if pixels != u64::from(test.width) * u64::from(test.height)
+        || test.mask.iter().skip(1).any(|n| *n == 0)
+    {
+        return wrong(
+            "`mask` does not cover the frame",
+            "COCO run lengths, column by column: only the first may be 0, their sum is width x height",
+        );
+    }
+    if !(test.min_iou > 0.0 && test.min_iou <= 1.0) {
+        return wrong("`min_iou` is out of range", "above 0, at most 1");
+    }
+    Ok(())
+}
+
+fn all_distinct<T: std::hash::Hash + Eq>(items: impl Iterator<Item = T>) -> bool {
+    let mut seen = HashSet::new();
+    items.into_iter().all(|item| seen.insert(item))
+}

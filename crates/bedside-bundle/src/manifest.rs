@@ -1,0 +1,334 @@
+//! What a bundle says of itself: `manifest.json`.
+
+use std::fmt;
+
+use bedside_core::{Form, Modality};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{BundleError, ErrorKind};
+
+/// The bundle format that this version writes and reads.
+pub const FORMAT: u32 = 1;
+/// Most bytes of a `manifest.json`.
+pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+
+/// Everything about a bundle but the bytes of its parts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Name of the model, such as "edge": lower-case letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// Version of the weights.
+    pub version: String,
+    /// One line for people.
+    pub description: String,
+    /// Licence of the weights: an SPDX expression or its name.
+    pub licence: String,
+    /// What the weights were trained on or exported from, and how.
+    pub lineage: String,
+    /// How a frame becomes the encoder's input.
+    pub input: Input,
+    /// Every graph once.
+    pub graphs: Vec<Graph>,
+    /// Which graphs serve which precision; at least one, each precision at most once.
+    pub variants: Vec<Variant>,
+    /// Precision of the variant to run where nothing else is asked for.
+    pub default_precision: Precision,
+    /// The text encoder for prompts outside the prompt table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<Text>,
+    /// Where answers begin.
+    pub thresholds: Thresholds,
+    /// Kinds of frames that are not fed upright; all others are.
+    #[serde(default)]
+    pub orientation: Vec<Orientation>,
+    /// References for the validity of masks, fitted on the outputs of this bundle's variants.
+    #[serde(default)]
+    pub validity: Vec<Validity>,
+    /// Names of the classes of the decoder's output `meta`, from class 0; further classes mean
+    /// "none of them". Empty when there is no such output.
+    #[serde(default)]
+    pub meta_objects: Vec<String>,
+    /// Frames with known masks; at least one, and one at least whose mask is not empty.
+    pub self_tests: Vec<SelfTest>,
+    /// Every file of the bundle but the manifest, sorted by name. Absent before packing.
+    #[serde(default)]
+    pub parts: Vec<Part>,
+}
+
+/// Number format of a graph's weights and arithmetic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Precision {
+    F32,
+    F16,
+    Int8,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Int8 => "int8",
+        })
+    }
+}
+
+/// How a frame becomes the encoder's input: padded to a square with black, resized to
+/// `side` x `side`, then each channel `(value - mean) / std`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Input {
+    /// Height and width of the encoder's input in pixels.
+    pub side: u32,
+    /// Mean of red, green, blue on the scale 0 to 255.
+    pub mean: [f32; 3],
+    /// Standard deviation of red, green, blue on the scale 0 to 255.
+    pub std: [f32; 3],
+    /// Kernel of the resize.
+    pub resize: Resize,
+}
+
+/// Kernel of the resize to the encoder's input; both widen when shrinking (antialias).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Resize {
+    /// Triangle.
+    Bilinear,
+    /// Catmull-Rom, a = -0.5.
+    Bicubic,
+}
+
+/// One ONNX graph and its tensors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Graph {
+    /// Name of the part, ending in `.onnx`.
+    pub part: String,
+    /// Inputs in the graph's order.
+    pub inputs: Vec<Tensor>,
+    /// Outputs in the graph's order.
+    pub outputs: Vec<Tensor>,
+}
+
+/// An input or output of a graph.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tensor {
+    /// Its name in the graph.
+    pub name: String,
+    /// Type of its elements, the same at every precision of the weights.
+    pub dtype: DType,
+    /// Its dimensions, outermost first.
+    pub shape: Vec<Dim>,
+}
+
+/// Type of a tensor's elements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum DType {
+    F32,
+    I64,
+}
+
+/// One dimension of a tensor: a number, or a symbol such as "P" that has one value in all
+/// tensors of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Dim {
+    /// At least 1.
+    Fixed(usize),
+    /// Name of the symbol.
+    Symbol(String),
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(n) => n.fmt(f),
+            Self::Symbol(s) => s.fmt(f),
+        }
+    }
+}
+
+/// The graphs that serve one precision. Variants may share graphs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// The precision that a user asks for.
+    pub precision: Precision,
+    /// Part of the image encoder.
+    pub encoder: String,
+    /// Part of the mask decoder.
+    pub decoder: String,
+}
+
+/// The text encoder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Text {
+    /// Part of the graph from token ids `[1,T]` to tokens `[1,T,D]`.
+    pub graph: String,
+    /// Part of the tokenizer, a `tokenizer.json` of the Hugging Face tokenizers.
+    pub tokenizer: String,
+}
+
+/// Where answers begin.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Thresholds {
+    /// A pixel belongs to the mask when its logit is above this.
+    pub mask_logit: f32,
+    /// An object is present when the sigmoid of its score is at least this, 0 to 1.
+    pub presence: f32,
+}
+
+/// How frames of a modality and site are fed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Orientation {
+    /// Kind of imaging.
+    pub modality: Modality,
+    /// Part of the body, as in [`Form::site`].
+    pub site: String,
+    /// Whether rows and columns are swapped before the encoder, and back in the mask.
+    pub transpose: bool,
+}
+
+/// Beta distributions of four statistics over correct masks of one object: the mean of the
+/// probability and of each colour inside the mask, divided by 256. Each is `[a, b]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Validity {
+    /// As in [`Form::object`].
+    pub object: String,
+    /// Kind of imaging.
+    pub modality: Modality,
+    /// As in [`Form::site`].
+    pub site: String,
+    /// As in [`Form::acquisition`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub acquisition: String,
+    /// The variant on whose outputs the distributions were fitted.
+    pub precision: Precision,
+    /// Mean probability.
+    pub prob: [f64; 2],
+    /// Mean of red.
+    pub red: [f64; 2],
+    /// Mean of green.
+    pub green: [f64; 2],
+    /// Mean of blue.
+    pub blue: [f64; 2],
+}
+
+/// A frame whose mask is known. Its mask has to come out at every precision and on every backend.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTest {
+    /// Part with the frame: interleaved RGB bytes, row by row.
+    pub part: String,
+    /// Columns of the frame.
+    pub width: u32,
+    /// Rows of the frame.
+    pub height: u32,
+    /// What to ask for; names one form of the prompt table.
+    pub prompt: String,
+    /// The mask as COCO run lengths: column by column, runs of unset and set pixels in turn,
+    /// unset first. `[width * height]` is the answer "not present".
+    pub mask: Vec<u32>,
+    /// Least intersection over union with `mask`, above 0 and at most 1; two empty masks have 1.
+    pub min_iou: f32,
+}
+
+/// A file of the bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    /// Path inside the bundle.
+    pub name: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// SHA-256 in lower-case hexadecimal digits.
+    pub sha256: String,
+}
+
+/// The one field that is read before the format is known.
+#[derive(Deserialize)]
+struct Gate {
+    format: u32,
+}
+
+impl Manifest {
+    /// The manifest in `json`, its format checked first; fields are well typed, not yet sensible.
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, BundleError> {
+        let broken = |e: serde_json::Error| {
+            BundleError::new(
+                ErrorKind::Manifest,
+                printable(&e.to_string()),
+                "docs/bundle-format.md lists the fields",
+            )
+        };
+        let Gate { format } = serde_json::from_slice(json).map_err(broken)?;
+        if format != FORMAT {
+            return Err(BundleError::new(
+                ErrorKind::Format,
+                format!("format {format}, this bedside reads format {FORMAT}"),
+                if format > FORMAT {
+                    "update bedside"
+                } else {
+                    "pack the model again"
+                },
+            ));
+        }
+        serde_json::from_slice(json).map_err(broken)
+    }
+
+    /// The part of that name.
+    pub fn part(&self, name: &str) -> Option<&Part> {
+        self.parts.iter().find(|p| p.name == name)
+    }
+
+    /// The graph in the part of that name.
+    pub fn graph(&self, part: &str) -> Option<&Graph> {
+        self.graphs.iter().find(|g| g.part == part)
+    }
+
+    /// The variant of that precision.
+    pub fn variant(&self, precision: Precision) -> Option<&Variant> {
+        self.variants.iter().find(|v| v.precision == precision)
+    }
+
+    /// Whether frames of that modality and site are fed with rows and columns swapped.
+    pub fn transposed(&self, modality: Modality, site: &str) -> bool {
+        self.orientation
+            .iter()
+            .any(|o| o.transpose && o.modality == modality && o.site == site)
+    }
+
+    /// The validity reference of a form at a precision.
+    pub fn validity(&self, form: &Form, precision: Precision) -> Option<&Validity> {
+        self.validity
+            .iter()
+            .find(|v| v.precision == precision && v.is_for(form))
+    }
+}
+
+impl Validity {
+    /// Whether the distributions are of this form's masks.
+    pub fn is_for(&self, form: &Form) -> bool {
+        self.object == form.object
+            && self.modality == form.modality
+            && self.site == form.site
+            && self.acquisition == form.acquisition
+    }
+}
+
+/// The text without control characters, which could steer the terminal it is printed on.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
