@@ -1,0 +1,202 @@
+//! `bedside inspect`, `verify` and `pack`: bundles as files.
+
+use std::path::PathBuf;
+
+use bedside::bundle::{BundleError, ErrorKind};
+use bedside::{Bundle, Manifest, Options, Precision, SelfTestCase, Segmenter};
+use clap::Args;
+use serde_json::json;
+
+use crate::failure::{Exit, Failure};
+use crate::model::ModelArgs;
+use crate::table::Table;
+use crate::ui::{SAFETY, Ui};
+
+/// Arguments of `bedside inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  bedside inspect models/edge/edge.bedside")]
+pub(crate) struct InspectArgs {
+    /// File or folder; without it, the bundle that other commands would use
+    #[arg(value_name = "BUNDLE")]
+    path: Option<PathBuf>,
+}
+
+/// Arguments of `bedside verify`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bedside verify
+  bedside verify edge.bedside --precision int8
+
+Compares the size and SHA-256 of every part with the manifest (exit code 5 if one differs), then
+runs the bundle's own test frames on this machine, at every precision in it or the one told by
+--precision (exit code 7 if a mask comes out wrong).")]
+pub(crate) struct VerifyArgs {
+    /// File or folder; without it, the bundle that other commands would use
+    #[arg(value_name = "BUNDLE")]
+    path: Option<PathBuf>,
+}
+
+/// Arguments of `bedside pack`.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  bedside pack exported/edge edge.bedside
+
+The folder holds bundle.json, prompts.json and the other parts, as docs/bundle-format.md lists
+them. The bundle is verified before it takes its name.")]
+pub(crate) struct PackArgs {
+    /// Folder that an exporter wrote
+    #[arg(value_name = "FOLDER")]
+    source: PathBuf,
+
+    /// Bundle to write
+    #[arg(value_name = "BUNDLE")]
+    out: PathBuf,
+}
+
+fn failure(error: BundleError) -> Failure {
+    Failure::new(Exit::Bundle, error.to_string())
+}
+
+fn path(told: Option<&PathBuf>, model: &ModelArgs) -> Result<PathBuf, Failure> {
+    told.map_or_else(|| model.path(), |path| Ok(path.clone()))
+}
+
+pub(crate) fn inspect(args: &InspectArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
+    let bundle = Bundle::open(path(args.path.as_ref(), model)?).map_err(failure)?;
+    let table = bundle.prompt_table().map_err(failure)?;
+    if ui.json() {
+        return ui.print_json(&json!({
+            "path": bundle.path(),
+            "digest": bundle.digest(),
+            "manifest": bundle.manifest(),
+            "trained_prompts": table.trained_forms().map(|f| f.text()).collect::<Vec<_>>(),
+        }));
+    }
+    let trained: Vec<String> = table.trained_forms().map(|f| f.text()).collect();
+    ui.print(&format!(
+        "{}\n{}\n",
+        summary(&bundle, &trained, table.entries().len()),
+        parts(bundle.manifest())
+    ))?;
+    ui.note(SAFETY);
+    Ok(())
+}
+
+fn summary(bundle: &Bundle, trained: &[String], prompts: usize) -> String {
+    let Manifest { name, version, description, licence, lineage, input, .. } = bundle.manifest();
+    let precisions: Vec<String> =
+        bundle.manifest().variants.iter().map(|v| v.precision.to_string()).collect();
+    let rows = [
+        ("bundle", format!("{name} {version}: {description}")),
+        ("path", bundle.path().display().to_string()),
+        ("digest", bundle.digest().to_owned()),
+        ("licence", format!("{licence} (weights)")),
+        ("lineage", lineage.clone()),
+        ("input", format!("{0}x{0} pixels", input.side)),
+        (
+            "precision",
+            format!("{} (default {})", precisions.join(", "), bundle.manifest().default_precision),
+        ),
+        ("prompts", format!("{} trained of {prompts} in the table", trained.len())),
+        ("", trained.join(", ")),
+    ];
+    rows.iter().map(|(key, value)| format!("{key:<10} {value}\n")).collect()
+}
+
+fn parts(manifest: &Manifest) -> Table {
+    let mut table = Table::new(["part", ">bytes", "sha256"]);
+    for part in &manifest.parts {
+        table.row([part.name.clone(), part.bytes.to_string(), part.sha256.clone()]);
+    }
+    table
+}
+
+pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
+    let path = path(args.path.as_ref(), model)?;
+    let bundle = Bundle::open(&path).map_err(failure)?;
+    bundle.verify().map_err(failure)?;
+    let (digest, parts) = (bundle.digest().to_owned(), bundle.manifest().parts.len());
+    let precisions: Vec<Precision> = match model.precision {
+        Some(precision) => vec![precision],
+        None => bundle.manifest().variants.iter().map(|v| v.precision).collect(),
+    };
+    drop(bundle);
+
+    let bar = ui.progress(precisions.len() as u64, "self-tests");
+    let mut cases: Vec<(Precision, SelfTestCase)> = Vec::new();
+    for precision in precisions {
+        let options = Options { precision: Some(precision), ..model.options() };
+        let mut segmenter = Segmenter::open(&path, &options)?;
+        cases.extend(segmenter.self_test()?.into_iter().map(|case| (precision, case)));
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+
+    let failed = cases.iter().filter(|(_, case)| !case.passed()).count();
+    if ui.json() {
+        let tests: Vec<_> = cases
+            .iter()
+            .map(|(precision, case)| {
+                json!({
+                    "precision": precision,
+                    "prompt": case.prompt,
+                    "iou": case.iou,
+                    "min_iou": case.min_iou,
+                    "passed": case.passed(),
+                })
+            })
+            .collect();
+        ui.print_json(&json!({
+            "path": path, "digest": digest, "parts": parts, "self_tests": tests,
+            "passed": failed == 0,
+        }))?;
+    } else {
+        let mut table = Table::new(["self-test", "precision", ">IoU", ">needed", "result"]);
+        for (precision, case) in &cases {
+            table.row([
+                case.prompt.clone(),
+                precision.to_string(),
+                format!("{:.4}", case.iou),
+                format!("{:.4}", case.min_iou),
+                if case.passed() { "passed" } else { "FAILED" }.to_owned(),
+            ]);
+        }
+        ui.print(&format!("{parts} parts are as the manifest promises ({digest})\n\n{table}"))?;
+    }
+    if failed == 0 {
+        return Ok(());
+    }
+    let failure = Failure::new(
+        Exit::Engine,
+        format!(
+            "{failed} of {} self-tests failed; hint: this machine computes otherwise than the one \
+             that made the bundle, so paint none of its masks",
+            cases.len()
+        ),
+    );
+    ui.fail(&failure);
+    Err(failure.told())
+}
+
+pub(crate) fn pack(args: &PackArgs, ui: Ui) -> Result<(), Failure> {
+    let bundle = bedside::bundle::pack(&args.source, &args.out).map_err(|error| {
+        let output = error.kind() == ErrorKind::Io && error.path() == Some(args.out.as_path());
+        Failure::new(if output { Exit::Output } else { Exit::Bundle }, error.to_string())
+    })?;
+    let Manifest { name, version, parts, .. } = bundle.manifest();
+    let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
+    if ui.json() {
+        return ui.print_json(&json!({
+            "path": args.out, "name": name, "version": version, "digest": bundle.digest(),
+            "parts": parts.len(), "bytes": bytes,
+        }));
+    }
+    ui.print(&format!(
+        "wrote {}: {name} {version}, {} parts, {bytes} bytes ({})\n",
+        args.out.display(),
+        parts.len(),
+        bundle.digest()
+    ))
+}

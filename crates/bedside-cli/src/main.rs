@@ -1,0 +1,132 @@
+//! The `bedside` command: text-prompted biomedical segmentation on the device.
+//!
+//! One module a command; what they share:
+//!
+//! * [`model`]: which bundle runs, and how
+//! * [`image_file`]: pictures in; [`output`]: files out, whole or not at all
+//! * [`report`]: findings as table, JSON and pictures
+//! * [`ui`]: the terminal; [`failure`]: exit codes; [`table`]: aligned text
+
+mod bench;
+mod bundle;
+mod eval;
+mod failure;
+mod image_file;
+mod jpeg;
+mod machine;
+mod model;
+mod output;
+mod phantom;
+mod prompts;
+mod report;
+mod segment;
+mod table;
+mod ui;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+use failure::Failure;
+use model::ModelArgs;
+use ui::Ui;
+
+/// Find what you name in medical pictures, on this machine alone.
+///
+/// Research use only. Not a medical device. Not for clinical decisions.
+#[derive(Debug, Parser)]
+#[command(name = "bedside", version, propagate_version = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// Print one JSON document on stdout instead of tables
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  bedside segment colon.png --prompt polyp
+  bedside segment scans/*.png --prompt 'breast tumor' --out results
+  bedside recognize colon.png --modality endoscopy
+  bedside prompts --modality ultrasound
+
+Exit codes:
+  0  done
+  1  a fault of bedside itself
+  2  the command line was not understood
+  3  an input file (image, mask, manifest) could not be used
+  4  a prompt was refused
+  5  the bundle is missing, damaged or of another format
+  6  an output could not be written
+  7  the engine failed, or the bundle's self-test did
+
+Results go to stdout; progress, notices and errors to stderr.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find the objects that prompts name in images
+    Segment(segment::SegmentArgs),
+    /// Find every object that the model knows in images of a modality
+    Recognize(segment::RecognizeArgs),
+    /// List the object types, and which of them the bundle's weights know
+    Prompts(prompts::Args),
+    /// Measure how well the model does on folders of images with known masks
+    Eval(eval::Args),
+    /// Show what a bundle says of itself
+    Inspect(bundle::InspectArgs),
+    /// Check every byte of a bundle and run its self-test on this machine
+    Verify(bundle::VerifyArgs),
+    /// Make a bundle from an exporter's folder
+    Pack(bundle::PackArgs),
+    /// Measure speed and memory on this machine
+    Bench(bench::Args),
+    /// Write pictures of moving phantoms with exact masks
+    Phantom(phantom::Args),
+}
+
+fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
+    match &cli.command {
+        Command::Segment(args) => segment::segment(args, &cli.model, ui),
+        Command::Recognize(args) => segment::recognize(args, &cli.model, ui),
+        Command::Prompts(args) => prompts::run(args, &cli.model, ui),
+        Command::Eval(args) => eval::run(args, &cli.model, ui),
+        Command::Inspect(args) => bundle::inspect(args, &cli.model, ui),
+        Command::Verify(args) => bundle::verify(args, &cli.model, ui),
+        Command::Pack(args) => bundle::pack(args, ui),
+        Command::Bench(args) => bench::run(args, &cli.model, ui),
+        Command::Phantom(args) => phantom::run(args, ui),
+    }
+}
+
+fn main() -> ExitCode {
+    // Usage errors end here, with exit code 2.
+    let cli = Cli::parse();
+    let ui = Ui::new(cli.json);
+    let Err(failure) = run(&cli, ui) else { return ExitCode::SUCCESS };
+    if !failure.is_told() {
+        ui.fail(&failure);
+        if ui.json() {
+            // The exit code is told already; stdout may be what failed.
+            let _ = ui.print_json(&json!({ "error": failure }));
+        }
+    }
+    failure.exit().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,110 @@
+//! Which bundle to run, and how: the options that all commands with a model share.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use bedside::{Options, Precision, Segmenter};
+use clap::Args;
+
+use crate::failure::{Exit, Failure};
+
+/// Where the edge bundle lies below a checkout or an unpacked release.
+const BELOW_CURRENT: &str = "models/edge/edge.bedside";
+/// Where a package puts it, seen from the executable's folder.
+const BESIDE_EXECUTABLE: &str = "../share/bedside/edge.bedside";
+
+/// Options that say which model runs.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Model options")]
+pub(crate) struct ModelArgs {
+    /// Model bundle, a file or a folder
+    ///
+    /// Without it: models/edge/edge.bedside below the current folder, else
+    /// ../share/bedside/edge.bedside beside the executable.
+    #[arg(long, global = true, value_name = "PATH", env = "BEDSIDE_BUNDLE")]
+    pub bundle: Option<PathBuf>,
+
+    /// Number format of the weights: f32, f16 or int8 [default: the bundle's choice]
+    #[arg(long, global = true, value_name = "NAME", value_parser = precision)]
+    pub precision: Option<Precision>,
+
+    /// Threads of the engine [default: one per core, at most 4]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: Option<u16>,
+}
+
+impl ModelArgs {
+    /// The bundle's path.
+    pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
+        if let Some(path) = &self.bundle {
+            return Ok(path.clone());
+        }
+        let beside = env::current_exe().ok().and_then(|exe| {
+            exe.parent().map(|folder| folder.join(BESIDE_EXECUTABLE))
+        });
+        first_there([Some(PathBuf::from(BELOW_CURRENT)), beside].into_iter().flatten())
+    }
+
+    /// Precision and threads as told, the rest as the bundle has it.
+    pub(crate) fn options(&self) -> Options {
+        Options {
+            precision: self.precision,
+            threads: self.threads.map(usize::from),
+            ..Options::default()
+        }
+    }
+
+    /// The model, ready to run.
+    pub(crate) fn open(&self) -> Result<Segmenter, Failure> {
+        Ok(Segmenter::open(&self.path()?, &self.options())?)
+    }
+}
+
+fn precision(name: &str) -> Result<Precision, String> {
+    [Precision::F32, Precision::F16, Precision::Int8]
+        .into_iter()
+        .find(|precision| precision.to_string() == name.to_lowercase())
+        .ok_or_else(|| "not one of f32, f16, int8".to_owned())
+}
+
+/// The first path that exists.
+fn first_there(paths: impl Iterator<Item = PathBuf>) -> Result<PathBuf, Failure> {
+    let paths: Vec<PathBuf> = paths.collect();
+    if let Some(path) = paths.iter().find(|path| path.exists()) {
+        return Ok(path.clone());
+    }
+    let tried: Vec<String> = paths.iter().map(|p| shown(p)).collect();
+    Err(Failure::new(
+        Exit::Bundle,
+        format!(
+            "no model bundle found; looked for {}; hint: name one with --bundle PATH or the \
+             environment variable BEDSIDE_BUNDLE",
+            tried.join(" and ")
+        ),
+    ))
+}
+
+/// The path without `..` where that can be told, so that a person can copy it.
+fn shown(path: &Path) -> String {
+    std::path::absolute(path).as_deref().unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_path_there_wins_and_a_miss_names_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let (a, b) = (folder.path().join("a"), folder.path().join("b"));
+        let missing = first_there([a.clone(), b.clone()].into_iter()).unwrap_err();
+        assert_eq!(missing.exit(), Exit::Bundle);
+        for path in [&a, &b] {
+            assert!(missing.to_string().contains(path.to_str().unwrap()), "{missing}");
+        }
+        std::fs::write(&b, "").unwrap();
+        assert_eq!(first_there([a.clone(), b.clone()].into_iter()).unwrap(), b);
+        std::fs::write(&a, "").unwrap();
+        assert_eq!(first_there([a.clone(), b].into_iter()).unwrap(), a);
+    }
+}

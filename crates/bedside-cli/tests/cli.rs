@@ -1,0 +1,544 @@
+//! The command as a person or a script meets it: outputs, exit codes, and nothing left behind.
+//!
+//! Commands that need a model run on the tiny bundle of `golden/`, whose "objects" are colours.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn bedside() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bedside"));
+    command.env_remove("BEDSIDE_BUNDLE").stdin(Stdio::null());
+    command
+}
+
+/// A folder of its own for one test, with the tiny bundle in it.
+struct Bench {
+    folder: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        let packed = bedside().arg("pack").arg(golden("bundle")).arg(bench.bundle()).output();
+        let packed = packed.unwrap();
+        assert!(packed.status.success(), "{}", stderr(&packed));
+        bench
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn bundle(&self) -> PathBuf {
+        self.path("tiny.bedside")
+    }
+
+    fn run(&self, args: &[&str], images: &[PathBuf]) -> Output {
+        let mut command = bedside();
+        command.args(args).args(images).env("BEDSIDE_BUNDLE", self.bundle());
+        command.current_dir(self.folder.path()).output().unwrap()
+    }
+
+    /// Everything in the folder but the bundle.
+    fn left(&self) -> Vec<String> {
+        let mut names: Vec<String> = list(self.folder.path());
+        names.retain(|name| name != "tiny.bedside");
+        names
+    }
+}
+
+/// Files below a folder, and folders with nothing in them.
+fn list(folder: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let below = if path.is_dir() { list(&path) } else { Vec::new() };
+        if below.is_empty() {
+            names.push(name);
+        } else {
+            names.extend(below.into_iter().map(|below| format!("{name}/{below}")));
+        }
+    }
+    names.sort();
+    names
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stdout(output)))
+}
+
+/// Exit code, and an error on stderr that names what failed and what to do.
+#[track_caller]
+fn assert_fails(output: &Output, code: i32, words: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    let error = text.lines().find(|line| line.starts_with("error: ")).expect("no error line");
+    let hint = error.split_once("hint: ").map(|(_, hint)| hint);
+    assert!(hint.is_some_and(|hint| !hint.trim().is_empty()), "no hint: {error}");
+    for word in words {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
+    assert!(!text.contains("panicked"), "{text}");
+}
+
+fn pixels(path: &Path) -> (u32, u32, Vec<u8>) {
+    let picture = image::open(path).unwrap().into_luma8();
+    (picture.width(), picture.height(), picture.into_raw())
+}
+
+// ---- segment and recognize
+
+#[test]
+fn segment_prints_a_table_and_writes_nothing_without_out() {
+    let bench = Bench::new();
+    let output = bench.run(&["segment", "--prompt", "polyp"], &[golden("red-box.png")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = stdout(&output);
+    let row: Vec<&str> = text
+        .lines()
+        .find(|line| line.starts_with("colon polyp"))
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(row[2], "yes", "{text}");
+    assert!(text.contains("128x64") && text.contains("encoder") && text.contains(" ms"), "{text}");
+    assert!(!text.contains('\u{1b}'), "no colour codes");
+    let notices = stderr(&output);
+    assert!(notices.contains("Not a medical device"), "{notices}");
+    assert!(notices.contains("CC-BY-NC-4.0"), "the weights' licence is told: {notices}");
+    assert_eq!(bench.left(), [""; 0]);
+}
+
+#[test]
+fn segment_writes_overlay_masks_and_json() {
+    let bench = Bench::new();
+    let output = bench.run(
+        &["segment", "--prompt", "polyp", "--prompt", "fetal head", "--out", "out"],
+        &[golden("red-box.png")],
+    );
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    // The frame holds nothing bright, so there is no fetal head and no mask of one.
+    assert_eq!(
+        bench.left(),
+        ["out/red-box.colon_polyp.mask.png", "out/red-box.json", "out/red-box.overlay.png"]
+    );
+    let (width, height, mask) = pixels(&bench.path("out/red-box.colon_polyp.mask.png"));
+    assert_eq!((width, height), (128, 64));
+    assert!(mask.iter().all(|v| *v == 0 || *v == 255));
+    let at = |x: usize, y: usize| mask[y * 128 + x] == 255;
+    assert!(at(96, 32) && at(84, 28) && at(108, 36), "the red box is found");
+    assert!(!at(40, 32) && !at(96, 4) && !at(96, 60), "and nothing else");
+
+    let (width, height, _) = pixels(&bench.path("out/red-box.overlay.png"));
+    assert!(width >= 128 && height >= 64);
+
+    let document: Value =
+        serde_json::from_slice(&fs::read(bench.path("out/red-box.json")).unwrap()).unwrap();
+    let image = &document["images"][0];
+    let [polyp, head] = image["findings"].as_array().unwrap().as_slice() else { panic!("{image}") };
+    let set = mask.iter().filter(|v| **v == 255).count();
+    assert_eq!(polyp["area"].as_u64(), Some(set as u64));
+    assert_eq!(polyp["present"], true);
+    assert_eq!(polyp["object"], "colon polyp");
+    assert_eq!(polyp["mask"]["size"], serde_json::json!([64, 128]));
+    assert_eq!((&head["present"], &head["mask"]), (&Value::Bool(false), &Value::Null));
+    assert_eq!(document["model"]["name"], "tiny");
+}
+
+#[test]
+fn json_is_one_document_with_every_image() {
+    let bench = Bench::new();
+    let images = [golden("red-box.png"), golden("pictures/gray16.png"), golden("red-box.png")];
+    let output = bench.run(&["segment", "--json", "--prompt", "polyp"], &images);
+    // All are tried; the exit code is that of the first failure.
+    assert_fails(&output, 3, &["gray16.png", "16 bits"]);
+    let document = json(&output);
+    assert!(document["notice"].as_str().unwrap().contains("Research use only"));
+    let [first, failed, last] = document["images"].as_array().unwrap().as_slice() else {
+        panic!("{document}")
+    };
+    assert_eq!(first["findings"], last["findings"]);
+    assert_eq!(failed["error"]["exit_code"], 3);
+    let total = first["milliseconds"]["total"].as_f64().unwrap();
+    let stages = ["preprocess", "encoder", "decoder", "masks"];
+    let sum: f64 = stages.iter().map(|s| first["milliseconds"][s].as_f64().unwrap()).sum();
+    assert!((total - sum).abs() < 0.01, "stages sum to the total: {first}");
+}
+
+#[test]
+fn inputs_of_one_name_do_not_overwrite_each_other() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("a")).unwrap();
+    fs::copy(golden("red-box.png"), bench.path("a/red-box.png")).unwrap();
+    let images = [golden("red-box.png"), bench.path("a/red-box.png")];
+    let output = bench.run(&["segment", "--prompt", "polyp", "--out", "out"], &images);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let left = list(&bench.path("out"));
+    assert!(left.contains(&"red-box.json".to_owned()), "{left:?}");
+    assert!(left.contains(&"red-box-2.json".to_owned()), "{left:?}");
+}
+
+#[test]
+fn recognize_reports_all_that_the_model_knows_there() {
+    let bench = Bench::new();
+    let output =
+        bench.run(&["recognize", "--json", "--modality", "ultrasound"], &[golden("red-box.png")]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let document = json(&output);
+    let findings = document["images"][0]["findings"].as_array().unwrap();
+    let mut objects: Vec<&str> = findings.iter().map(|f| f["object"].as_str().unwrap()).collect();
+    objects.sort_unstable();
+    assert_eq!(objects, ["breast tumor", "fetal head"]);
+    let none = bench.run(&["recognize", "--modality", "oct"], &[golden("red-box.png")]);
+    assert_fails(&none, 4, &["oct"]);
+}
+
+// ---- bad inputs
+
+#[test]
+fn a_bad_picture_is_exit_code_3_and_leaves_nothing() {
+    let bench = Bench::new();
+    let whole = fs::read(golden("pictures/turned.jpg")).unwrap();
+    fs::write(bench.path("empty.png"), "").unwrap();
+    fs::write(bench.path("cut.jpg"), &whole[..whole.len() - 40]).unwrap();
+    let picture = |name: &str| golden("pictures").join(name);
+    for (path, word) in [
+        (bench.path("missing.png"), "could not be read"),
+        (bench.path("empty.png"), "empty"),
+        (bench.path("cut.jpg"), "cut short"),
+        (picture("huge.png"), "too large"),
+        (picture("vast.png"), "too large"),
+        (picture("one-pixel.png"), "1x1"),
+        (picture("gray16.png"), "16 bits"),
+        (picture("cmyk.jpg"), "CMYK"),
+        (picture("cmyk.tiff"), "CMYK"),
+        (picture("dicom.dcm"), "DICOM"),
+        (golden("make.py"), "no picture"),
+    ] {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let output = bench.run(&["segment", "--prompt", "polyp", "--out", "out"], &[path]);
+        assert_fails(&output, 3, &[&name, word]);
+        assert_eq!(bench.left(), ["cut.jpg", "empty.png"], "{name}");
+    }
+}
+
+#[test]
+fn a_prompt_that_the_model_does_not_know_is_exit_code_4() {
+    let bench = Bench::new();
+    for (prompt, word) in [
+        ("polypp", "colon polyp"),
+        ("zzzzzz", "bedside prompts"),
+        ("liver", "not trained"),
+        ("tumor in breast", "breast tumor"),
+        ("", "prompt"),
+    ] {
+        let args = ["segment", "--prompt", prompt, "--out", "out"];
+        let output = bench.run(&args, &[golden("red-box.png")]);
+        assert_fails(&output, 4, &[word]);
+        assert_eq!(stdout(&output), "", "nothing was found");
+        assert_eq!(bench.left(), [""; 0]);
+    }
+    let args = ["segment", "--prompt", "polyp", "--modality", "ct"];
+    let elsewhere = bench.run(&args, &[golden("red-box.png")]);
+    assert_fails(&elsewhere, 4, &["polyp in colon endoscope"]);
+    // Scripts that read JSON are told in JSON too.
+    let output = bench.run(&["segment", "--json", "--prompt", "liver"], &[golden("red-box.png")]);
+    assert_eq!(json(&output)["error"]["exit_code"], 4);
+}
+
+#[test]
+fn a_bundle_that_is_missing_or_damaged_is_exit_code_5() {
+    let bench = Bench::new();
+    let whole = fs::read(bench.bundle()).unwrap();
+    let cases = [
+        ("missing", None),
+        ("empty", Some(Vec::new())),
+        ("cut", Some(whole[..whole.len() / 2].to_vec())),
+        ("text", Some(b"not a bundle".to_vec())),
+        ("flipped", {
+            // In the last third lie the self-test's frame and the directory.
+            let mut bytes = whole.clone();
+            let at = bytes.len() * 3 / 4;
+            bytes[at] ^= 0x10;
+            Some(bytes)
+        }),
+    ];
+    for (name, bytes) in cases {
+        if let Some(bytes) = bytes {
+            fs::write(bench.path(name), bytes).unwrap();
+        }
+        let output = bench.run(&["verify", name], &[]);
+        assert_fails(&output, 5, &[name]);
+    }
+    let output = bench.run(
+        &["segment", "--bundle", "missing", "--prompt", "polyp", "--out", "out"],
+        &[golden("red-box.png")],
+    );
+    assert_fails(&output, 5, &["missing"]);
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn no_bundle_at_all_tells_where_it_was_looked_for() {
+    let empty = tempfile::tempdir().unwrap();
+    let output = bedside()
+        .args(["segment", "--prompt", "polyp"])
+        .arg(golden("red-box.png"))
+        .current_dir(empty.path())
+        .output()
+        .unwrap();
+    assert_fails(&output, 5, &["models/edge/edge.bedside", "share/bedside", "BEDSIDE_BUNDLE"]);
+    // The ontology needs none.
+    let prompts = bedside().arg("prompts").current_dir(empty.path()).output().unwrap();
+    assert_eq!(prompts.status.code(), Some(0));
+    assert!(stdout(&prompts).contains("polyp in colon endoscope"));
+}
+
+#[test]
+fn usage_errors_are_exit_code_2() {
+    for args in [
+        &["segment"][..],
+        &["segment", "a.png"],
+        &["segment", "a.png", "--prompt", "x", "--threads", "0"],
+        &["segment", "a.png", "--prompt", "x", "--precision", "f12"],
+        &["segment", "a.png", "--prompt", "x", "--modality", "sonar"],
+        &["recognize", "a.png"],
+        &["bench", "--size", "1x1"],
+        &["nonsense"],
+        &[],
+    ] {
+        let output = bedside().args(args).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+    }
+}
+
+// ---- outputs that can't be written
+
+/// A folder that nobody may write to: for root, permissions do not count, so the kernel's own.
+fn read_only(bench: &Bench) -> PathBuf {
+    let folder = bench.path("locked");
+    fs::create_dir(&folder).unwrap();
+    let mut permissions = fs::metadata(&folder).unwrap().permissions();
+    permissions.set_readonly(true);
+    fs::set_permissions(&folder, permissions).unwrap();
+    match fs::write(folder.join("probe"), "") {
+        Ok(()) => PathBuf::from("/proc/bedside-out"),
+        Err(_) => folder,
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_folder_that_is_read_only_is_exit_code_6() {
+    let bench = Bench::new();
+    let folder = read_only(&bench);
+    let before = bench.left();
+    let out = folder.to_str().unwrap();
+    let images = [golden("red-box.png")];
+    let segmented = bench.run(&["segment", "--prompt", "polyp", "--out", out], &images);
+    assert_fails(&segmented, 6, &[out]);
+    assert_fails(&bench.run(&["phantom", "--count", "1", "--out", out], &[]), 6, &[out]);
+    let file = folder.join("x.bedside");
+    let packed = bedside().arg("pack").arg(golden("bundle")).arg(&file).output().unwrap();
+    assert_fails(&packed, 6, &[out]);
+    assert_eq!(bench.left(), before);
+}
+
+/// A shell with a limit on the size of files stands in for a full disk: the same writes fail.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_write_that_fails_midway_is_exit_code_6_and_leaves_nothing() {
+    let bench = Bench::new();
+    let run = |args: &str| {
+        Command::new("sh")
+            .arg("-c")
+            .arg(format!("trap '' XFSZ; ulimit -f 1; exec \"$0\" {args}"))
+            .arg(env!("CARGO_BIN_EXE_bedside"))
+            .env("BEDSIDE_BUNDLE", bench.bundle())
+            .current_dir(bench.folder.path())
+            .output()
+            .unwrap()
+    };
+    // Noise does not compress: the overlay needs more than the 512 or 1024 bytes allowed.
+    let mut state = 1_u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(64 * 64)
+    .collect();
+    image::save_buffer(bench.path("noise.png"), &noise, 64, 64, image::ColorType::L8).unwrap();
+    let segmented = run("segment noise.png --prompt polyp --out out");
+    assert_fails(&segmented, 6, &["noise.overlay.png", "space"]);
+    assert_eq!(bench.left(), ["noise.png"]);
+    let phantoms = run("phantom --count 2 --out phantoms");
+    assert_fails(&phantoms, 6, &["phantoms", "space"]);
+    assert_eq!(bench.left(), ["noise.png"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_device_behind_stdout_is_exit_code_6_and_a_closed_pipe_is_none() {
+    let run = |stdout: Stdio| {
+        bedside().arg("prompts").stdout(stdout).stderr(Stdio::piped()).output().unwrap()
+    };
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    assert_fails(&run(full.into()), 6, &["standard output"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let closed = run(writer.into());
+    assert_eq!(closed.status.code(), Some(0), "{}", stderr(&closed));
+}
+
+// ---- bundles
+
+#[test]
+fn pack_inspect_and_verify_agree() {
+    let bench = Bench::new();
+    let inspected = json(&bench.run(&["inspect", "--json"], &[]));
+    let verified = json(&bench.run(&["verify", "--json"], &[]));
+    assert_eq!(inspected["digest"], verified["digest"]);
+    assert_eq!(verified["passed"], true);
+    assert_eq!(verified["self_tests"][0]["precision"], "f32");
+    assert_eq!(inspected["trained_prompts"].as_array().unwrap().len(), 3);
+    let text = bench.run(&["inspect"], &[]);
+    assert!(stdout(&text).contains("CC-BY-NC-4.0") && stdout(&text).contains("encoder.onnx"));
+    assert_eq!(bench.run(&["verify", "--precision", "int8"], &[]).status.code(), Some(5));
+}
+
+#[test]
+fn a_self_test_that_fails_is_exit_code_7() {
+    let bench = Bench::new();
+    let source = bench.path("source");
+    fs::create_dir_all(source.join("selftest")).unwrap();
+    for part in ["decoder.onnx", "encoder.onnx", "prompts.json", "selftest/0.rgb"] {
+        fs::copy(golden("bundle").join(part), source.join(part)).unwrap();
+    }
+    let manifest = fs::read_to_string(golden("bundle/bundle.json")).unwrap();
+    let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
+    // The expected mask is now the frame's upper left pixel.
+    manifest["self_tests"][0]["mask"] = serde_json::json!([0, 1, 1023]);
+    fs::write(source.join("bundle.json"), manifest.to_string()).unwrap();
+    let packed = bench.run(&["pack", "source", "wrong.bedside"], &[]);
+    assert_eq!(packed.status.code(), Some(0), "{}", stderr(&packed));
+    let output = bench.run(&["verify", "wrong.bedside"], &[]);
+    assert_fails(&output, 7, &["1 of 1 self-tests"]);
+    assert!(stdout(&output).contains("FAILED"));
+}
+
+#[test]
+fn pack_refuses_a_folder_without_manifest_and_writes_nothing() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("source")).unwrap();
+    let output = bench.run(&["pack", "source", "new.bedside"], &[]);
+    assert_fails(&output, 5, &["bundle.json"]);
+    assert_eq!(bench.left(), ["source"]);
+}
+
+#[test]
+fn prompts_tell_what_the_bundle_knows() {
+    let bench = Bench::new();
+    let rows = json(&bench.run(&["prompts", "--json"], &[]));
+    let of = |prompt: &str| {
+        let rows = rows.as_array().unwrap().iter();
+        rows.clone().find(|row| row["prompt"] == prompt).unwrap()["model"].clone()
+    };
+    assert_eq!(of("polyp in colon endoscope"), "trained");
+    assert_eq!(of("liver in abdomen ct"), "untrained");
+    assert_eq!(of("liver in abdomen mri"), "absent");
+    let trained = json(&bench.run(&["prompts", "--json", "--trained"], &[]));
+    assert_eq!(trained.as_array().unwrap().len(), 3);
+}
+
+// ---- bench and phantom
+
+#[test]
+fn bench_reports_stages_and_operators_that_sum() {
+    let bench = Bench::new();
+    let args = ["bench", "--frames", "3", "--size", "64x48", "--profile"];
+    let text = bench.run(&args, &[]);
+    assert_eq!(text.status.code(), Some(0), "{}", stderr(&text));
+    for word in ["frames/s", "median ms", "3 prompts", "64x48", "total", "operator"] {
+        assert!(stdout(&text).contains(word), "{word}: {}", stdout(&text));
+    }
+    let report = json(&bench.run(&["bench", "--frames", "3", "--size", "64x48", "--json"], &[]));
+    assert_eq!(report["stages"].as_array().unwrap().len(), 5);
+    assert!(report["frames_per_second"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn phantoms_make_a_dataset_that_repeats_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |out: &str| {
+        let args = ["phantom", "--kind", "polyp", "--count", "8", "--size", "64x48", "--out", out];
+        bedside().args(args).current_dir(folder.path()).output().unwrap()
+    };
+    let output = run("a");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_fails(&run("a"), 6, &["not empty"]);
+    run("b");
+    let manifest = fs::read_to_string(folder.path().join("a/manifest.csv")).unwrap();
+    assert_eq!(manifest.lines().count(), 9);
+    let mut normal = 0;
+    for line in manifest.lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let (width, height, mask) = pixels(&folder.path().join("a").join(fields[1]));
+        assert_eq!((width, height), (64, 48));
+        let share = mask.iter().filter(|v| **v == 255).count() as f64 / f64::from(64 * 48);
+        assert!((share - fields[9].parse::<f64>().unwrap()).abs() < 1e-5, "{line}");
+        assert_eq!(fields[6] == "normal", share == 0.0, "{line}");
+        normal += usize::from(fields[6] == "normal");
+        for file in &fields[..2] {
+            let read = |out: &str| fs::read(folder.path().join(out).join(file)).unwrap();
+            assert_eq!(read("a"), read("b"), "{file}");
+        }
+    }
+    assert!(normal >= 1, "some show nothing");
+}
+
+#[test]
+fn a_clip_is_numbered_and_moves() {
+    let folder = tempfile::tempdir().unwrap();
+    let args = ["phantom", "--kind", "fetal-head", "--clip", "3", "--size", "64x48", "--out", "c"];
+    let output = bedside().args(args).current_dir(folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let frame = |i: u32| {
+        fs::read(folder.path().join(format!("c/images/fetal-head-{i:06}.png"))).unwrap()
+    };
+    assert_ne!(frame(0), frame(2));
+}
+
+// ---- help
+
+#[test]
+fn help_shows_examples_and_exit_codes() {
+    let text = |args: &[&str]| stdout(&bedside().args(args).output().unwrap());
+    let help = text(&["--help"]);
+    for word in ["Exit codes:", "Examples:", "Not a medical device", "segment", "phantom", "eval"] {
+        assert!(help.contains(word), "{word}: {help}");
+    }
+    for command in
+        ["segment", "recognize", "prompts", "eval", "inspect", "verify", "pack", "bench", "phantom"]
+    {
+        let help = text(&[command, "--help"]);
+        assert!(help.contains("Example"), "{command}: {help}");
+        assert!(help.contains("--json"), "{command}");
+    }
+}

@@ -1,0 +1,232 @@
+//! `bedside eval` from folder to report, with the tiny bundle of `golden/make.py`: for it red is
+//! a polyp and dark is a breast tumor, so that every number can be told beforehand.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use image::{GrayImage, Luma, Rgb, RgbImage};
+use serde_json::Value;
+
+/// Pixels `x` (from, to), `y` (from, to) of a frame.
+type Block = [u32; 4];
+
+const SIDE: u32 = 32;
+const HEAD: &str = "file,mask,split,group,modality,object,label\n";
+
+fn bedside(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bedside"))
+        .env_remove("BEDSIDE_BUNDLE")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+fn holds([left, right, top, bottom]: Block, x: u32, y: u32) -> bool {
+    (left..right).contains(&x) && (top..bottom).contains(&y)
+}
+
+/// A picture with a red block on a ground of one gray, and a mask of another block.
+fn draw(folder: &Path, name: &str, ground: u8, red: Option<Block>, truth: Option<Block>) {
+    let picture = RgbImage::from_fn(SIDE, SIDE, |x, y| match red {
+        Some(block) if holds(block, x, y) => Rgb([250, 10, 10]),
+        _ => Rgb([ground; 3]),
+    });
+    picture.save(folder.join(format!("{name}.png"))).unwrap();
+    let mask = GrayImage::from_fn(SIDE, SIDE, |x, y| {
+        Luma([if truth.is_some_and(|block| holds(block, x, y)) {
+            255
+        } else {
+            0
+        }])
+    });
+    mask.save(folder.join(format!("{name}.mask.png"))).unwrap();
+}
+
+/// The tiny bundle, packed, and a dataset of which all answers are known.
+fn prepare(folder: &Path) -> (String, String) {
+    let bundle = folder.join("tiny.bedside");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bundle");
+    let packed = bedside(&["pack", source.to_str().unwrap(), bundle.to_str().unwrap()]);
+    assert!(
+        packed.status.success(),
+        "{}",
+        String::from_utf8_lossy(&packed.stderr)
+    );
+
+    let set = folder.join("set");
+    fs::create_dir(&set).unwrap();
+    let block = Some([8, 24, 8, 24]);
+    // Bright ground: nothing dark for the breast tumor to be found in.
+    draw(&set, "hit", 230, block, block);
+    draw(&set, "elsewhere", 230, Some([0, 8, 0, 8]), block);
+    draw(&set, "missed", 230, None, block);
+    draw(&set, "quiet", 230, None, None);
+    draw(&set, "alarm", 230, block, None);
+    // Dark ground: a breast tumor is seen in a picture of another modality.
+    draw(&set, "dark", 20, block, block);
+    draw(&set, "trained", 230, block, block);
+    GrayImage::new(8, 8).save(set.join("small.png")).unwrap();
+    let rows = [
+        "hit.png,hit.mask.png,val,a,endoscopy,polyp,polyp",
+        "elsewhere.png,elsewhere.mask.png,val,b,endoscopy,polyp,polyp",
+        "missed.png,missed.mask.png,val,c,endoscopy,polyp,polyp",
+        "quiet.png,,val,d,endoscopy,polyp,normal",
+        "alarm.png,alarm.mask.png,val,e,endoscopy,polyp,normal",
+        "dark.png,dark.mask.png,val,f,endoscopy,polyp,<b>&",
+        "trained.png,trained.mask.png,train,g,endoscopy,polyp,polyp",
+        "hit.png,small.png,val,h,endoscopy,polyp,polyp",
+        "gone.png,hit.mask.png,val,h,endoscopy,polyp,polyp",
+        "hit.png,hit.mask.png,val,h,endoscopy,spleen,spleen",
+    ];
+    fs::write(
+        set.join("manifest.csv"),
+        format!("\u{feff}{HEAD}{}\n", rows.join("\n")),
+    )
+    .unwrap();
+    (bundle.display().to_string(), set.display().to_string())
+}
+
+#[test]
+fn a_folder_gives_the_numbers_known_beforehand() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundle, set) = prepare(folder.path());
+    let page = folder.path().join("report.html");
+    let page = page.to_str().unwrap();
+    let output = bedside(&["eval", &set, "--bundle", &bundle, "--json", "--html", page]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(3),
+        "rows failed, the first for its mask: {stderr}"
+    );
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+
+    let records = json["records"].as_array().unwrap();
+    let dice: Vec<(&str, Option<f64>)> = records
+        .iter()
+        .map(|r| (r["file"].as_str().unwrap(), r["overlap"]["dice"].as_f64()))
+        .collect();
+    let [hit, elsewhere, missed, quiet, alarm, dark] = dice.as_slice() else {
+        panic!("{dice:?}")
+    };
+    // The drawn edge lies within a pixel of the block's, so Dice is at least 2*256/(256+18*18).
+    assert!(hit.1 > Some(0.88) && dark.1 > Some(0.88), "{dice:?}");
+    assert_eq!((elsewhere.1, missed.1), (Some(0.0), Some(0.0)));
+    assert_eq!(
+        (quiet.1, alarm.1),
+        (None, None),
+        "Dice is undefined without the object"
+    );
+
+    let summary = |prompt: &str| {
+        let all = json["prompts"].as_array().unwrap();
+        all.iter()
+            .find(|s| s["prompt"] == prompt)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let polyp = summary("polyp in colon endoscope");
+    assert_eq!(polyp["shown"]["frames"], 4);
+    assert_eq!(polyp["shown"]["missed"]["mean"], 0.5);
+    let mean = (hit.1.unwrap() + dark.1.unwrap()) / 4.0;
+    assert!((polyp["shown"]["dice"]["mean"].as_f64().unwrap() - mean).abs() < 1e-9);
+    assert_eq!(
+        (&polyp["absent"]["n"], &polyp["absent"]["mean"]),
+        (&2.into(), &0.5.into())
+    );
+    let tumor = summary("tumor in breast ultrasound");
+    assert!(tumor["shown"].is_null() && tumor["absent_other_object"].is_null());
+    assert_eq!(tumor["absent_other_modality"]["n"], 6);
+    let seen = records.iter().filter(|r| r["others"][0]["present"] == true);
+    let seen: Vec<&Value> = seen.map(|r| &r["file"]).collect();
+    assert!(seen.contains(&&Value::from("dark.png")), "{seen:?}");
+    assert!(!seen.contains(&&Value::from("quiet.png")), "{seen:?}");
+
+    let failed: Vec<u64> = json["failed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| f["line"].as_u64().unwrap())
+        .collect();
+    assert_eq!(failed, [9, 10, 11]);
+    for (line, cause) in [(9, "8x8"), (10, "gone.png"), (11, "spleen")] {
+        let told = stderr
+            .lines()
+            .find(|l| l.contains(&format!("line {line}: ")))
+            .unwrap();
+        assert!(told.contains(cause) && told.contains("hint: "), "{told}");
+    }
+
+    let page = fs::read_to_string(page).unwrap();
+    // Missed twice, a false alarm, and two that fit; what was rightly absent is no bad case.
+    assert_eq!(page.matches("<figure>").count(), 5);
+    assert!(page.contains("&lt;b&gt;&amp;") && !page.contains("<b>&"));
+    assert!(page.contains("Research use only") && page.contains("CC-BY-NC-4.0"));
+}
+
+#[test]
+fn the_answer_is_the_one_that_segment_gives() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundle, set) = prepare(folder.path());
+    let output = bedside(&[
+        "eval", &set, "--bundle", &bundle, "--json", "--split", "all",
+    ]);
+    let evaluated: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let records = evaluated["records"].as_array().unwrap();
+    assert_eq!(records.len(), 7);
+    for record in records {
+        let file = Path::new(&set).join(record["file"].as_str().unwrap());
+        let file = file.to_str().unwrap();
+        let output = bedside(&[
+            "segment", file, "--prompt", "polyp", "--bundle", &bundle, "--json",
+        ]);
+        let segmented: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let finding = &segmented["images"][0]["findings"][0];
+        assert_eq!(finding["present"], record["present"], "{file}");
+        assert_eq!(finding["presence"], record["presence"], "{file}");
+    }
+}
+
+#[test]
+fn the_terminal_gets_tables_and_a_bare_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundle, set) = prepare(folder.path());
+    let output = bedside(&["eval", &set, "--bundle", &bundle, "--split", "train"]);
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        text.contains("1 frame\n") && text.contains("Share reported absent"),
+        "{text}"
+    );
+
+    let none = bedside(&["eval", &set, "--bundle", &bundle, "--split", "test"]);
+    assert_eq!(none.status.code(), Some(3));
+    assert!(
+        String::from_utf8(none.stderr)
+            .unwrap()
+            .contains("hint: --split all")
+    );
+    let bare = folder.path().to_str().unwrap();
+    let bare = bedside(&["eval", bare, "--bundle", &bundle]);
+    assert_eq!(bare.status.code(), Some(3));
+    assert!(
+        String::from_utf8(bare.stderr)
+            .unwrap()
+            .contains("manifest.csv")
+    );
+    let unwritable = bedside(&[
+        "eval",
+        &set,
+        "--bundle",
+        &bundle,
+        "--html",
+        "/proc/none/r.html",
+    ]);
+    assert_eq!(unwritable.status.code(), Some(6));
+}
