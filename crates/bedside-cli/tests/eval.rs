@@ -1,6 +1,12 @@
 //! `bedside eval` from folder to report, with the tiny bundle of `golden/make.py`: for it red is
 //! a polyp and dark is a breast tumor, so that every number can be told beforehand.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that can't prepare its files fails"
+)]
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -1,9 +1,9 @@
 //! Rows in, views out: the model asked for a row's own object and, in the same pass, for all
-//! others that it knows.
+//! others that it knows (but for those that want the frame fed in another orientation).
 
 use std::collections::HashMap;
 
-use bedside::{Form, Frame, Manifest, Mask, Modality, Prompt, PromptSet, Segmenter};
+use bedside::{Form, Frame, Mask, Modality, Prompt, PromptSet, Segmenter};
 
 use super::dataset::Row;
 use super::record::{Answer, Other, Record};
@@ -116,18 +116,14 @@ impl<'a> Evaluator<'a> {
         let form = own.resolve(table.trained_forms()).ok();
         // What the row names is there, in whatever words it is asked for.
         let named = here(&row.object).resolve(table.trained_forms()).ok();
-        let others: Vec<(String, bool)> = table
-            .trained_forms()
-            .filter(|other| {
-                let known = [form, named]
-                    .into_iter()
-                    .flatten()
-                    .any(|f| f.object == other.object);
-                !(known && other.modality == row.modality)
-            })
-            .filter(|other| fed_alike(manifest, form, other))
-            .map(|other| (other.text(), other.modality == row.modality))
-            .collect();
+        let there: Vec<&Form> = form.into_iter().chain(named).collect();
+        let transposed = |f: &Form| manifest.transposed(f.modality, &f.site);
+        let fed_alike = |other: &&Form| form.is_some_and(transposed) == transposed(other);
+        let others = others(
+            table.trained_forms().filter(fed_alike),
+            &there,
+            row.modality,
+        );
         let text = form.map_or_else(|| own.text.clone(), Form::text);
         let mut prompts = vec![own];
         prompts.extend(others.iter().map(|(text, _)| Prompt::new(text)));
@@ -139,8 +135,43 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// Whether a frame is fed in the same orientation for both, so that one pass can answer them.
-fn fed_alike(manifest: &Manifest, own: Option<&Form>, other: &Form) -> bool {
-    let transposed = |f: &Form| manifest.transposed(f.modality, &f.site);
-    own.is_some_and(transposed) == transposed(other)
+/// Forms to ask for beside those that are there, by text, and whether each is of the frame's
+/// modality. Another form of what is there, in the same modality, is no other object.
+fn others<'f>(
+    forms: impl Iterator<Item = &'f Form>,
+    there: &[&Form],
+    modality: Modality,
+) -> Vec<(String, bool)> {
+    let is_there = |other: &Form| there.iter().any(|form| form.object == other.object);
+    forms
+        .filter(|other| other.modality != modality || !is_there(other))
+        .map(|other| (other.text(), other.modality == modality))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bedside::Ontology;
+
+    use super::*;
+
+    #[test]
+    fn all_but_what_is_there_is_asked_beside_it() {
+        let forms = || Ontology::biomedparse_v1().forms().iter();
+        let here = Prompt::new("liver")
+            .with_modality(Modality::Ct)
+            .with_site("liver");
+        let liver = here.resolve(forms()).unwrap();
+        let asked = others(forms(), &[liver], Modality::Ct);
+        let same_modality = |text: &str| asked.iter().find(|o| o.0 == text).map(|o| o.1);
+        assert_eq!(same_modality("liver in liver ct"), None);
+        assert_eq!(same_modality("liver in abdomen ct"), None);
+        assert_eq!(same_modality("polyp in colon endoscope"), Some(false));
+        assert_eq!(same_modality("pancreas in abdomen ct"), Some(true));
+        assert_eq!(same_modality("liver in abdomen mri"), Some(false));
+        let livers = forms()
+            .filter(|f| f.object == "liver" && f.modality == Modality::Ct)
+            .count();
+        assert_eq!(asked.len(), forms().count() - livers);
+    }
 }

@@ -136,7 +136,7 @@ fn absent_table(summaries: &[Summary]) -> String {
         "Prompt",
         "Frames without it",
         "Frames of another object",
-        "Another modality",
+        "Frames of another modality",
     ];
     let cell = |e: &Option<Estimate>| e.as_ref().map_or_else(|| "-".to_owned(), share);
     let rows = summaries.iter().map(|summary| {
