@@ -236,3 +236,41 @@ fn the_terminal_gets_tables_and_a_bare_folder_is_refused() {
     ]);
     assert_eq!(unwritable.status.code(), Some(6));
 }
+
+#[test]
+fn the_shipped_bundle_answers_on_phantoms() {
+    let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/edge/edge.bedside");
+    if !bundle.exists() {
+        println!("skipped: there is no {}", bundle.display());
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let set = folder.path().join("set");
+    let (bundle, set) = (bundle.to_str().unwrap(), set.to_str().unwrap());
+    let made = bedside(&["phantom", "--out", set, "--count", "3"]);
+    assert!(
+        made.status.success(),
+        "{}",
+        String::from_utf8_lossy(&made.stderr)
+    );
+    let output = bedside(&["eval", set, "--bundle", bundle, "--split", "all", "--json"]);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["records"].as_array().unwrap().len(), 9);
+    assert_eq!(json["failed"], Value::Array(Vec::new()));
+    let prompts = json["prompts"].as_array().unwrap();
+    assert!(
+        prompts.len() >= 3,
+        "each kind of phantom has an object that the weights know"
+    );
+    for prompt in prompts.iter().filter(|p| !p["shown"].is_null()) {
+        let dice = prompt["shown"]["dice"]["mean"].as_f64().unwrap();
+        let iou = prompt["shown"]["iou"]["mean"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&dice) && iou <= dice, "{prompt}");
+        assert!(prompt["milliseconds"].as_f64() > Some(0.0), "{prompt}");
+    }
+}
