@@ -62,7 +62,13 @@ impl Stage {
         ms.sort_by(f64::total_cmp);
         let mean = ms.iter().sum::<f64>() / ms.len().max(1) as f64;
         let [median, p95, max] = [0.5, 0.95, 1.0].map(|share| quantile(&ms, share));
-        Self { stage, mean, median, p95, max }
+        Self {
+            stage,
+            mean,
+            median,
+            p95,
+            max,
+        }
     }
 }
 
@@ -113,7 +119,11 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let frame = phantom::still(width, height)?;
 
     let timings = time(args.frames, &frame, &prompts, &mut segmenter, ui)?;
-    let profile = if args.profile { Some(segmenter.profile(&frame, &prompts)?) } else { None };
+    let profile = if args.profile {
+        Some(segmenter.profile(&frame, &prompts)?)
+    } else {
+        None
+    };
 
     let stage = |name, pick: fn(&Timings) -> Duration| Stage::new(name, timings.iter().map(pick));
     let total = stage("total", Timings::total);
@@ -155,7 +165,11 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
 fn prompts(args: &Args, segmenter: &mut Segmenter) -> Result<PromptSet, Failure> {
     let mut texts = args.prompts.clone();
     if texts.is_empty() {
-        texts = segmenter.prompt_table().trained_forms().map(|form| form.text()).collect();
+        texts = segmenter
+            .prompt_table()
+            .trained_forms()
+            .map(|form| form.text())
+            .collect();
     }
     let prompts: Vec<Prompt> = texts.into_iter().map(Prompt::new).collect();
     Ok(segmenter.prompts(&prompts)?)
@@ -184,11 +198,17 @@ fn time(
 impl From<&Profile> for Operators {
     fn from(profile: &Profile) -> Self {
         let list = |times: &[OpTime]| {
-            let operator =
-                |t: &OpTime| Operator { name: t.name.clone(), op: t.op.clone(), ms: ms(t) };
+            let operator = |t: &OpTime| Operator {
+                name: t.name.clone(),
+                op: t.op.clone(),
+                ms: ms(t),
+            };
             times.iter().map(operator).collect()
         };
-        Self { encoder: list(&profile.encoder), decoder: list(&profile.decoder) }
+        Self {
+            encoder: list(&profile.encoder),
+            decoder: list(&profile.decoder),
+        }
     }
 }
 
@@ -236,7 +256,7 @@ fn by_operator(times: &[OpTime]) -> Table {
         kind.0 += 1;
         kind.1 += ms(time);
     }
-    let total: f64 = kinds.values().map(|kind| kind.1).sum();
+    let total = kinds.values().fold(0.0, |sum, kind| sum + kind.1);
     let mut kinds: Vec<_> = kinds.into_iter().collect();
     kinds.sort_by(|a, b| b.1.1.total_cmp(&a.1.1));
     kinds.push(("total", (times.len(), total)));
@@ -266,14 +286,25 @@ mod tests {
 
     #[test]
     fn operators_sum_to_the_total() {
-        let time = |op: &str, nanoseconds| OpTime { name: "n".into(), op: op.into(), nanoseconds };
-        let text = by_operator(&[time("Conv", 1_500_000), time("Add", 500_000), time("Conv", 2_000_000)])
-            .to_string();
+        let time = |op: &str, nanoseconds| OpTime {
+            name: "n".into(),
+            op: op.into(),
+            nanoseconds,
+        };
+        let text = by_operator(&[
+            time("Conv", 1_500_000),
+            time("Add", 500_000),
+            time("Conv", 2_000_000),
+        ])
+        .to_string();
         let lines: Vec<&str> = text.lines().skip(2).collect();
-        assert_eq!(lines, [
-            "Conv          2  3.500   87.5 %",
-            "Add           1  0.500   12.5 %",
-            "total         3  4.000  100.0 %",
-        ]);
+        assert_eq!(
+            lines,
+            [
+                "Conv          2  3.500   87.5 %",
+                "Add           1  0.500   12.5 %",
+                "total         3  4.000  100.0 %",
+            ]
+        );
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bedside::bundle::{BundleError, ErrorKind};
-use bedside::{Bundle, Manifest, Options, Precision, SelfTestCase, Segmenter};
+use bedside::{Bundle, Manifest, Options, Precision, Segmenter, SelfTestCase};
 use clap::Args;
 use serde_json::json;
 
@@ -85,9 +85,21 @@ pub(crate) fn inspect(args: &InspectArgs, model: &ModelArgs, ui: Ui) -> Result<(
 }
 
 fn summary(bundle: &Bundle, trained: &[String], prompts: usize) -> String {
-    let Manifest { name, version, description, licence, lineage, input, .. } = bundle.manifest();
-    let precisions: Vec<String> =
-        bundle.manifest().variants.iter().map(|v| v.precision.to_string()).collect();
+    let Manifest {
+        name,
+        version,
+        description,
+        licence,
+        lineage,
+        input,
+        ..
+    } = bundle.manifest();
+    let precisions: Vec<String> = bundle
+        .manifest()
+        .variants
+        .iter()
+        .map(|v| v.precision.to_string())
+        .collect();
     let rows = [
         ("bundle", format!("{name} {version}: {description}")),
         ("path", bundle.path().display().to_string()),
@@ -97,18 +109,31 @@ fn summary(bundle: &Bundle, trained: &[String], prompts: usize) -> String {
         ("input", format!("{0}x{0} pixels", input.side)),
         (
             "precision",
-            format!("{} (default {})", precisions.join(", "), bundle.manifest().default_precision),
+            format!(
+                "{} (default {})",
+                precisions.join(", "),
+                bundle.manifest().default_precision
+            ),
         ),
-        ("prompts", format!("{} trained of {prompts} in the table", trained.len())),
+        (
+            "prompts",
+            format!("{} trained of {prompts} in the table", trained.len()),
+        ),
         ("", trained.join(", ")),
     ];
-    rows.iter().map(|(key, value)| format!("{key:<10} {value}\n")).collect()
+    rows.iter()
+        .map(|(key, value)| format!("{key:<10} {value}\n"))
+        .collect()
 }
 
 fn parts(manifest: &Manifest) -> Table {
     let mut table = Table::new(["part", ">bytes", "sha256"]);
     for part in &manifest.parts {
-        table.row([part.name.clone(), part.bytes.to_string(), part.sha256.clone()]);
+        table.row([
+            part.name.clone(),
+            part.bytes.to_string(),
+            part.sha256.clone(),
+        ]);
     }
     table
 }
@@ -120,16 +145,29 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
     let (digest, parts) = (bundle.digest().to_owned(), bundle.manifest().parts.len());
     let precisions: Vec<Precision> = match model.precision {
         Some(precision) => vec![precision],
-        None => bundle.manifest().variants.iter().map(|v| v.precision).collect(),
+        None => bundle
+            .manifest()
+            .variants
+            .iter()
+            .map(|v| v.precision)
+            .collect(),
     };
     drop(bundle);
 
     let bar = ui.progress(precisions.len() as u64, "self-tests");
     let mut cases: Vec<(Precision, SelfTestCase)> = Vec::new();
     for precision in precisions {
-        let options = Options { precision: Some(precision), ..model.options() };
+        let options = Options {
+            precision: Some(precision),
+            ..model.options()
+        };
         let mut segmenter = Segmenter::open(&path, &options)?;
-        cases.extend(segmenter.self_test()?.into_iter().map(|case| (precision, case)));
+        cases.extend(
+            segmenter
+                .self_test()?
+                .into_iter()
+                .map(|case| (precision, case)),
+        );
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -163,7 +201,9 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
                 if case.passed() { "passed" } else { "FAILED" }.to_owned(),
             ]);
         }
-        ui.print(&format!("{parts} parts are as the manifest promises ({digest})\n\n{table}"))?;
+        ui.print(&format!(
+            "{parts} parts are as the manifest promises ({digest})\n\n{table}"
+        ))?;
     }
     if failed == 0 {
         return Ok(());
@@ -182,10 +222,22 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
 
 pub(crate) fn pack(args: &PackArgs, ui: Ui) -> Result<(), Failure> {
     let bundle = bedside::bundle::pack(&args.source, &args.out).map_err(|error| {
-        let output = error.kind() == ErrorKind::Io && error.path() == Some(args.out.as_path());
-        Failure::new(if output { Exit::Output } else { Exit::Bundle }, error.to_string())
+        // What was being read lies in the source; all else is on the way out.
+        let output = error.kind() == ErrorKind::Io
+            && error
+                .path()
+                .is_some_and(|path| !path.starts_with(&args.source));
+        Failure::new(
+            if output { Exit::Output } else { Exit::Bundle },
+            error.to_string(),
+        )
     })?;
-    let Manifest { name, version, parts, .. } = bundle.manifest();
+    let Manifest {
+        name,
+        version,
+        parts,
+        ..
+    } = bundle.manifest();
     let bytes: u64 = parts.iter().map(|part| part.bytes).sum();
     if ui.json() {
         return ui.print_json(&json!({

@@ -48,13 +48,20 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), told: false }
+        Self {
+            exit,
+            message: message.into(),
+            told: false,
+        }
     }
 
     /// The same failure with the thing it happened to named in front.
     #[must_use]
     pub(crate) fn at(self, what: impl fmt::Display) -> Self {
-        Self { message: format!("{what}: {}", self.message), ..self }
+        Self {
+            message: format!("{what}: {}", self.message),
+            ..self
+        }
     }
 
     /// The same failure, which the person has been told of already.

@@ -46,7 +46,11 @@ pub(crate) fn png(
     format: PixelFormat,
     data: &[u8],
 ) -> Result<Vec<u8>, Failure> {
-    let colour = if format == PixelFormat::Gray8 { ColorType::L8 } else { ColorType::Rgb8 };
+    let colour = if format == PixelFormat::Gray8 {
+        ColorType::L8
+    } else {
+        ColorType::Rgb8
+    };
     let mut bytes = Vec::new();
     PngEncoder::new(&mut bytes)
         .write_image(data, width, height, colour.into())
@@ -66,14 +70,20 @@ fn refuse(message: impl Into<String>) -> Failure {
 
 fn bytes_of(path: &Path) -> Result<Vec<u8>, Failure> {
     let cannot = |error: std::io::Error| {
-        refuse(format!("could not be read: {error}; hint: check the path and who may read it"))
+        refuse(format!(
+            "could not be read: {error}; hint: check the path and who may read it"
+        ))
     };
     let file = File::open(path).map_err(cannot)?;
     if file.metadata().map_err(cannot)?.is_dir() {
-        return Err(refuse("is a folder; hint: name the pictures in it, as in FOLDER/*.png"));
+        return Err(refuse(
+            "is a folder; hint: name the pictures in it, as in FOLDER/*.png",
+        ));
     }
     let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    file.take(MAX_FILE + 1)
+        .read_to_end(&mut bytes)
+        .map_err(cannot)?;
     match bytes.len() as u64 {
         0 => Err(refuse("is empty; hint: copy the file again")),
         n if n > MAX_FILE => Err(refuse(format!(
@@ -96,7 +106,12 @@ fn decode(bytes: &[u8]) -> Result<Frame, Failure> {
     reader.limits(limits);
     let mut decoder = reader.into_decoder().map_err(damaged)?;
 
-    check_colours(format, bytes, decoder.original_color_type(), decoder.color_type())?;
+    check_colours(
+        format,
+        bytes,
+        decoder.original_color_type(),
+        decoder.color_type(),
+    )?;
     if decoder.total_bytes() > MAX_DECODED {
         let (width, height) = decoder.dimensions();
         return Err(too_large(&format!("{width}x{height} pixels")));
@@ -141,7 +156,9 @@ fn check_colours(
     decoded: ColorType,
 ) -> Result<(), Failure> {
     let cmyk = || {
-        refuse("holds CMYK colours; hint: convert to RGB with the colour profile that it was made in")
+        refuse(
+            "holds CMYK colours; hint: convert to RGB with the colour profile that it was made in",
+        )
     };
     if format == ImageFormat::Jpeg {
         let facts = jpeg::facts(bytes);
@@ -152,7 +169,10 @@ fn check_colours(
             return Err(cut_short(format));
         }
     }
-    if matches!(original, ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16) {
+    if matches!(
+        original,
+        ExtendedColorType::Cmyk8 | ExtendedColorType::Cmyk16
+    ) {
         return Err(cmyk());
     }
     match decoded {
@@ -166,7 +186,9 @@ fn check_colours(
 }
 
 fn cut_short(format: ImageFormat) -> Failure {
-    refuse(format!("is {format:?}, but cut short; hint: copy the file again"))
+    refuse(format!(
+        "is {format:?}, but cut short; hint: copy the file again"
+    ))
 }
 
 fn too_large(what: &str) -> Failure {
@@ -183,9 +205,9 @@ fn damaged(format: ImageFormat, error: &ImageError) -> Failure {
         ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
             cut_short(format)
         }
-        ImageError::Unsupported(e) => {
-            refuse(format!("uses what is not supported: {e}; hint: convert it to 8-bit PNG"))
-        }
+        ImageError::Unsupported(e) => refuse(format!(
+            "uses what is not supported: {e}; hint: convert it to 8-bit PNG"
+        )),
         other => refuse(format!("is damaged: {other}; hint: copy the file again")),
     }
 }
@@ -199,7 +221,9 @@ mod tests {
     use super::*;
 
     fn golden(name: &str) -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pictures").join(name)
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("tests/golden/pictures")
+            .join(name)
     }
 
     /// Pixels as Pillow reads them.
@@ -224,14 +248,26 @@ mod tests {
     fn pixels_agree_with_pillow() {
         for (name, reference) in references() {
             let frame = read(&golden(&name)).unwrap();
-            assert_eq!((frame.width(), frame.height()), (reference.width, reference.height), "{name}");
+            assert_eq!(
+                (frame.width(), frame.height()),
+                (reference.width, reference.height),
+                "{name}"
+            );
             assert_eq!(format!("{:?}", frame.format()), reference.format, "{name}");
             // JPEG decoders may round differently; all else is exact.
             let lossy = name != "png-called.jpg" && name.ends_with(".jpg");
             let expected = unhex(&reference.data);
-            let most = frame.data().iter().zip(&expected).map(|(a, b)| a.abs_diff(*b)).max();
+            let most = frame
+                .data()
+                .iter()
+                .zip(&expected)
+                .map(|(a, b)| a.abs_diff(*b))
+                .max();
             assert_eq!(frame.data().len(), expected.len(), "{name}");
-            assert!(most.unwrap() <= if lossy { 4 } else { 0 }, "{name}: off by {most:?}");
+            assert!(
+                most.unwrap() <= if lossy { 4 } else { 0 },
+                "{name}: off by {most:?}"
+            );
         }
     }
 
@@ -275,7 +311,11 @@ mod tests {
                     }
                 }
             }
-            assert!(refused * 10 > bytes.len() * 5, "{name}: refused {refused} of {}", bytes.len());
+            assert!(
+                refused * 10 > bytes.len() * 5,
+                "{name}: refused {refused} of {}",
+                bytes.len()
+            );
         }
     }
 
@@ -297,9 +337,15 @@ mod tests {
     fn png_gives_back_what_went_in() {
         let rgb: Vec<u8> = (0..60).collect();
         let decoded = decode(&png(5, 4, PixelFormat::Rgb8, &rgb).unwrap()).unwrap();
-        assert_eq!((decoded.width(), decoded.format(), decoded.data()), (5, PixelFormat::Rgb8, &*rgb));
+        assert_eq!(
+            (decoded.width(), decoded.format(), decoded.data()),
+            (5, PixelFormat::Rgb8, &*rgb)
+        );
         let mask = Mask::from_bytes(2, 2, vec![0, 1, 1, 0]).unwrap();
         let decoded = decode(&mask_png(&mask).unwrap()).unwrap();
-        assert_eq!((decoded.format(), decoded.data()), (PixelFormat::Gray8, &[0, 255, 255, 0][..]));
+        assert_eq!(
+            (decoded.format(), decoded.data()),
+            (PixelFormat::Gray8, &[0, 255, 255, 0][..])
+        );
     }
 }

@@ -14,13 +14,17 @@ pub(crate) fn facts(bytes: &[u8]) -> Option<JpegFacts> {
     let mut rest = bytes.strip_prefix(&[0xff, 0xd8])?;
     let mut components = None;
     let complete = loop {
-        let Some((marker, after)) = next_marker(rest) else { break false };
+        let Some((marker, after)) = next_marker(rest) else {
+            break false;
+        };
         match marker {
             0xd9 => break true,
             // Restart markers and TEM stand alone; the rest have a length.
             0x01 | 0xd0..=0xd7 => rest = after,
             _ => {
-                let Some((&[high, low], _)) = after.split_first_chunk::<2>() else { break false };
+                let Some((&[high, low], _)) = after.split_first_chunk::<2>() else {
+                    break false;
+                };
                 let length = usize::from(u16::from_be_bytes([high, low]));
                 let Some((segment, behind)) = after.split_at_checked(length.max(2)) else {
                     break false;
@@ -33,7 +37,10 @@ pub(crate) fn facts(bytes: &[u8]) -> Option<JpegFacts> {
             }
         }
     };
-    Some(JpegFacts { components: components?, complete })
+    Some(JpegFacts {
+        components: components?,
+        complete,
+    })
 }
 
 /// The next marker's code and what follows it; entropy-coded bytes on the way are skipped.
@@ -58,7 +65,9 @@ mod tests {
         let mut bytes = vec![0xff, 0xd8, 0xff, 0xe1, 0, 6, 0xff, 0xd9, 1, 2];
         bytes.extend([0xff, 0xc4, 0, 3, 9]);
         bytes.extend([0xff, 0xc0, 0, 9, 8, 0, 4, 0, 4, components, 0]);
-        bytes.extend([0xff, 0xda, 0, 3, 0, 5, 0xff, 0, 6, 0xff, 0xd0, 7, 0xff, 0xff, 0xd9]);
+        bytes.extend([
+            0xff, 0xda, 0, 3, 0, 5, 0xff, 0, 6, 0xff, 0xd0, 7, 0xff, 0xff, 0xd9,
+        ]);
         bytes
     }
 
@@ -66,7 +75,13 @@ mod tests {
     fn components_and_end_are_found_past_stuffing_and_thumbnails() {
         for components in [1, 3, 4] {
             let whole = sample(components);
-            assert_eq!(facts(&whole), Some(JpegFacts { components, complete: true }));
+            assert_eq!(
+                facts(&whole),
+                Some(JpegFacts {
+                    components,
+                    complete: true
+                })
+            );
             for end in 0..whole.len() {
                 let cut = facts(&whole[..end]);
                 assert!(cut.is_none_or(|f| !f.complete), "cut at {end}: {cut:?}");

@@ -6,7 +6,9 @@ use std::fs;
 pub(crate) fn name() -> Option<String> {
     let board = fs::read_to_string("/proc/device-tree/model").ok();
     let board = board.map(|s| s.trim_end_matches('\0').trim().to_owned());
-    board.filter(|s| !s.is_empty()).or_else(|| field("/proc/cpuinfo", "model name"))
+    board
+        .filter(|s| !s.is_empty())
+        .or_else(|| field("/proc/cpuinfo", "model name"))
 }
 
 /// Largest resident memory of this process so far, in bytes.
@@ -25,7 +27,11 @@ fn field(path: &str, key: &str) -> Option<String> {
 
 /// Bytes of a count such as `5120 kB`.
 fn kib(text: &str) -> Option<u64> {
-    text.strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    text.strip_suffix("kB")?
+        .trim()
+        .parse::<u64>()
+        .ok()?
+        .checked_mul(1024)
 }
 
 #[cfg(test)]

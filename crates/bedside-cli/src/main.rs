@@ -41,12 +41,12 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    #[command(flatten)]
-    model: ModelArgs,
-
     /// Print one JSON document on stdout instead of tables
     #[arg(long, global = true)]
     json: bool,
+
+    #[command(flatten)]
+    model: ModelArgs,
 }
 
 const AFTER_HELP: &str = "\
@@ -108,7 +108,9 @@ fn main() -> ExitCode {
     // Usage errors end here, with exit code 2.
     let cli = Cli::parse();
     let ui = Ui::new(cli.json);
-    let Err(failure) = run(&cli, ui) else { return ExitCode::SUCCESS };
+    let Err(failure) = run(&cli, ui) else {
+        return ExitCode::SUCCESS;
+    };
     if !failure.is_told() {
         ui.fail(&failure);
         if ui.json() {

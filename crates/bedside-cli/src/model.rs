@@ -21,7 +21,13 @@ pub(crate) struct ModelArgs {
     ///
     /// Without it: models/edge/edge.bedside below the current folder, else
     /// ../share/bedside/edge.bedside beside the executable.
-    #[arg(long, global = true, value_name = "PATH", env = "BEDSIDE_BUNDLE")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "BEDSIDE_BUNDLE",
+        hide_env_values = true
+    )]
     pub bundle: Option<PathBuf>,
 
     /// Number format of the weights: f32, f16 or int8 [default: the bundle's choice]
@@ -39,10 +45,14 @@ impl ModelArgs {
         if let Some(path) = &self.bundle {
             return Ok(path.clone());
         }
-        let beside = env::current_exe().ok().and_then(|exe| {
-            exe.parent().map(|folder| folder.join(BESIDE_EXECUTABLE))
-        });
-        first_there([Some(PathBuf::from(BELOW_CURRENT)), beside].into_iter().flatten())
+        let beside = env::current_exe()
+            .ok()
+            .and_then(|exe| exe.parent().map(|folder| folder.join(BESIDE_EXECUTABLE)));
+        first_there(
+            [Some(PathBuf::from(BELOW_CURRENT)), beside]
+                .into_iter()
+                .flatten(),
+        )
     }
 
     /// Precision and threads as told, the rest as the bundle has it.
@@ -86,7 +96,11 @@ fn first_there(paths: impl Iterator<Item = PathBuf>) -> Result<PathBuf, Failure>
 
 /// The path without `..` where that can be told, so that a person can copy it.
 fn shown(path: &Path) -> String {
-    std::path::absolute(path).as_deref().unwrap_or(path).display().to_string()
+    std::path::absolute(path)
+        .as_deref()
+        .unwrap_or(path)
+        .display()
+        .to_string()
 }
 
 #[cfg(test)]
@@ -100,7 +114,10 @@ mod tests {
         let missing = first_there([a.clone(), b.clone()].into_iter()).unwrap_err();
         assert_eq!(missing.exit(), Exit::Bundle);
         for path in [&a, &b] {
-            assert!(missing.to_string().contains(path.to_str().unwrap()), "{missing}");
+            assert!(
+                missing.to_string().contains(path.to_str().unwrap()),
+                "{missing}"
+            );
         }
         std::fs::write(&b, "").unwrap();
         assert_eq!(first_there([a.clone(), b.clone()].into_iter()).unwrap(), b);

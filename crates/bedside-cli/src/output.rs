@@ -37,7 +37,10 @@ impl Folder {
 
     /// Start a set that is too large to hold in memory.
     pub(crate) fn begin(&self) -> Writing<'_> {
-        Writing { folder: &self.0, made: Made::default() }
+        Writing {
+            folder: &self.0,
+            made: Made::default(),
+        }
     }
 
     /// Refuse a folder that holds anything, so that old and new can't be mixed up.
@@ -74,7 +77,8 @@ impl Writing<'_> {
         }
         let mut paths = Vec::with_capacity(staged.len());
         for (temp, target) in staged {
-            temp.persist(&target).map_err(|e| cannot(&target, &e.error))?;
+            temp.persist(&target)
+                .map_err(|e| cannot(&target, &e.error))?;
             self.made.files.push(target.clone());
             paths.push(target);
         }
@@ -100,11 +104,22 @@ pub(crate) fn write_file(path: &Path, bytes: Vec<u8>) -> Result<(), Failure> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return Err(Failure::new(
             Exit::Output,
-            format!("{} names no file; hint: end it with a file's name", path.display()),
+            format!(
+                "{} names no file; hint: end it with a file's name",
+                path.display()
+            ),
         ));
     };
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Folder::new(folder).write(&[NewFile { name: name.to_owned(), bytes }]).map(|_| ())
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    Folder::new(folder)
+        .write(&[NewFile {
+            name: name.to_owned(),
+            bytes,
+        }])
+        .map(|_| ())
 }
 
 /// What has come into being so far.
@@ -142,7 +157,10 @@ impl Made {
 /// The bytes on the disk, beside the target, under a name that vanishes unless kept.
 fn stage(target: &Path, bytes: &[u8], made: &mut Made) -> io::Result<NamedTempFile> {
     if target.is_dir() {
-        return Err(io::Error::new(io::ErrorKind::IsADirectory, "a folder of that name is there"));
+        return Err(io::Error::new(
+            io::ErrorKind::IsADirectory,
+            "a folder of that name is there",
+        ));
     }
     let folder = target.parent().unwrap_or(Path::new("."));
     made.folder(folder)?;
@@ -168,7 +186,10 @@ fn cannot(path: &Path, error: &io::Error) -> Failure {
         io::ErrorKind::IsADirectory => "move that folder away or choose another one",
         _ => "check the output folder",
     };
-    Failure::new(Exit::Output, format!("{} was not written: {error}; hint: {hint}", path.display()))
+    Failure::new(
+        Exit::Output,
+        format!("{} was not written: {error}; hint: {hint}", path.display()),
+    )
 }
 
 /// Distinct, plain file name stems for inputs, in the order they come.
@@ -179,7 +200,12 @@ impl Stems {
     /// The stem for an input: its file name without ending, of plain characters, with a number
     /// where another input took it (letter case does not tell two files apart everywhere).
     pub(crate) fn next(&mut self, input: &Path) -> String {
-        self.unique(&input.file_stem().map(|s| s.to_string_lossy()).unwrap_or_default())
+        self.unique(
+            &input
+                .file_stem()
+                .map(|s| s.to_string_lossy())
+                .unwrap_or_default(),
+        )
     }
 
     /// The text as a [`plain_name`], with a number where it was taken.
@@ -197,7 +223,13 @@ impl Stems {
 
 /// Text as a part of a file name: letters, digits, `.`, `_` and `-` stay, the rest becomes `_`.
 fn plain_name(text: &str) -> String {
-    let plain = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
+    let plain = |c: char| {
+        if c.is_alphanumeric() || "._-".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
     // No name starts with a dot (hidden) or a dash (an option to other commands), and all leave
     // room for endings under the usual limit of 255 bytes.
     let mut name: String = text.chars().map(plain).collect();
@@ -205,7 +237,11 @@ fn plain_name(text: &str) -> String {
     while name.len() > 160 {
         name.pop();
     }
-    if name.is_empty() { "image".to_owned() } else { name }
+    if name.is_empty() {
+        "image".to_owned()
+    } else {
+        name
+    }
 }
 
 #[cfg(test)]
@@ -215,13 +251,17 @@ mod tests {
     use super::*;
 
     fn file(name: &str, bytes: &[u8]) -> NewFile {
-        NewFile { name: name.to_owned(), bytes: bytes.to_owned() }
+        NewFile {
+            name: name.to_owned(),
+            bytes: bytes.to_owned(),
+        }
     }
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
-        let mut names: Vec<String> =
-            entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<String> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }
@@ -230,7 +270,8 @@ mod tests {
     fn a_set_is_written_and_replaces_what_was_there() {
         let temp = tempfile::tempdir().unwrap();
         let out = Folder::new(temp.path().join("new/out"));
-        out.write(&[file("a.png", b"1"), file("masks/b.png", b"2")]).unwrap();
+        out.write(&[file("a.png", b"1"), file("masks/b.png", b"2")])
+            .unwrap();
         out.write(&[file("a.png", b"3")]).unwrap();
         let out = temp.path().join("new/out");
         assert_eq!(fs::read(out.join("a.png")).unwrap(), b"3");
@@ -243,7 +284,11 @@ mod tests {
     fn a_set_that_fails_leaves_nothing() {
         let temp = tempfile::tempdir().unwrap();
         fs::create_dir(temp.path().join("b.png")).unwrap();
-        let files = [file("a.png", b"1"), file("b.png", b"2"), file("new/c.png", b"3")];
+        let files = [
+            file("a.png", b"1"),
+            file("b.png", b"2"),
+            file("new/c.png", b"3"),
+        ];
         let failure = Folder::new(temp.path()).write(&files).unwrap_err();
         assert_eq!(failure.exit(), Exit::Output);
         assert!(failure.to_string().contains("b.png") && failure.to_string().contains("hint:"));
@@ -267,7 +312,12 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         write_file(&temp.path().join("plain"), Vec::new()).unwrap();
         fs::write(temp.path().join("usual"), "").unwrap();
-        let mode = |name| fs::metadata(temp.path().join(name)).unwrap().permissions().mode();
+        let mode = |name| {
+            fs::metadata(temp.path().join(name))
+                .unwrap()
+                .permissions()
+                .mode()
+        };
         assert_eq!(mode("plain"), mode("usual"));
     }
 

@@ -32,7 +32,13 @@ pub(crate) struct Args {
     kinds: Vec<Kind>,
 
     /// Pictures of each kind, each of a scene of its own
-    #[arg(short, long, default_value_t = 20, value_name = "N", conflicts_with = "clip")]
+    #[arg(
+        short,
+        long,
+        default_value_t = 20,
+        value_name = "N",
+        conflicts_with = "clip"
+    )]
     count: u32,
 
     /// Write a clip of N frames of one scene instead
@@ -50,7 +56,9 @@ pub(crate) struct Args {
 
 /// Parse a size such as `640x480`.
 pub(crate) fn size(text: &str) -> Result<(u32, u32), String> {
-    let (width, height) = text.split_once(['x', 'X']).ok_or("not of the form 640x480")?;
+    let (width, height) = text
+        .split_once(['x', 'X'])
+        .ok_or("not of the form 640x480")?;
     let side = |text: &str| match text.trim().parse::<u32>() {
         Ok(side @ 16..=4096) => Ok(side),
         _ => Err("each side must be 16 to 4096".to_owned()),
@@ -89,18 +97,31 @@ impl From<Kind> for PhantomKind {
 
 /// One frame of a scene that shows its target, for measurements.
 pub(crate) fn still(width: u32, height: u32) -> Result<Frame, Failure> {
-    Ok(scene(Kind::Polyp, width, height, 1, true)?.frame_at(0).frame)
+    Ok(scene(Kind::Polyp, width, height, 1, true)?
+        .frame_at(0)
+        .frame)
 }
 
 fn scene(kind: Kind, width: u32, height: u32, seed: u64, target: bool) -> Result<Phantom, Failure> {
-    let config = PhantomConfig { kind: kind.into(), width, height, seed, frame_rate: 30.0, target };
+    let config = PhantomConfig {
+        kind: kind.into(),
+        width,
+        height,
+        seed,
+        frame_rate: 30.0,
+        target,
+    };
     Phantom::new(config).map_err(|e| Failure::new(Exit::Usage, e.to_string()))
 }
 
 pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
     let folder = Folder::new(&args.out);
     folder.check_empty()?;
-    let kinds = if args.kinds.is_empty() { Kind::value_variants() } else { &args.kinds };
+    let kinds = if args.kinds.is_empty() {
+        Kind::value_variants()
+    } else {
+        &args.kinds
+    };
     let pictures = match args.clip {
         Some(frames) => clips(args, kinds, frames),
         None => dataset(args, kinds),
@@ -109,17 +130,32 @@ pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
     let mut manifest = String::from(COLUMNS);
     let mut writing = folder.begin();
     for picture in &pictures {
-        let shot = scene(picture.kind, picture.width, picture.height, picture.seed, picture.target)?
-            .frame_at(picture.index);
+        let shot = scene(
+            picture.kind,
+            picture.width,
+            picture.height,
+            picture.seed,
+            picture.target,
+        )?
+        .frame_at(picture.index);
         let files = [
-            NewFile { name: picture.file("images"), bytes: frame_png(&shot.frame)? },
-            NewFile { name: picture.file("masks"), bytes: image_file::mask_png(&shot.mask)? },
+            NewFile {
+                name: picture.file("images"),
+                bytes: frame_png(&shot.frame)?,
+            },
+            NewFile {
+                name: picture.file("masks"),
+                bytes: image_file::mask_png(&shot.mask)?,
+            },
         ];
         writing.write(&files)?;
         manifest.push_str(&picture.row(&shot.mask));
         bar.inc(1);
     }
-    writing.write(&[NewFile { name: "manifest.csv".to_owned(), bytes: manifest.into_bytes() }])?;
+    writing.write(&[NewFile {
+        name: "manifest.csv".to_owned(),
+        bytes: manifest.into_bytes(),
+    }])?;
     writing.keep();
     bar.finish_and_clear();
     if ui.json() {
@@ -183,7 +219,12 @@ fn dataset(args: &Args, kinds: &[Kind]) -> Vec<Picture> {
     for &kind in kinds {
         for i in 0..u64::from(args.count) {
             let seed = args.seed.wrapping_add(i);
-            let shorter = SHORTER.iter().copied().cycle().nth((seed % 5) as usize).unwrap_or(SIDE);
+            let shorter = SHORTER
+                .iter()
+                .copied()
+                .cycle()
+                .nth((seed % 5) as usize)
+                .unwrap_or(SIDE);
             let (width, height) = args.size.unwrap_or((SIDE, shorter));
             pictures.push(Picture {
                 kind,
@@ -231,7 +272,15 @@ mod tests {
     #[test]
     fn sizes_parse_within_bounds() {
         assert_eq!(size("640x480"), Ok((640, 480)));
-        for bad in ["640", "x", "640x", "0x480", "640x-1", "99999x480", "640x480x3"] {
+        for bad in [
+            "640",
+            "x",
+            "640x",
+            "0x480",
+            "640x-1",
+            "99999x480",
+            "640x480x3",
+        ] {
             assert!(size(bad).is_err(), "{bad}");
         }
     }

@@ -53,7 +53,10 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let mut rows = rows(table.as_ref());
     rows.retain(|row| {
         args.modality.is_none_or(|m| m == row.form.modality)
-            && args.site.as_ref().is_none_or(|s| s.eq_ignore_ascii_case(&row.form.site))
+            && args
+                .site
+                .as_ref()
+                .is_none_or(|s| s.eq_ignore_ascii_case(&row.form.site))
             && (!args.trained || row.model == Known::Trained)
     });
     if ui.json() {
@@ -74,8 +77,14 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
             .to_owned(),
         ]);
     }
-    let trained = rows.iter().filter(|row| row.model == Known::Trained).count();
-    ui.print(&format!("{text}\n{} prompts, {trained} of them known to the model\n", rows.len()))
+    let trained = rows
+        .iter()
+        .filter(|row| row.model == Known::Trained)
+        .count();
+    ui.print(&format!(
+        "{text}\n{} prompts, {trained} of them known to the model\n",
+        rows.len()
+    ))
 }
 
 /// The bundle's prompts. The ontology can be read without any bundle, unless one was named or

@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use bedside::vision::{colour, overlay, rle};
-use bedside::{
-    BoundingBox, Finding, Frame, Mask, PixelFormat, Segmentation, Segmenter, Timings,
-};
+use bedside::{BoundingBox, Finding, Frame, Mask, PixelFormat, Segmentation, Segmenter, Timings};
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
@@ -50,7 +48,12 @@ pub(crate) struct Document<'a> {
 
 impl<'a> Document<'a> {
     pub(crate) fn new(model: &'a Model, images: &'a [Image]) -> Self {
-        Self { bedside: env!("CARGO_PKG_VERSION"), notice: SAFETY, model, images }
+        Self {
+            bedside: env!("CARGO_PKG_VERSION"),
+            notice: SAFETY,
+            model,
+            images,
+        }
     }
 }
 
@@ -135,7 +138,10 @@ pub(crate) struct CocoRle {
 
 impl From<&Mask> for CocoRle {
     fn from(mask: &Mask) -> Self {
-        Self { size: [mask.height(), mask.width()], counts: rle::to_string(&rle::encode(mask)) }
+        Self {
+            size: [mask.height(), mask.width()],
+            counts: rle::to_string(&rle::encode(mask)),
+        }
     }
 }
 
@@ -178,7 +184,16 @@ fn share_of_frame(area: u64, frame: &Frame) -> f64 {
 
 /// What a person reads of one image.
 pub(crate) fn text(file: &Path, frame: &Frame, answer: &Segmentation) -> String {
-    let titles = ["object", "present", ">presence", ">area", ">share", "box", ">probability", ">validity"];
+    let titles = [
+        "object",
+        "present",
+        ">presence",
+        ">area",
+        ">share",
+        "box",
+        ">probability",
+        ">validity",
+    ];
     let mut table = Table::new(titles);
     for finding in &answer.findings {
         let number = |v: Option<f32>| v.map_or("-".to_owned(), |v| format!("{v:.2}"));
@@ -186,7 +201,10 @@ pub(crate) fn text(file: &Path, frame: &Frame, answer: &Segmentation) -> String 
             format!("{}x{} at {},{}", b.width, b.height, b.x, b.y)
         });
         let (area, share) = if finding.present {
-            (format!("{} px", finding.area), percent(share_of_frame(finding.area, frame)))
+            (
+                format!("{} px", finding.area),
+                percent(share_of_frame(finding.area, frame)),
+            )
         } else {
             ("-".to_owned(), "-".to_owned())
         };
@@ -243,7 +261,10 @@ pub(crate) fn files(
     let mut json = serde_json::to_vec_pretty(&document)
         .map_err(|e| Failure::new(Exit::Internal, format!("result is no JSON: {e}")))?;
     json.push(b'\n');
-    files.push(NewFile { name: format!("{stem}.json"), bytes: json });
+    files.push(NewFile {
+        name: format!("{stem}.json"),
+        bytes: json,
+    });
     Ok(files)
 }
 
@@ -262,6 +283,17 @@ fn overlay_png(frame: &Frame, answer: &Segmentation) -> Result<Vec<u8>, Failure>
             ),
         })
     });
-    let picture = overlay::draw(frame.width(), frame.height(), &rgb, &items.collect::<Vec<_>>(), SAFETY);
-    image_file::png(picture.width, picture.height, PixelFormat::Rgb8, &picture.data)
+    let picture = overlay::draw(
+        frame.width(),
+        frame.height(),
+        &rgb,
+        &items.collect::<Vec<_>>(),
+        SAFETY,
+    );
+    image_file::png(
+        picture.width,
+        picture.height,
+        PixelFormat::Rgb8,
+        &picture.data,
+    )
 }

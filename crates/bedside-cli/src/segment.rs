@@ -106,7 +106,9 @@ fn answer_all(
     ui.note(SAFETY);
     if non_commercial(segmenter.manifest()) {
         let Manifest { name, licence, .. } = segmenter.manifest();
-        ui.note(format_args!("The weights of '{name}' are not for commercial use: {licence}."));
+        ui.note(format_args!(
+            "The weights of '{name}' are not for commercial use: {licence}."
+        ));
     }
     let model = Model::of(&segmenter);
     let folder = args.out.as_ref().map(Folder::new);
@@ -114,7 +116,9 @@ fn answer_all(
     let mut images = Vec::new();
     let mut first = None;
     // Tables grow as they come, so only what prints at the end needs a bar.
-    let bar = ui.json().then(|| ui.progress(args.images.len() as u64, "images"));
+    let bar = ui
+        .json()
+        .then(|| ui.progress(args.images.len() as u64, "images"));
     for file in &args.images {
         let stem = stems.next(file);
         let out = folder.as_ref().map(|folder| (folder, stem.as_str()));
@@ -126,7 +130,10 @@ fn answer_all(
             Ok((_, text)) => ui.print(&text)?,
             Err(failure) => {
                 ui.fail(&failure);
-                images.push(Image::Failed { file: file.display().to_string(), error: failure.clone() });
+                images.push(Image::Failed {
+                    file: file.display().to_string(),
+                    error: failure.clone(),
+                });
                 first.get_or_insert(failure);
             }
         }
@@ -168,5 +175,7 @@ fn one(
 /// Whether the weights' licence keeps out commercial use, as far as its name tells.
 fn non_commercial(manifest: &Manifest) -> bool {
     let licence = manifest.licence.to_lowercase();
-    ["-nc", "non-commercial", "noncommercial"].iter().any(|mark| licence.contains(mark))
+    ["-nc", "non-commercial", "noncommercial"]
+        .iter()
+        .any(|mark| licence.contains(mark))
 }

@@ -26,7 +26,10 @@ impl Table {
                 None => (title.to_owned(), Align::Left),
             })
             .collect();
-        Self { columns, rows: Vec::new() }
+        Self {
+            columns,
+            rows: Vec::new(),
+        }
     }
 
     /// Add a row.
@@ -49,7 +52,11 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let titles: Vec<String> = self.columns.iter().map(|(title, _)| title.clone()).collect();
+        let titles: Vec<String> = self
+            .columns
+            .iter()
+            .map(|(title, _)| title.clone())
+            .collect();
         let mut widths: Vec<usize> = titles.iter().map(|t| t.chars().count()).collect();
         for row in &self.rows {
             for (width, cell) in widths.iter_mut().zip(row) {
@@ -59,7 +66,9 @@ impl fmt::Display for Table {
         let rules: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
         self.line(f, &titles, &widths)?;
         self.line(f, &rules, &widths)?;
-        self.rows.iter().try_for_each(|row| self.line(f, row, &widths))
+        self.rows
+            .iter()
+            .try_for_each(|row| self.line(f, row, &widths))
     }
 }
 

@@ -2,6 +2,14 @@
 //!
 //! Commands that need a model run on the tiny bundle of `golden/`, whose "objects" are colours.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as its assertions do"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -10,7 +18,9 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 fn golden(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(name)
 }
 
 fn bedside() -> Command {
@@ -26,8 +36,14 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let bench = Self { folder: tempfile::tempdir().unwrap() };
-        let packed = bedside().arg("pack").arg(golden("bundle")).arg(bench.bundle()).output();
+        let bench = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
+        let packed = bedside()
+            .arg("pack")
+            .arg(golden("bundle"))
+            .arg(bench.bundle())
+            .output();
         let packed = packed.unwrap();
         assert!(packed.status.success(), "{}", stderr(&packed));
         bench
@@ -43,7 +59,10 @@ impl Bench {
 
     fn run(&self, args: &[&str], images: &[PathBuf]) -> Output {
         let mut command = bedside();
-        command.args(args).args(images).env("BEDSIDE_BUNDLE", self.bundle());
+        command
+            .args(args)
+            .args(images)
+            .env("BEDSIDE_BUNDLE", self.bundle());
         command.current_dir(self.folder.path()).output().unwrap()
     }
 
@@ -61,7 +80,11 @@ fn list(folder: &Path) -> Vec<String> {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let below = if path.is_dir() { list(&path) } else { Vec::new() };
+        let below = if path.is_dir() {
+            list(&path)
+        } else {
+            Vec::new()
+        };
         if below.is_empty() {
             names.push(name);
         } else {
@@ -89,9 +112,15 @@ fn json(output: &Output) -> Value {
 fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
-    let error = text.lines().find(|line| line.starts_with("error: ")).expect("no error line");
+    let error = text
+        .lines()
+        .find(|line| line.starts_with("error: "))
+        .expect("no error line");
     let hint = error.split_once("hint: ").map(|(_, hint)| hint);
-    assert!(hint.is_some_and(|hint| !hint.trim().is_empty()), "no hint: {error}");
+    assert!(
+        hint.is_some_and(|hint| !hint.trim().is_empty()),
+        "no hint: {error}"
+    );
     for word in words {
         assert!(error.contains(word), "{word:?} is not in: {error}");
     }
@@ -118,11 +147,17 @@ fn segment_prints_a_table_and_writes_nothing_without_out() {
         .split_whitespace()
         .collect();
     assert_eq!(row[2], "yes", "{text}");
-    assert!(text.contains("128x64") && text.contains("encoder") && text.contains(" ms"), "{text}");
+    assert!(
+        text.contains("128x64") && text.contains("encoder") && text.contains(" ms"),
+        "{text}"
+    );
     assert!(!text.contains('\u{1b}'), "no colour codes");
     let notices = stderr(&output);
     assert!(notices.contains("Not a medical device"), "{notices}");
-    assert!(notices.contains("CC-BY-NC-4.0"), "the weights' licence is told: {notices}");
+    assert!(
+        notices.contains("CC-BY-NC-4.0"),
+        "the weights' licence is told: {notices}"
+    );
     assert_eq!(bench.left(), [""; 0]);
 }
 
@@ -130,20 +165,35 @@ fn segment_prints_a_table_and_writes_nothing_without_out() {
 fn segment_writes_overlay_masks_and_json() {
     let bench = Bench::new();
     let output = bench.run(
-        &["segment", "--prompt", "polyp", "--prompt", "fetal head", "--out", "out"],
+        &[
+            "segment",
+            "--prompt",
+            "polyp",
+            "--prompt",
+            "fetal head",
+            "--out",
+            "out",
+        ],
         &[golden("red-box.png")],
     );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     // The frame holds nothing bright, so there is no fetal head and no mask of one.
     assert_eq!(
         bench.left(),
-        ["out/red-box.colon_polyp.mask.png", "out/red-box.json", "out/red-box.overlay.png"]
+        [
+            "out/red-box.colon_polyp.mask.png",
+            "out/red-box.json",
+            "out/red-box.overlay.png"
+        ]
     );
     let (width, height, mask) = pixels(&bench.path("out/red-box.colon_polyp.mask.png"));
     assert_eq!((width, height), (128, 64));
     assert!(mask.iter().all(|v| *v == 0 || *v == 255));
     let at = |x: usize, y: usize| mask[y * 128 + x] == 255;
-    assert!(at(96, 32) && at(84, 28) && at(108, 36), "the red box is found");
+    assert!(
+        at(96, 32) && at(84, 28) && at(108, 36),
+        "the red box is found"
+    );
     assert!(!at(40, 32) && !at(96, 4) && !at(96, 60), "and nothing else");
 
     let (width, height, _) = pixels(&bench.path("out/red-box.overlay.png"));
@@ -152,25 +202,39 @@ fn segment_writes_overlay_masks_and_json() {
     let document: Value =
         serde_json::from_slice(&fs::read(bench.path("out/red-box.json")).unwrap()).unwrap();
     let image = &document["images"][0];
-    let [polyp, head] = image["findings"].as_array().unwrap().as_slice() else { panic!("{image}") };
+    let [polyp, head] = image["findings"].as_array().unwrap().as_slice() else {
+        panic!("{image}")
+    };
     let set = mask.iter().filter(|v| **v == 255).count();
     assert_eq!(polyp["area"].as_u64(), Some(set as u64));
     assert_eq!(polyp["present"], true);
     assert_eq!(polyp["object"], "colon polyp");
     assert_eq!(polyp["mask"]["size"], serde_json::json!([64, 128]));
-    assert_eq!((&head["present"], &head["mask"]), (&Value::Bool(false), &Value::Null));
+    assert_eq!(
+        (&head["present"], &head["mask"]),
+        (&Value::Bool(false), &Value::Null)
+    );
     assert_eq!(document["model"]["name"], "tiny");
 }
 
 #[test]
 fn json_is_one_document_with_every_image() {
     let bench = Bench::new();
-    let images = [golden("red-box.png"), golden("pictures/gray16.png"), golden("red-box.png")];
+    let images = [
+        golden("red-box.png"),
+        golden("pictures/gray16.png"),
+        golden("red-box.png"),
+    ];
     let output = bench.run(&["segment", "--json", "--prompt", "polyp"], &images);
     // All are tried; the exit code is that of the first failure.
     assert_fails(&output, 3, &["gray16.png", "16 bits"]);
     let document = json(&output);
-    assert!(document["notice"].as_str().unwrap().contains("Research use only"));
+    assert!(
+        document["notice"]
+            .as_str()
+            .unwrap()
+            .contains("Research use only")
+    );
     let [first, failed, last] = document["images"].as_array().unwrap().as_slice() else {
         panic!("{document}")
     };
@@ -178,8 +242,14 @@ fn json_is_one_document_with_every_image() {
     assert_eq!(failed["error"]["exit_code"], 3);
     let total = first["milliseconds"]["total"].as_f64().unwrap();
     let stages = ["preprocess", "encoder", "decoder", "masks"];
-    let sum: f64 = stages.iter().map(|s| first["milliseconds"][s].as_f64().unwrap()).sum();
-    assert!((total - sum).abs() < 0.01, "stages sum to the total: {first}");
+    let sum: f64 = stages
+        .iter()
+        .map(|s| first["milliseconds"][s].as_f64().unwrap())
+        .sum();
+    assert!(
+        (total - sum).abs() < 0.01,
+        "stages sum to the total: {first}"
+    );
 }
 
 #[test]
@@ -198,15 +268,23 @@ fn inputs_of_one_name_do_not_overwrite_each_other() {
 #[test]
 fn recognize_reports_all_that_the_model_knows_there() {
     let bench = Bench::new();
-    let output =
-        bench.run(&["recognize", "--json", "--modality", "ultrasound"], &[golden("red-box.png")]);
+    let output = bench.run(
+        &["recognize", "--json", "--modality", "ultrasound"],
+        &[golden("red-box.png")],
+    );
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let document = json(&output);
     let findings = document["images"][0]["findings"].as_array().unwrap();
-    let mut objects: Vec<&str> = findings.iter().map(|f| f["object"].as_str().unwrap()).collect();
+    let mut objects: Vec<&str> = findings
+        .iter()
+        .map(|f| f["object"].as_str().unwrap())
+        .collect();
     objects.sort_unstable();
     assert_eq!(objects, ["breast tumor", "fetal head"]);
-    let none = bench.run(&["recognize", "--modality", "oct"], &[golden("red-box.png")]);
+    let none = bench.run(
+        &["recognize", "--modality", "oct"],
+        &[golden("red-box.png")],
+    );
     assert_fails(&none, 4, &["oct"]);
 }
 
@@ -259,7 +337,10 @@ fn a_prompt_that_the_model_does_not_know_is_exit_code_4() {
     let elsewhere = bench.run(&args, &[golden("red-box.png")]);
     assert_fails(&elsewhere, 4, &["polyp in colon endoscope"]);
     // Scripts that read JSON are told in JSON too.
-    let output = bench.run(&["segment", "--json", "--prompt", "liver"], &[golden("red-box.png")]);
+    let output = bench.run(
+        &["segment", "--json", "--prompt", "liver"],
+        &[golden("red-box.png")],
+    );
     assert_eq!(json(&output)["error"]["exit_code"], 4);
 }
 
@@ -288,7 +369,9 @@ fn a_bundle_that_is_missing_or_damaged_is_exit_code_5() {
         assert_fails(&output, 5, &[name]);
     }
     let output = bench.run(
-        &["segment", "--bundle", "missing", "--prompt", "polyp", "--out", "out"],
+        &[
+            "segment", "--bundle", "missing", "--prompt", "polyp", "--out", "out",
+        ],
         &[golden("red-box.png")],
     );
     assert_fails(&output, 5, &["missing"]);
@@ -304,9 +387,21 @@ fn no_bundle_at_all_tells_where_it_was_looked_for() {
         .current_dir(empty.path())
         .output()
         .unwrap();
-    assert_fails(&output, 5, &["models/edge/edge.bedside", "share/bedside", "BEDSIDE_BUNDLE"]);
+    assert_fails(
+        &output,
+        5,
+        &[
+            "models/edge/edge.bedside",
+            "share/bedside",
+            "BEDSIDE_BUNDLE",
+        ],
+    );
     // The ontology needs none.
-    let prompts = bedside().arg("prompts").current_dir(empty.path()).output().unwrap();
+    let prompts = bedside()
+        .arg("prompts")
+        .current_dir(empty.path())
+        .output()
+        .unwrap();
     assert_eq!(prompts.status.code(), Some(0));
     assert!(stdout(&prompts).contains("polyp in colon endoscope"));
 }
@@ -325,7 +420,12 @@ fn usage_errors_are_exit_code_2() {
         &[],
     ] {
         let output = bedside().args(args).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{args:?}: {}",
+            stderr(&output)
+        );
     }
 }
 
@@ -354,9 +454,18 @@ fn a_folder_that_is_read_only_is_exit_code_6() {
     let images = [golden("red-box.png")];
     let segmented = bench.run(&["segment", "--prompt", "polyp", "--out", out], &images);
     assert_fails(&segmented, 6, &[out]);
-    assert_fails(&bench.run(&["phantom", "--count", "1", "--out", out], &[]), 6, &[out]);
+    assert_fails(
+        &bench.run(&["phantom", "--count", "1", "--out", out], &[]),
+        6,
+        &[out],
+    );
     let file = folder.join("x.bedside");
-    let packed = bedside().arg("pack").arg(golden("bundle")).arg(&file).output().unwrap();
+    let packed = bedside()
+        .arg("pack")
+        .arg(golden("bundle"))
+        .arg(&file)
+        .output()
+        .unwrap();
     assert_fails(&packed, 6, &[out]);
     assert_eq!(bench.left(), before);
 }
@@ -384,7 +493,14 @@ fn a_write_that_fails_midway_is_exit_code_6_and_leaves_nothing() {
     })
     .take(64 * 64)
     .collect();
-    image::save_buffer(bench.path("noise.png"), &noise, 64, 64, image::ColorType::L8).unwrap();
+    image::save_buffer(
+        bench.path("noise.png"),
+        &noise,
+        64,
+        64,
+        image::ColorType::L8,
+    )
+    .unwrap();
     let segmented = run("segment noise.png --prompt polyp --out out");
     assert_fails(&segmented, 6, &["noise.overlay.png", "space"]);
     assert_eq!(bench.left(), ["noise.png"]);
@@ -397,7 +513,12 @@ fn a_write_that_fails_midway_is_exit_code_6_and_leaves_nothing() {
 #[test]
 fn a_full_device_behind_stdout_is_exit_code_6_and_a_closed_pipe_is_none() {
     let run = |stdout: Stdio| {
-        bedside().arg("prompts").stdout(stdout).stderr(Stdio::piped()).output().unwrap()
+        bedside()
+            .arg("prompts")
+            .stdout(stdout)
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap()
     };
     let full = fs::File::options().write(true).open("/dev/full").unwrap();
     assert_fails(&run(full.into()), 6, &["standard output"]);
@@ -420,7 +541,13 @@ fn pack_inspect_and_verify_agree() {
     assert_eq!(inspected["trained_prompts"].as_array().unwrap().len(), 3);
     let text = bench.run(&["inspect"], &[]);
     assert!(stdout(&text).contains("CC-BY-NC-4.0") && stdout(&text).contains("encoder.onnx"));
-    assert_eq!(bench.run(&["verify", "--precision", "int8"], &[]).status.code(), Some(5));
+    assert_eq!(
+        bench
+            .run(&["verify", "--precision", "int8"], &[])
+            .status
+            .code(),
+        Some(5)
+    );
 }
 
 #[test]
@@ -428,7 +555,12 @@ fn a_self_test_that_fails_is_exit_code_7() {
     let bench = Bench::new();
     let source = bench.path("source");
     fs::create_dir_all(source.join("selftest")).unwrap();
-    for part in ["decoder.onnx", "encoder.onnx", "prompts.json", "selftest/0.rgb"] {
+    for part in [
+        "decoder.onnx",
+        "encoder.onnx",
+        "prompts.json",
+        "selftest/0.rgb",
+    ] {
         fs::copy(golden("bundle").join(part), source.join(part)).unwrap();
     }
     let manifest = fs::read_to_string(golden("bundle/bundle.json")).unwrap();
@@ -475,10 +607,20 @@ fn bench_reports_stages_and_operators_that_sum() {
     let args = ["bench", "--frames", "3", "--size", "64x48", "--profile"];
     let text = bench.run(&args, &[]);
     assert_eq!(text.status.code(), Some(0), "{}", stderr(&text));
-    for word in ["frames/s", "median ms", "3 prompts", "64x48", "total", "operator"] {
+    for word in [
+        "frames/s",
+        "median ms",
+        "3 prompts",
+        "64x48",
+        "total",
+        "operator",
+    ] {
         assert!(stdout(&text).contains(word), "{word}: {}", stdout(&text));
     }
-    let report = json(&bench.run(&["bench", "--frames", "3", "--size", "64x48", "--json"], &[]));
+    let report = json(&bench.run(
+        &["bench", "--frames", "3", "--size", "64x48", "--json"],
+        &[],
+    ));
     assert_eq!(report["stages"].as_array().unwrap().len(), 5);
     assert!(report["frames_per_second"].as_f64().unwrap() > 0.0);
 }
@@ -487,8 +629,14 @@ fn bench_reports_stages_and_operators_that_sum() {
 fn phantoms_make_a_dataset_that_repeats_itself() {
     let folder = tempfile::tempdir().unwrap();
     let run = |out: &str| {
-        let args = ["phantom", "--kind", "polyp", "--count", "8", "--size", "64x48", "--out", out];
-        bedside().args(args).current_dir(folder.path()).output().unwrap()
+        let args = [
+            "phantom", "--kind", "polyp", "--count", "8", "--size", "64x48", "--out", out,
+        ];
+        bedside()
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap()
     };
     let output = run("a");
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -502,7 +650,10 @@ fn phantoms_make_a_dataset_that_repeats_itself() {
         let (width, height, mask) = pixels(&folder.path().join("a").join(fields[1]));
         assert_eq!((width, height), (64, 48));
         let share = mask.iter().filter(|v| **v == 255).count() as f64 / f64::from(64 * 48);
-        assert!((share - fields[9].parse::<f64>().unwrap()).abs() < 1e-5, "{line}");
+        assert!(
+            (share - fields[9].parse::<f64>().unwrap()).abs() < 1e-5,
+            "{line}"
+        );
         assert_eq!(fields[6] == "normal", share == 0.0, "{line}");
         normal += usize::from(fields[6] == "normal");
         for file in &fields[..2] {
@@ -516,11 +667,30 @@ fn phantoms_make_a_dataset_that_repeats_itself() {
 #[test]
 fn a_clip_is_numbered_and_moves() {
     let folder = tempfile::tempdir().unwrap();
-    let args = ["phantom", "--kind", "fetal-head", "--clip", "3", "--size", "64x48", "--out", "c"];
-    let output = bedside().args(args).current_dir(folder.path()).output().unwrap();
+    let args = [
+        "phantom",
+        "--kind",
+        "fetal-head",
+        "--clip",
+        "3",
+        "--size",
+        "64x48",
+        "--out",
+        "c",
+    ];
+    let output = bedside()
+        .args(args)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let frame = |i: u32| {
-        fs::read(folder.path().join(format!("c/images/fetal-head-{i:06}.png"))).unwrap()
+        fs::read(
+            folder
+                .path()
+                .join(format!("c/images/fetal-head-{i:06}.png")),
+        )
+        .unwrap()
     };
     assert_ne!(frame(0), frame(2));
 }
@@ -531,12 +701,27 @@ fn a_clip_is_numbered_and_moves() {
 fn help_shows_examples_and_exit_codes() {
     let text = |args: &[&str]| stdout(&bedside().args(args).output().unwrap());
     let help = text(&["--help"]);
-    for word in ["Exit codes:", "Examples:", "Not a medical device", "segment", "phantom", "eval"] {
+    for word in [
+        "Exit codes:",
+        "Examples:",
+        "Not a medical device",
+        "segment",
+        "phantom",
+        "eval",
+    ] {
         assert!(help.contains(word), "{word}: {help}");
     }
-    for command in
-        ["segment", "recognize", "prompts", "eval", "inspect", "verify", "pack", "bench", "phantom"]
-    {
+    for command in [
+        "segment",
+        "recognize",
+        "prompts",
+        "eval",
+        "inspect",
+        "verify",
+        "pack",
+        "bench",
+        "phantom",
+    ] {
         let help = text(&[command, "--help"]);
         assert!(help.contains("Example"), "{command}: {help}");
         assert!(help.contains("--json"), "{command}");
