@@ -105,7 +105,7 @@ struct Operators {
 
 #[derive(Debug, Serialize)]
 struct Operator {
-    name: String,
+    node: String,
     op: String,
     ms: f64,
 }
@@ -199,7 +199,7 @@ impl From<&Profile> for Operators {
     fn from(profile: &Profile) -> Self {
         let list = |times: &[OpTime]| {
             let operator = |t: &OpTime| Operator {
-                name: t.name.clone(),
+                node: t.node.clone(),
                 op: t.op.clone(),
                 ms: ms(t),
             };
@@ -213,7 +213,7 @@ impl From<&Profile> for Operators {
 }
 
 fn ms(time: &OpTime) -> f64 {
-    time.nanoseconds as f64 / 1e6
+    time.time.as_secs_f64() * 1e3
 }
 
 /// The report as it is pasted into an issue or a mail.
@@ -286,17 +286,13 @@ mod tests {
 
     #[test]
     fn operators_sum_to_the_total() {
-        let time = |op: &str, nanoseconds| OpTime {
-            name: "n".into(),
+        let time = |op: &str, us| OpTime {
+            node: "n".into(),
             op: op.into(),
-            nanoseconds,
+            time: Duration::from_micros(us),
         };
-        let text = by_operator(&[
-            time("Conv", 1_500_000),
-            time("Add", 500_000),
-            time("Conv", 2_000_000),
-        ])
-        .to_string();
+        let text =
+            by_operator(&[time("Conv", 1_500), time("Add", 500), time("Conv", 2_000)]).to_string();
         let lines: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(
             lines,

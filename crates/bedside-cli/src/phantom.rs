@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use bedside::{Frame, Mask};
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
-use clap::ValueEnum;
 use serde_json::json;
 
 use crate::failure::{Exit, Failure};
@@ -27,9 +26,10 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "DIR")]
     out: PathBuf,
 
-    /// What the pictures show; may be given repeatedly [default: all]
+    /// What the pictures show: polyp, breast-tumor or fetal-head; may be given repeatedly [default:
+    /// all]
     #[arg(short, long = "kind", value_name = "KIND")]
-    kinds: Vec<Kind>,
+    kinds: Vec<PhantomKind>,
 
     /// Pictures of each kind, each of a scene of its own
     #[arg(
@@ -66,45 +66,31 @@ pub(crate) fn size(text: &str) -> Result<(u32, u32), String> {
     Ok((side(width)?, side(height)?))
 }
 
-/// A kind of phantom and how manifests name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    Polyp,
-    BreastTumor,
-    FetalHead,
-}
-
-impl Kind {
-    /// Name of the file stems, object and modality as the ontology has them.
-    const fn words(self) -> (&'static str, &'static str, &'static str) {
-        match self {
-            Self::Polyp => ("polyp", "polyp", "endoscopy"),
-            Self::BreastTumor => ("breast-tumor", "breast tumor", "ultrasound"),
-            Self::FetalHead => ("fetal-head", "fetal head", "ultrasound"),
-        }
-    }
-}
-
-impl From<Kind> for PhantomKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Polyp => Self::Polyp,
-            Kind::BreastTumor => Self::BreastTumor,
-            Kind::FetalHead => Self::FetalHead,
-        }
+/// A kind of phantom as the ontology has it: object and modality.
+const fn words(kind: PhantomKind) -> (&'static str, &'static str) {
+    match kind {
+        PhantomKind::Polyp => ("polyp", "endoscopy"),
+        PhantomKind::BreastTumor => ("breast tumor", "ultrasound"),
+        PhantomKind::FetalHead => ("fetal head", "ultrasound"),
     }
 }
 
 /// One frame of a scene that shows its target, for measurements.
 pub(crate) fn still(width: u32, height: u32) -> Result<Frame, Failure> {
-    Ok(scene(Kind::Polyp, width, height, 1, true)?
+    Ok(scene(PhantomKind::Polyp, width, height, 1, true)?
         .frame_at(0)
         .frame)
 }
 
-fn scene(kind: Kind, width: u32, height: u32, seed: u64, target: bool) -> Result<Phantom, Failure> {
+fn scene(
+    kind: PhantomKind,
+    width: u32,
+    height: u32,
+    seed: u64,
+    target: bool,
+) -> Result<Phantom, Failure> {
     let config = PhantomConfig {
-        kind: kind.into(),
+        kind,
         width,
         height,
         seed,
@@ -117,10 +103,9 @@ fn scene(kind: Kind, width: u32, height: u32, seed: u64, target: bool) -> Result
 pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
     let folder = Folder::new(&args.out);
     folder.check_empty()?;
-    let kinds = if args.kinds.is_empty() {
-        Kind::value_variants()
-    } else {
-        &args.kinds
+    let kinds: &[PhantomKind] = match args.kinds.as_slice() {
+        [] => &PhantomKind::ALL,
+        told => told,
     };
     let pictures = match args.clip {
         Some(frames) => clips(args, kinds, frames),
@@ -177,7 +162,7 @@ const COLUMNS: &str =
 /// One picture to be drawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Picture {
-    kind: Kind,
+    kind: PhantomKind,
     width: u32,
     height: u32,
     seed: u64,
@@ -194,7 +179,8 @@ impl Picture {
 
     /// The picture's line of `manifest.csv`. Nothing in it needs quotes.
     fn row(&self, mask: &Mask) -> String {
-        let (name, object, modality) = self.kind.words();
+        let (object, modality) = words(self.kind);
+        let name = self.kind;
         let label = if mask.is_empty() { "normal" } else { object };
         let share = mask.area() as f64 / (f64::from(self.width) * f64::from(self.height));
         format!(
@@ -212,19 +198,14 @@ impl Picture {
 }
 
 /// Scenes of their own: each with another seed and aspect.
-fn dataset(args: &Args, kinds: &[Kind]) -> Vec<Picture> {
+fn dataset(args: &Args, kinds: &[PhantomKind]) -> Vec<Picture> {
     const SIDE: u32 = 352;
     const SHORTER: [u32; 5] = [352, 320, 288, 264, 240];
     let mut pictures = Vec::new();
     for &kind in kinds {
         for i in 0..u64::from(args.count) {
             let seed = args.seed.wrapping_add(i);
-            let shorter = SHORTER
-                .iter()
-                .copied()
-                .cycle()
-                .nth((seed % 5) as usize)
-                .unwrap_or(SIDE);
+            let shorter = SHORTER.get((seed % 5) as usize).copied().unwrap_or(SIDE);
             let (width, height) = args.size.unwrap_or((SIDE, shorter));
             pictures.push(Picture {
                 kind,
@@ -234,7 +215,7 @@ fn dataset(args: &Args, kinds: &[Kind]) -> Vec<Picture> {
                 index: 0,
                 target: seed % 7 != 6,
                 split: if seed % 10 == 9 { "val" } else { "train" },
-                stem: format!("{}-{seed:05}", kind.words().0),
+                stem: format!("{}-{seed:05}", kind),
             });
         }
     }
@@ -242,7 +223,7 @@ fn dataset(args: &Args, kinds: &[Kind]) -> Vec<Picture> {
 }
 
 /// One moving scene of each kind, frame by frame.
-fn clips(args: &Args, kinds: &[Kind], frames: u32) -> Vec<Picture> {
+fn clips(args: &Args, kinds: &[PhantomKind], frames: u32) -> Vec<Picture> {
     let (width, height) = args.size.unwrap_or((512, 384));
     kinds
         .iter()
@@ -255,7 +236,7 @@ fn clips(args: &Args, kinds: &[Kind], frames: u32) -> Vec<Picture> {
                 index,
                 target: true,
                 split: "val",
-                stem: format!("{}-{index:06}", kind.words().0),
+                stem: format!("{}-{index:06}", kind),
             })
         })
         .collect()
@@ -288,7 +269,7 @@ mod tests {
     #[test]
     fn rows_have_the_columns_of_the_head() {
         let picture = Picture {
-            kind: Kind::BreastTumor,
+            kind: PhantomKind::BreastTumor,
             width: 20,
             height: 16,
             seed: 3,
