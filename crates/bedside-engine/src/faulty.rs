@@ -1,0 +1,142 @@
+//! A backend that fails on demand, for tests of everything above it.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::backend::{Backend, LoadOptions, OpTime, Session};
+use crate::error::{EngineError, ErrorKind};
+use crate::signature::Signature;
+use crate::value::Value;
+
+/// What goes wrong in one run.
+#[derive(Debug, Clone)]
+pub enum Fault {
+    /// The run takes this much longer.
+    Slow(Duration),
+    /// The run does not return until it is released.
+    Hang(Release),
+    /// The engine panics, through the caller's stack.
+    Panic,
+    /// Every output is filled with not-a-number.
+    NotANumber,
+    /// Every output loses its last row.
+    WrongShape,
+    /// The device is gone, now and for all later runs.
+    DeviceLost,
+}
+
+/// Lets hanging runs go on.
+#[derive(Debug, Clone, Default)]
+pub struct Release(Arc<(Mutex<bool>, Condvar)>);
+
+impl Release {
+    /// Let every run that hangs on this go on, now and later.
+    pub fn release(&self) {
+        let (open, changed) = &*self.0;
+        *open.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        changed.notify_all();
+    }
+
+    fn wait(&self) {
+        let (open, changed) = &*self.0;
+        let guard = open.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(changed.wait_while(guard, |open| !*open).unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+/// Tells which fault, if any, befalls a graph's run: by the graph's label and the number of the
+/// run, from 0.
+type Script = Arc<dyn Fn(&str, u64) -> Option<Fault> + Send + Sync>;
+
+/// Another backend, with faults where a script says so. The same script gives the same faults.
+#[derive(Clone)]
+pub struct FaultyBackend {
+    inner: Arc<dyn Backend>,
+    script: Script,
+}
+
+impl FaultyBackend {
+    /// `script` is asked with the graph's label and the number of the run, from 0.
+    pub fn new(
+        inner: Arc<dyn Backend>,
+        script: impl Fn(&str, u64) -> Option<Fault> + Send + Sync + 'static,
+    ) -> Self {
+        Self { inner, script: Arc::new(script) }
+    }
+}
+
+impl Backend for FaultyBackend {
+    fn name(&self) -> &'static str {
+        "faulty"
+    }
+
+    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(FaultySession {
+            inner: self.inner.load(onnx, options)?,
+            script: self.script.clone(),
+            label: options.label.clone(),
+            runs: 0,
+            lost: false,
+        }))
+    }
+}
+
+struct FaultySession {
+    inner: Box<dyn Session>,
+    script: Script,
+    label: String,
+    runs: u64,
+    lost: bool,
+}
+
+impl FaultySession {
+    fn next_fault(&mut self) -> Result<Option<Fault>, EngineError> {
+        let fault = (self.script)(&self.label, self.runs);
+        self.runs += 1;
+        self.lost |= matches!(fault, Some(Fault::DeviceLost));
+        if self.lost {
+            let message = "the device is lost; hint: load the bundle again";
+            return Err(EngineError::new(ErrorKind::DeviceLost, &self.label, message));
+        }
+        Ok(fault)
+    }
+}
+
+impl Session for FaultySession {
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    #[allow(clippy::panic, reason = "the fault that is asked for")]
+    fn run(&mut self, inputs: &[Value]) -> Result<Vec<Value>, EngineError> {
+        let fault = self.next_fault()?;
+        match &fault {
+            Some(Fault::Slow(time)) => std::thread::sleep(*time),
+            Some(Fault::Hang(release)) => release.wait(),
+            Some(Fault::Panic) => panic!("fault injected into {}", self.label),
+            _ => {}
+        }
+        let outputs = self.inner.run(inputs)?;
+        match fault {
+            Some(Fault::NotANumber) => outputs.iter().map(not_a_number).collect(),
+            Some(Fault::WrongShape) => outputs.iter().map(without_last_row).collect(),
+            _ => Ok(outputs),
+        }
+    }
+
+    fn profile(&mut self, inputs: &[Value]) -> Result<Vec<OpTime>, EngineError> {
+        self.inner.profile(inputs)
+    }
+}
+
+fn not_a_number(value: &Value) -> Result<Value, EngineError> {
+    Value::f32(value.shape(), vec![f32::NAN; value.shape().iter().product()])
+}
+
+fn without_last_row(value: &Value) -> Result<Value, EngineError> {
+    let mut shape = value.shape().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last -= 1;
+    }
+    Value::f32(&shape, vec![0.0; shape.iter().product()])
+}

@@ -1,0 +1,25 @@
+//! Inference backends behind one trait.
+//!
+//! Prepare, load, run: a [`Backend`] loads an ONNX graph from bytes, checks it against the
+//! [`Signature`] that the caller expects, and gives a [`Session`]; a session runs [`Value`]s.
+//! Values are cheap to clone and may live on the device, so that the features of an image
+//! encoder go to the mask decoder without a copy.
+//!
+//! * [`TractCpu`]: tract on the CPU, the default
+//! * [`FaultyBackend`]: any backend with scripted faults, for tests of what stands above
+//! * [`conformance`]: what every backend must pass before it is believed
+
+mod backend;
+pub mod conformance;
+mod error;
+mod faulty;
+mod signature;
+mod tract_cpu;
+mod value;
+
+pub use backend::{Backend, LoadOptions, OpTime, Session};
+pub use error::{EngineError, ErrorKind};
+pub use faulty::{Fault, FaultyBackend, Release};
+pub use signature::{DType, Dim, Signature, TensorSpec};
+pub use tract_cpu::TractCpu;
+pub use value::Value;

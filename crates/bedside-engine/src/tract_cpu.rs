@@ -1,0 +1,194 @@
+//! tract on the CPU.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tract_core::internal::*;
+use tract_core::runtime::RunOptions;
+use tract_linalg::multithread::Executor;
+use tract_onnx::prelude::{Framework, InferenceModelExt};
+
+use crate::backend::{Backend, LoadOptions, OpTime, Session};
+use crate::error::{EngineError, ErrorKind};
+use crate::signature::{DType, Dim, Signature, TensorSpec};
+use crate::value::Value;
+
+/// tract's CPU engine, which picks its kernels for the processor it finds.
+///
+/// A symbolic dimension stays symbolic in the plan, so that one plan serves every number of
+/// prompts. tract picks matrix-vector kernels for a batch of one, which round otherwise than the
+/// matrix kernels; a batch of one is therefore run as two of the same, so that a prompt gets the
+/// same bits in any company.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TractCpu;
+
+impl Backend for TractCpu {
+    fn name(&self) -> &'static str {
+        "tract-cpu"
+    }
+
+    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+        let label = options.label.as_str();
+        let plan = guarded(label, ErrorKind::Graph, || prepare(onnx, options.threads))?;
+        let (plan, signature) = plan;
+        signature.check(&options.expected, label)?;
+        let state = guarded(label, ErrorKind::Graph, || plan.spawn())?;
+        let batch = batch_symbol(&signature);
+        let label = label.to_owned();
+        Ok(Box::new(TractSession { label, signature, batch, state, broken: None }))
+    }
+}
+
+/// A plan with its buffers.
+struct TractSession {
+    label: String,
+    signature: Signature,
+    /// Which inputs have the batch as their outermost dimension; none in a graph without one.
+    batch: Vec<bool>,
+    state: TypedSimpleState,
+    /// After a panic the state can't be trusted.
+    broken: Option<EngineError>,
+}
+
+impl Session for TractSession {
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn run(&mut self, inputs: &[Value]) -> Result<Vec<Value>, EngineError> {
+        self.guarded_run(inputs, |state, inputs| state.run(inputs))
+    }
+
+    fn profile(&mut self, inputs: &[Value]) -> Result<Vec<OpTime>, EngineError> {
+        let mut times = Vec::new();
+        self.guarded_run(inputs, |state, inputs| {
+            state.run_plan_with_eval(inputs, |context, op_state, node, inputs| {
+                let start = Instant::now();
+                let result = tract_core::plan::eval(context, op_state, node, inputs);
+                times.push(OpTime {
+                    node: node.name.clone(),
+                    op: node.op.name().into_owned(),
+                    time: start.elapsed(),
+                });
+                result
+            })
+        })?;
+        Ok(times)
+    }
+}
+
+impl TractSession {
+    fn guarded_run(
+        &mut self,
+        inputs: &[Value],
+        run: impl FnOnce(&mut TypedSimpleState, TVec<TValue>) -> TractResult<TVec<TValue>>,
+    ) -> Result<Vec<Value>, EngineError> {
+        if let Some(error) = &self.broken {
+            return Err(error.clone());
+        }
+        self.signature.check_inputs(inputs, &self.label)?;
+        let batched = || inputs.iter().zip(&self.batch).filter(|(_, b)| **b).map(|(v, _)| v);
+        let single = batched().next().is_some_and(|v| v.shape().first() == Some(&1));
+        let (state, batch) = (&mut self.state, &self.batch);
+        let result = guarded(&self.label, ErrorKind::Run, || {
+            let inputs = inputs.iter().zip(batch).map(|(value, batched)| {
+                let tensor: &Arc<Tensor> = value.tensor();
+                Ok(match single && *batched {
+                    true => Tensor::stack_tensors(0, &[tensor.as_ref(), tensor.as_ref()])?.into_tvalue(),
+                    false => TValue::from_const(tensor.clone()),
+                })
+            });
+            let outputs = run(state, inputs.collect::<TractResult<_>>()?)?;
+            let outputs = outputs.into_iter().map(|output| match single {
+                true => output.slice(0, 0, 1).map(Arc::new),
+                false => Ok(output.into_arc_tensor()),
+            });
+            outputs.collect::<TractResult<Vec<_>>>()
+        });
+        if let Err(error) = &result
+            && error.kind() == ErrorKind::Panicked
+        {
+            self.broken = Some(error.clone());
+        }
+        Ok(result?.into_iter().map(Value::from_tensor).collect())
+    }
+}
+
+/// For each input whether its outermost dimension is the batch: the symbol that is the outermost
+/// dimension of every output.
+fn batch_symbol(signature: &Signature) -> Vec<bool> {
+    let outermost = |spec: &TensorSpec| match spec.shape.first() {
+        Some(Dim::Symbol(symbol)) => Some(symbol.clone()),
+        _ => None,
+    };
+    let symbol = signature.outputs.first().and_then(outermost);
+    let everywhere = signature.outputs.iter().all(|o| outermost(o) == symbol);
+    let is_batch = |spec| symbol.is_some() && everywhere && outermost(spec) == symbol;
+    signature.inputs.iter().map(is_batch).collect()
+}
+
+/// Call into tract; its errors and its panics become ours.
+fn guarded<T>(
+    label: &str,
+    kind: ErrorKind,
+    call: impl FnOnce() -> TractResult<T>,
+) -> Result<T, EngineError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(EngineError::new(kind, label, format!("tract: {error:#}"))),
+        Err(panic) => {
+            let what = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no message");
+            Err(EngineError::new(
+                ErrorKind::Panicked,
+                label,
+                format!("tract panicked: {what}; hint: load the bundle again"),
+            ))
+        }
+    }
+}
+
+/// Parse, declutter, optimise, plan.
+fn prepare(onnx: &[u8], threads: usize) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
+    let model = tract_onnx::onnx().model_for_read(&mut &*onnx)?.into_typed()?.into_decluttered()?;
+    let signature = signature(&model)?;
+    let executor = match threads {
+        0 | 1 => Executor::SingleThread,
+        n => Executor::multithread(n),
+    };
+    let options = RunOptions { executor: Some(executor), ..RunOptions::default() };
+    let plan = TypedSimplePlan::new_with_options(model.into_optimized()?, &options)?;
+    Ok((plan, signature))
+}
+
+fn signature(model: &TypedModel) -> TractResult<Signature> {
+    let spec = |outlet: &OutletId| -> TractResult<TensorSpec> {
+        let fact = model.outlet_fact(*outlet)?;
+        let name = model
+            .outlet_label(*outlet)
+            .unwrap_or_else(|| model.node(outlet.node).name.as_str())
+            .to_owned();
+        let dtype = match fact.datum_type {
+            DatumType::F32 => DType::F32,
+            DatumType::I64 | DatumType::TDim => DType::I64,
+            other => bail!("tensor {name} is of type {other:?}, only f32 and i64 are supported"),
+        };
+        let shape = fact
+            .shape
+            .iter()
+            .map(|d| match d.to_usize() {
+                Ok(n) => Dim::Fixed(n),
+                Err(_) => Dim::Symbol(d.to_string()),
+            })
+            .collect();
+        Ok(TensorSpec { name, dtype, shape })
+    };
+    Ok(Signature {
+        inputs: model.input_outlets()?.iter().map(spec).collect::<TractResult<_>>()?,
+        outputs: model.output_outlets()?.iter().map(spec).collect::<TractResult<_>>()?,
+    })
+}
