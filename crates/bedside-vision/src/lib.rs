@@ -1,0 +1,15 @@
+//! Pixels only: from a camera's frame to an encoder's input, and from logits back to a mask at
+//! the frame's own size. No model, no files.
+
+pub mod colour;
+pub mod components;
+pub mod contour;
+mod letterbox;
+mod mask;
+pub mod overlay;
+mod preprocess;
+pub mod rle;
+
+pub use letterbox::Letterbox;
+pub use mask::{MaskStats, dice, iou};
+pub use preprocess::{Preprocessor, ResizeFilter};
