@@ -25,7 +25,7 @@ from .model import META_CLASSES, Student
 NONE = META_CLASSES - 1
 # Share of each source in a batch; folders not named here share what is left by size.
 SHARES = {"kvasir_seg": 0.42, "busi": 0.26, "busi normal": 0.08, "hc18": 0.14}
-PHANTOM_SHARE = 0.10
+PHANTOM_SHARE = 0.15
 TOKENS = 16  # rows kept per training prompt; ours have at most 12
 
 

@@ -1,0 +1,144 @@
+//! What the decoder said, read and checked.
+
+use bedside_core::{Finding, Mask};
+use bedside_engine::Value;
+use bedside_vision::MaskStats;
+
+use crate::error::{Error, ErrorKind};
+use crate::prompts::Resolved;
+
+/// Positions of the decoder's outputs and the size of its logits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outputs {
+    pub logits: usize,
+    pub score: usize,
+    pub meta: Option<usize>,
+    pub height: usize,
+    pub width: usize,
+}
+
+/// What the decoder said of one prompt.
+pub(crate) struct Answer<'a> {
+    pub prompt: &'a Resolved,
+    pub logits: &'a [f32],
+    pub presence: f32,
+    pub meta_object: Option<String>,
+}
+
+/// The decoder's outputs on the host, all finite.
+pub(crate) struct Raw {
+    logits: Vec<f32>,
+    score: Vec<f32>,
+    meta: Vec<f32>,
+}
+
+impl Raw {
+    pub fn new(values: &[Value], outputs: &Outputs) -> Result<Self, Error> {
+        let read = |i: usize, name: &str| -> Result<Vec<f32>, Error> {
+            let value = values.get(i).ok_or_else(|| {
+                Error::new(ErrorKind::Engine, format!("the decoder gave no {name}"))
+            })?;
+            let data = value.to_f32()?.into_owned();
+            // Not-a-number compares false with every threshold and would pass for "absent".
+            if data.iter().any(|v| !v.is_finite()) {
+                return Err(Error::new(
+                    ErrorKind::Engine,
+                    format!(
+                        "the decoder's {name} holds values that are no numbers; hint: another \
+                         precision or backend, and `bedside verify` on this device"
+                    ),
+                ));
+            }
+            Ok(data)
+        };
+        Ok(Self {
+            logits: read(outputs.logits, "logits")?,
+            score: read(outputs.score, "score")?,
+            meta: outputs.meta.map_or(Ok(Vec::new()), |i| read(i, "meta"))?,
+        })
+    }
+
+    /// One answer a prompt.
+    pub fn answers<'a>(
+        &'a self,
+        prompts: &'a [Resolved],
+        outputs: &Outputs,
+        meta_objects: &[String],
+    ) -> Result<Vec<Answer<'a>>, Error> {
+        let size = outputs.height * outputs.width;
+        let n = prompts.len();
+        if self.logits.len() != n * size || self.score.len() != n {
+            return Err(Error::new(
+                ErrorKind::Engine,
+                format!("the decoder answered for another number of prompts than {n}"),
+            ));
+        }
+        let classes = self.meta.len() / n.max(1);
+        Ok(prompts
+            .iter()
+            .zip(self.logits.chunks_exact(size))
+            .zip(&self.score)
+            .enumerate()
+            .map(|(i, ((prompt, logits), score))| Answer {
+                prompt,
+                logits,
+                presence: sigmoid(*score),
+                meta_object: self
+                    .meta
+                    .get(i * classes..(i + 1) * classes)
+                    .and_then(|scores| best(scores))
+                    .and_then(|class| meta_objects.get(class).cloned()),
+            })
+            .collect())
+    }
+}
+
+impl Outputs {
+    /// (rows, columns) of one prompt's logits.
+    pub fn size(&self) -> (usize, usize) {
+        (self.height, self.width)
+    }
+}
+
+/// What is told of an answer; `inside` is `None` when presence is below the threshold.
+pub(crate) fn finding(answer: &Answer<'_>, inside: Option<(Mask, MaskStats)>) -> Finding {
+    let absent = Finding {
+        prompt: answer.prompt.text.clone(),
+        object: answer.prompt.object.clone(),
+        present: false,
+        presence: answer.presence,
+        meta_object: answer.meta_object.clone(),
+        mask: None,
+        area: 0,
+        bounding_box: None,
+        mean_probability: None,
+        validity: None,
+    };
+    match inside {
+        Some((mask, stats)) if stats.area > 0 => Finding {
+            present: true,
+            area: stats.area,
+            bounding_box: stats.bounding_box,
+            mean_probability: Some(stats.mean_probability),
+            validity: answer
+                .prompt
+                .reference
+                .map(|r| r.validity(stats.mean_probability, stats.mean_rgb)),
+            mask: Some(mask),
+            ..absent
+        },
+        _ => absent,
+    }
+}
+
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + (-x).exp())
+}
+
+/// Index of the highest value.
+fn best(scores: &[f32]) -> Option<usize> {
+    (0..scores.len()).max_by(|a, b| {
+        let at = |i: &usize| scores.get(*i).copied().unwrap_or(f32::MIN);
+        at(a).total_cmp(&at(b))
+    })
+}

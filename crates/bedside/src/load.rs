@@ -1,0 +1,106 @@
+//! From a bundle's parts to sessions on a backend.
+
+use bedside_bundle::Bundle;
+use bedside_bundle::manifest::{DType, Dim, Graph, Manifest, Resize, Tensor};
+use bedside_engine::{Backend, LoadOptions, Session, Signature, TensorSpec};
+use bedside_vision::ResizeFilter;
+
+use crate::answer::Outputs;
+use crate::error::{Error, ErrorKind};
+
+/// Where the decoder finds an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DecoderInput {
+    /// Output of the encoder, by position.
+    Feature(usize),
+    Tokens,
+    TokenMask,
+}
+
+/// Load a part on a backend, checked against what the manifest says of it.
+pub(crate) fn session(
+    bundle: &Bundle,
+    part: &str,
+    backend: &dyn Backend,
+    threads: usize,
+) -> Result<Box<dyn Session>, Error> {
+    let graph = described(bundle.manifest(), part)?;
+    let expected = Signature { inputs: specs(&graph.inputs), outputs: specs(&graph.outputs) };
+    let options = LoadOptions { label: part.to_owned(), expected, threads };
+    Ok(backend.load(&bundle.part(part)?, &options)?)
+}
+
+/// The manifest's description of a graph.
+pub(crate) fn described<'a>(manifest: &'a Manifest, part: &str) -> Result<&'a Graph, Error> {
+    manifest.graph(part).ok_or_else(|| {
+        Error::new(ErrorKind::Bundle, format!("the manifest does not describe graph {part}"))
+    })
+}
+
+/// How the decoder's inputs are filled, in its own order.
+pub(crate) fn decoder_inputs(
+    encoder: &Graph,
+    decoder: &Graph,
+) -> Result<Vec<DecoderInput>, Error> {
+    decoder
+        .inputs
+        .iter()
+        .map(|input| match input.name.as_str() {
+            "tokens" => Ok(DecoderInput::Tokens),
+            "token_mask" => Ok(DecoderInput::TokenMask),
+            name => position(&encoder.outputs, name)
+                .map(DecoderInput::Feature)
+                .ok_or_else(|| missing(encoder, name)),
+        })
+        .collect()
+}
+
+/// Where the decoder's outputs stand.
+pub(crate) fn outputs(decoder: &Graph) -> Result<Outputs, Error> {
+    let find = |name: &str| position(&decoder.outputs, name);
+    let logits = find("logits").ok_or_else(|| missing(decoder, "logits"))?;
+    let score = find("score").ok_or_else(|| missing(decoder, "score"))?;
+    match decoder.outputs.get(logits).map(|t| t.shape.as_slice()) {
+        Some([_, Dim::Fixed(height), Dim::Fixed(width)]) => {
+            Ok(Outputs { logits, score, meta: find("meta"), height: *height, width: *width })
+        }
+        _ => Err(missing(decoder, "logits [P,h,w]")),
+    }
+}
+
+/// The vision crate's name for a manifest's resize.
+pub(crate) fn filter(resize: Resize) -> ResizeFilter {
+    match resize {
+        Resize::Bilinear => ResizeFilter::Bilinear,
+        Resize::Bicubic => ResizeFilter::Bicubic,
+    }
+}
+
+fn position(tensors: &[Tensor], name: &str) -> Option<usize> {
+    tensors.iter().position(|t| t.name == name)
+}
+
+fn missing(graph: &Graph, tensor: &str) -> Error {
+    Error::new(ErrorKind::Bundle, format!("graph {} has no tensor {tensor}", graph.part))
+}
+
+fn specs(tensors: &[Tensor]) -> Vec<TensorSpec> {
+    tensors
+        .iter()
+        .map(|t| TensorSpec {
+            name: t.name.clone(),
+            dtype: match t.dtype {
+                DType::F32 => bedside_engine::DType::F32,
+                DType::I64 => bedside_engine::DType::I64,
+            },
+            shape: t
+                .shape
+                .iter()
+                .map(|d| match d {
+                    Dim::Fixed(n) => bedside_engine::Dim::Fixed(*n),
+                    Dim::Symbol(s) => bedside_engine::Dim::Symbol(s.clone()),
+                })
+                .collect(),
+        })
+        .collect()
+}

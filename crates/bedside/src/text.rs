@@ -1,0 +1,76 @@
+//! Tokens for prompts outside the table, by the bundle's own text graph and tokenizer.
+
+use bedside_engine::{Session, Value};
+use tokenizers::Tokenizer;
+
+use crate::error::{Error, ErrorKind};
+
+/// Longest prompt in tokens, start and end included; bounds the work of one prompt.
+const MAX_TOKENS: usize = 64;
+
+/// Text graph and tokenizer of a bundle.
+pub(crate) struct TextEncoder {
+    tokenizer: Tokenizer,
+    session: Box<dyn Session>,
+    token_dim: usize,
+}
+
+impl TextEncoder {
+    /// `session` gives `[1, T, token_dim]` from token ids `[1, T]`.
+    pub fn new(
+        tokenizer: &[u8],
+        session: Box<dyn Session>,
+        token_dim: usize,
+    ) -> Result<Self, Error> {
+        let mut tokenizer = Tokenizer::from_bytes(tokenizer)
+            .map_err(|e| Error::new(ErrorKind::Bundle, format!("tokenizer of the bundle: {e}")))?;
+        tokenizer.with_padding(None);
+        tokenizer
+            .with_truncation(None)
+            .map_err(|e| Error::new(ErrorKind::Bundle, format!("tokenizer of the bundle: {e}")))?;
+        Ok(Self { tokenizer, session, token_dim })
+    }
+
+    /// Token rows `[T, token_dim]` of a prompt, lower-cased as in training.
+    pub fn encode(&mut self, prompt: &str) -> Result<Vec<f32>, Error> {
+        let refuse = |why: String| Error::new(ErrorKind::Prompt, format!("prompt '{prompt}': {why}"));
+        if prompt.trim().is_empty() {
+            return Err(refuse("no words; hint: name an object, such as 'polyp'".into()));
+        }
+        let encoding = self
+            .tokenizer
+            .encode(prompt.trim().to_lowercase(), true)
+            .map_err(|e| refuse(e.to_string()))?;
+        let ids: Vec<i64> = encoding.get_ids().iter().map(|id| i64::from(*id)).collect();
+        let rows = ids.len();
+        if rows > MAX_TOKENS {
+            return Err(refuse(format!("{rows} tokens; hint: use at most {MAX_TOKENS}")));
+        }
+        let inputs = self
+            .session
+            .signature()
+            .inputs
+            .iter()
+            .map(|input| {
+                let data = match input.name.as_str() {
+                    "attention_mask" => vec![1; rows],
+                    "token_type_ids" => vec![0; rows],
+                    _ => ids.clone(),
+                };
+                Value::i64(&[1, rows], data)
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let outputs = self.session.run(&inputs)?;
+        let tokens = match outputs.first() {
+            Some(value) => value.to_f32()?.into_owned(),
+            None => Vec::new(),
+        };
+        if tokens.len() != rows * self.token_dim || tokens.iter().any(|t| !t.is_finite()) {
+            return Err(Error::new(
+                ErrorKind::Engine,
+                format!("the text graph's answer to '{prompt}' is no {rows} rows of numbers"),
+            ));
+        }
+        Ok(tokens)
+    }
+}

@@ -1,0 +1,462 @@
+"""Export a trained student to the parts of a bundle: ``python -m bedside_train.export --help``.
+
+Writes a source folder for ``bedside pack``: encoder in f32 and int8 (QDQ, per channel,
+calibrated on training frames), decoder in f32, prompt tokens, validity parameters fitted on the
+exported graphs' own outputs, self-test frames, and ``bundle.json``.
+"""
+
+import argparse
+import collections
+import json
+import pathlib
+import shutil
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from onnxruntime import quantization
+
+from . import data, text
+from .model import LAYERS, META_CLASSES, TOKEN_DIM, WIDTH, Student
+
+SIDE = 256
+OPSET = 17
+MEMORY = (SIDE // 16) ** 2
+PIXELS = SIDE // 4
+
+
+def simplify(path):
+    """Fold constants and merge each Pad into its Conv with onnxruntime's basic level."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.optimized_model_filepath = str(path)
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def fold_padding(model):
+    """Merge each zero Pad that feeds a Conv into that Conv's own pads (exact)."""
+    graph = model.graph
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
+    makers = {o: n for n in graph.node for o in n.output}
+    for conv in [n for n in graph.node if n.op_type == "Conv"]:
+        pad = makers.get(conv.input[0])
+        if pad is None or pad.op_type != "Pad":
+            continue
+        pads = constants[pad.input[1]].tolist()
+        attribute = next(a for a in conv.attribute if a.name == "pads")
+        assert pads[:2] == [0, 0] and pads[4:6] == [0, 0] and not any(attribute.ints)
+        attribute.ints[:] = [pads[2], pads[3], pads[6], pads[7]]
+        conv.input[0] = pad.input[0]
+
+
+def drop_dead(model):
+    """Remove nodes and initializers that nothing reads, and the shapes of inner values."""
+    graph = model.graph
+    outputs = {o.name for o in graph.output}
+    while True:
+        read = {i for n in graph.node for i in n.input} | outputs
+        dead = [n for n in graph.node if not any(o in read for o in n.output)]
+        if not dead:
+            break
+        for node in dead:
+            graph.node.remove(node)
+    for init in [i for i in graph.initializer if i.name not in read]:
+        graph.initializer.remove(init)
+    del graph.value_info[:]
+    for opset in [o for o in model.opset_import if o.domain]:
+        model.opset_import.remove(opset)
+
+
+def export(module, args, path, inputs, outputs, dynamic):
+    torch.onnx.export(
+        module,
+        args,
+        str(path),
+        input_names=inputs,
+        output_names=outputs,
+        dynamic_axes=dynamic,
+        opset_version=OPSET,
+        do_constant_folding=True,
+        dynamo=False,
+    )
+    simplify(path)
+    model = onnx.load(str(path))
+    fold_padding(model)
+    drop_dead(model)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, str(path))
+
+
+def export_graphs(student, out):
+    """encoder.f32.onnx and decoder.f32.onnx with the shapes of the model contract."""
+    student.eval()
+    encoder, decoder = student.encoder, student.decoder
+    image = torch.randn(1, 3, SIDE, SIDE)
+    with torch.no_grad():
+        features = encoder(image)
+    export(
+        encoder, (image,), out / "encoder.f32.onnx", ["image"], ["pixels", "keys", "values"], {}
+    )
+    tokens = torch.randn(2, 7, TOKEN_DIM)
+    keep = torch.ones(2, 7)
+    keep[1, 4:] = 0
+    pixels, keys, values = features
+    export(
+        SplitDecoder(decoder),
+        (pixels, keys, values, tokens, keep),
+        out / "decoder.f32.onnx",
+        ["pixels", "keys", "values", "tokens", "token_mask"],
+        ["logits", "score", "meta"],
+        {
+            "tokens": {0: "P", 1: "T"},
+            "token_mask": {0: "P", 1: "T"},
+            "logits": {0: "P"},
+            "score": {0: "P"},
+            "meta": {0: "P"},
+        },
+    )
+
+
+class SplitDecoder(torch.nn.Module):
+    """The decoder with the encoder's batch axis of one on keys and values."""
+
+    def __init__(self, decoder):
+        super().__init__()
+        self.decoder = decoder
+
+    def forward(self, pixels, keys, values, tokens, token_mask):
+        return self.decoder(pixels, keys[0], values[0], tokens, token_mask)
+
+
+class Frames(quantization.CalibrationDataReader):
+    def __init__(self, images):
+        self.images = iter(images)
+
+    def get_next(self):
+        image = next(self.images, None)
+        return None if image is None else {"image": image}
+
+
+def quantise(out, images):
+    """encoder.int8.onnx: u8 activations and per-channel i8 weights around every convolution."""
+    quantization.quantize_static(
+        str(out / "encoder.f32.onnx"),
+        str(out / "encoder.int8.onnx"),
+        Frames(images),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        op_types_to_quantize=["Conv", "Add", "Clip"],
+        calibrate_method=quantization.CalibrationMethod.MinMax,
+        extra_options={"CalibMovingAverage": True},
+    )
+    model = onnx.load(str(out / "encoder.int8.onnx"))
+    drop_dead(model)
+    onnx.save(model, str(out / "encoder.int8.onnx"))
+
+
+def session(path):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(str(path), options)
+
+
+class Model:
+    """The exported graphs run by onnxruntime on square-padded frames."""
+
+    def __init__(self, out, precision):
+        self.encoder = session(out / f"encoder.{precision}.onnx")
+        self.decoder = session(out / "decoder.f32.onnx")
+
+    def __call__(self, square, prompts):
+        """square: u8 RGB [n,n,3]; -> logits [P,64,64], score [P], meta [P,16]."""
+        x = cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+        pixels, keys, values = self.encoder.run(None, {"image": data.normalise(x)[None]})
+        tokens, keep = text.pad([text.tokens(p) for p in prompts], None)
+        feed = dict(pixels=pixels, keys=keys, values=values, tokens=tokens, token_mask=keep)
+        return self.decoder.run(None, feed)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def canonical(obj):
+    return text.PHRASES[obj][0]
+
+
+def check_parity(student, out, images):
+    """Largest difference between PyTorch and onnxruntime on real frames, f32."""
+    encoder, decoder = session(out / "encoder.f32.onnx"), session(out / "decoder.f32.onnx")
+    tokens, keep = text.pad([text.tokens(canonical(o)) for o in text.PHRASES], None)
+    worst = 0.0
+    for image in images:
+        features = encoder.run(None, {"image": image})
+        feed = dict(zip(["pixels", "keys", "values"], features), tokens=tokens, token_mask=keep)
+        got = decoder.run(None, feed)
+        with torch.no_grad():
+            pixels, keys, values = student.encoder(torch.from_numpy(image))
+            want = student.decoder(
+                pixels, keys[0], values[0], torch.from_numpy(tokens), torch.from_numpy(keep)
+            )
+        for g, w in zip(got, want):
+            w = w.numpy()
+            assert np.isfinite(w).all() and w.std() > 0, "a dead network proves nothing"
+            worst = max(worst, float(np.abs(g - w).max()))
+    return worst
+
+
+def evaluate(model, items, threshold):
+    """Dice per object as the runtime answers (absent means an empty mask), and false alarms."""
+    found = collections.defaultdict(list)
+    for square, mask, obj, name in items:
+        names = [obj] + [o for o in text.PHRASES if o != obj]
+        logits, score, _ = model(square, [canonical(o) for o in names])
+        n = mask.shape[0]
+        present = sigmoid(score) >= threshold
+        p = cv2.resize(logits[0], (n, n), interpolation=cv2.INTER_LINEAR) > 0
+        t = mask > 127
+        found["other modality absent"] += [float(not s) for s in present[1:]]
+        if t.any():
+            dice = 2 * (p & t).sum() / (p.sum() + t.sum())
+            found[obj].append(dice if present[0] else 0.0)
+            found[obj + " ungated"].append(dice)
+        else:
+            found[name + " absent"].append(float(not present[0]))
+    return {
+        k: {"mean": float(np.mean(v)), "median": float(np.median(v)), "n": len(v)}
+        for k, v in sorted(found.items())
+    }
+
+
+def beta(samples):
+    """Beta parameters by the method of moments."""
+    m, v = float(np.mean(samples)), float(np.var(samples, ddof=1))
+    k = m * (1 - m) / max(v, 1e-7) - 1
+    return [round(m * k, 4), round((1 - m) * k, 4)]
+
+
+def fit_validity(model, items, precision, threshold):
+    """Beta references of mean probability and mean colour over correct masks.
+
+    Statistics as the runtime computes them: at the frame's own size, divided by 256, over
+    pixels inside the mask; only frames whose mask is about right (Dice 0.7) teach.
+    """
+    stats = collections.defaultdict(list)
+    for square, mask, obj, _ in items:
+        if mask.max() <= 127:
+            continue
+        logits, score, _ = model(square, [canonical(obj)])
+        n = mask.shape[0]
+        up = cv2.resize(logits[0], (n, n), interpolation=cv2.INTER_LINEAR)
+        p, t = up > 0, mask > 127
+        if sigmoid(score[0]) < threshold or 2 * (p & t).sum() < 0.7 * (p.sum() + t.sum()):
+            continue
+        rgb = square[p].mean(0) / 256
+        stats[obj].append([sigmoid(up[p]).mean() * 255 / 256, *rgb])
+    rows = []
+    for obj, values in stats.items():
+        name, modality, site = text.TRAINED[obj]
+        columns = np.array(values).T
+        row = {"object": name, "modality": modality, "site": site, "precision": precision}
+        row |= dict(zip(["prob", "red", "green", "blue"], (beta(c) for c in columns)))
+        rows.append(row)
+    return rows
+
+
+def prompt_table():
+    trained = set(text.TRAINED.values())
+    entries = []
+    for row in text.ontology():
+        key = (row["name"], row["modality"], row["site"])
+        entries.append(
+            {
+                "object": row["name"],
+                "modality": row["modality"],
+                "site": row["site"],
+                "acquisition": row["acquisition"],
+                "trained": key in trained,
+                "tokens": [[float(v) for v in r] for r in text.tokens(row["text"])],
+            }
+        )
+    return {"token_dim": TOKEN_DIM, "entries": entries}
+
+
+def rle(mask):
+    """COCO run lengths: column by column, starting with the run of zeros."""
+    flat = mask.T.reshape(-1).astype(bool)
+    edges = np.flatnonzero(np.diff(flat)) + 1
+    bounds = np.concatenate([[0], edges, [flat.size]])
+    counts = np.diff(bounds).tolist()
+    return [0] + counts if flat[0] else counts
+
+
+def self_tests(model, items, out, threshold):
+    """Golden frames from the phantoms (ours to give away) with the f32 graphs' masks."""
+    folder = out / "selftest"
+    folder.mkdir(exist_ok=True)
+    tests, done = [], set()
+    for square, mask, obj, _ in items:
+        if obj in done or mask.max() <= 127:
+            continue
+        frame = cv2.resize(square, (160, 160), interpolation=cv2.INTER_AREA)
+        logits, score, _ = model(frame, [canonical(obj)])
+        up = cv2.resize(logits[0], (160, 160), interpolation=cv2.INTER_LINEAR)
+        t = cv2.resize(mask, (160, 160), interpolation=cv2.INTER_AREA) > 127
+        p = up > 0
+        if sigmoid(score[0]) < max(0.9, threshold) or 2 * (p & t).sum() < 0.9 * (p.sum() + t.sum()):
+            continue
+        part = f"selftest/{len(tests)}.rgb"
+        (out / part).write_bytes(frame.tobytes())
+        tests.append(
+            {
+                "part": part,
+                "width": 160,
+                "height": 160,
+                "prompt": canonical(obj),
+                "mask": rle(p),
+                "min_iou": 0.95,
+            }
+        )
+        done.add(obj)
+    assert len(tests) == len(text.PHRASES), f"self-tests only for {done}"
+    return tests
+
+
+def golden(out, tests, folder):
+    """Logits of onnxruntime on the self-test frames, for the runtime's tests.
+
+    The frames are enlarged to the input side by taking the nearest pixel, which needs no resize
+    code to repeat; tokens are rounded to f16, as the prompt table holds them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    at = np.arange(SIDE) * 160 // SIDE
+    for i, test in enumerate(tests):
+        frame = np.frombuffer((out / test["part"]).read_bytes(), np.uint8).reshape(160, 160, 3)
+        image = data.normalise(frame[at][:, at].astype(np.float32))[None]
+        tokens, keep = text.pad([text.tokens(test["prompt"])], 16)
+        tokens = tokens.astype(np.float16).astype(np.float32)
+        for precision in ("f32", "int8"):
+            model = Model(out, precision)
+            pixels, keys, values = model.encoder.run(None, {"image": image})
+            feed = dict(pixels=pixels, keys=keys, values=values, tokens=tokens, token_mask=keep)
+            logits = model.decoder.run(["logits"], feed)[0]
+            (folder / f"{i}.{precision}.f32").write_bytes(logits.astype("<f4").tobytes())
+
+
+def tensor(name, dtype, *shape):
+    return {"name": name, "dtype": dtype, "shape": list(shape)}
+
+
+def manifest(args, validity, tests):
+    features = [
+        tensor("pixels", "f32", 1, WIDTH, PIXELS, PIXELS),
+        tensor("keys", "f32", 1, LAYERS, WIDTH, MEMORY),
+        tensor("values", "f32", 1, LAYERS, MEMORY, WIDTH),
+    ]
+    image = [tensor("image", "f32", 1, 3, SIDE, SIDE)]
+    prompt = [tensor("tokens", "f32", "P", "T", TOKEN_DIM), tensor("token_mask", "f32", "P", "T")]
+    answer = [
+        tensor("logits", "f32", "P", PIXELS, PIXELS),
+        tensor("score", "f32", "P"),
+        tensor("meta", "f32", "P", META_CLASSES),
+    ]
+    graph = lambda part, i, o: {"part": part, "inputs": i, "outputs": o}  # noqa: E731
+    graphs = [
+        graph("encoder.f32.onnx", image, features),
+        graph("encoder.int8.onnx", image, features),
+        graph("decoder.f32.onnx", features + prompt, answer),
+    ]
+    ids = [tensor(n, "i64", 1, "T") for n in ("input_ids", "attention_mask", "token_type_ids")]
+    bundle = {
+        "format": 1,
+        "name": "edge",
+        "version": args.version,
+        "description": "Edge student: EfficientNet-Lite0, FPN, text-conditioned mask decoder",
+        "licence": "Apache-2.0",
+        "lineage": args.lineage,
+        "input": {
+            "side": SIDE,
+            "mean": list(data.MEAN),
+            "std": list(data.STD),
+            "resize": "bilinear",
+        },
+        "graphs": graphs,
+        "variants": [
+            {"precision": p, "encoder": f"encoder.{p}.onnx", "decoder": "decoder.f32.onnx"}
+            for p in ("f32", "int8")
+        ],
+        "default_precision": args.default_precision,
+        "thresholds": {"mask_logit": 0.0, "presence": args.presence},
+        "orientation": [],
+        "validity": validity,
+        "meta_objects": list(dict.fromkeys(r["meta_object"] for r in text.ontology())),
+        "self_tests": tests,
+    }
+    if args.text:
+        graphs.append(
+            graph("text.onnx", ids, [tensor("last_hidden_state", "f32", 1, "T", TOKEN_DIM)])
+        )
+        bundle["text"] = {"graph": "text.onnx", "tokenizer": "tokenizer.json"}
+    return bundle
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=pathlib.Path, help="last.pt of a training run")
+    parser.add_argument("--datasets", nargs="+", required=True, help="folders with manifest.csv")
+    parser.add_argument("--phantoms", required=True, help="folder of phantom frames")
+    parser.add_argument("--out", type=pathlib.Path, required=True, help="source folder to write")
+    parser.add_argument("--golden", type=pathlib.Path, help="folder for onnxruntime's logits")
+    parser.add_argument("--version", default="0.1.0")
+    parser.add_argument("--lineage", default="models/train")
+    parser.add_argument("--card", type=pathlib.Path, help="model-card.md to put in")
+    parser.add_argument("--presence", type=float, default=0.5, help="least probability of presence")
+    parser.add_argument("--default-precision", default="f32")
+    parser.add_argument("--calibrate", type=int, default=240, help="frames for int8 calibration")
+    parser.add_argument("--text", action="store_true", help="include text graph and tokenizer")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+
+    student = Student()
+    state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
+    student.load_state_dict(state["average"])
+    export_graphs(student, args.out)
+
+    train = data.load(args.datasets, "train", 352)
+    val = data.load(args.datasets, "val", 352)
+    rng, _ = data.seeded(7)
+    phantoms = data.load([args.phantoms], "val", 352)
+    sample = rng.sample(train, args.calibrate)
+    inputs = [
+        data.normalise(cv2.resize(s, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.float32))
+        for s, *_ in sample
+    ]
+    inputs = [i[None] for i in inputs]
+    print("f32 graph against PyTorch, largest difference:", check_parity(student, args.out, inputs[:8]))
+    quantise(args.out, inputs)
+
+    validity, report = [], {}
+    for precision in ("f32", "int8"):
+        model = Model(args.out, precision)
+        validity += fit_validity(model, rng.sample(train, min(900, len(train))), precision, args.presence)
+        report[precision] = evaluate(model, val, args.presence)
+        for k, v in report[precision].items():
+            print(precision, k, {a: round(b, 4) for a, b in v.items()}, flush=True)
+    tests = self_tests(Model(args.out, "f32"), phantoms, args.out, args.presence)
+    (args.out / "prompts.json").write_text(json.dumps(prompt_table()))
+    if args.golden:
+        golden(args.out, tests, args.golden)
+    if args.text:
+        shutil.copy(text.text_graph(), args.out / "text.onnx")
+        shutil.copy(text.tokenizer_file(), args.out / "tokenizer.json")
+    if args.card:
+        shutil.copy(args.card, args.out / "model-card.md")
+    (args.out / "bundle.json").write_text(json.dumps(manifest(args, validity, tests), indent=1))
+
+
+if __name__ == "__main__":
+    main()

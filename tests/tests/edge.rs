@@ -1,0 +1,284 @@
+//! The shipped edge bundle, end to end: what the README shows and the promises say.
+
+use std::sync::Arc;
+
+use bedside::engine::{Backend, Fault, FaultyBackend, LoadOptions, TractCpu, Value};
+use bedside::{
+    Bundle, ErrorKind, Finding, Form, Frame, Modality, Options, PixelFormat, Precision, Prompt,
+    Segmenter, vision,
+};
+use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
+use bedside_tests::{shared_data, workspace};
+
+const PROMPTS: [&str; 3] = ["polyp", "breast tumor", "fetal head"];
+
+fn bundle() -> Bundle {
+    Bundle::open(&workspace::root().join("models/edge/edge.bedside")).unwrap()
+}
+
+fn segmenter(precision: Precision) -> Segmenter {
+    let options = Options { precision: Some(precision), ..Options::default() };
+    Segmenter::new(bundle(), &TractCpu, &options).unwrap()
+}
+
+fn precisions() -> impl Iterator<Item = Precision> {
+    bundle().manifest().variants.clone().into_iter().map(|v| v.precision)
+}
+
+fn phantom(kind: PhantomKind, seed: u64, target: bool) -> (Frame, bedside::Mask) {
+    let (width, height, frame_rate) = (400, 320, 30.0);
+    let config = PhantomConfig { kind, width, height, seed, frame_rate, target };
+    let shot = Phantom::new(config).unwrap().frame_at(0);
+    (shot.frame, shot.mask)
+}
+
+fn ask(segmenter: &mut Segmenter, frame: &Frame, prompts: &[&str]) -> Vec<Finding> {
+    let prompts: Vec<Prompt> = prompts.iter().map(|p| Prompt::new(*p)).collect();
+    let set = segmenter.prompts(&prompts).unwrap();
+    segmenter.segment(frame, &set).unwrap().findings
+}
+
+/// The mean over seeds, because a single phantom may be a hard one.
+#[test]
+fn each_object_is_found_on_its_phantom_and_not_on_the_others() {
+    let kinds = [PhantomKind::Polyp, PhantomKind::BreastTumor, PhantomKind::FetalHead];
+    for precision in precisions() {
+        let mut segmenter = segmenter(precision);
+        for (asked, kind) in kinds.into_iter().enumerate() {
+            let (mut dice, mut wrong) = (0.0, 0);
+            for seed in 10_000..10_010 {
+                let (frame, truth) = phantom(kind, seed, true);
+                let found = ask(&mut segmenter, &frame, &PROMPTS);
+                let mask = found[asked].mask.as_ref();
+                dice += mask.map_or(0.0, |mask| vision::dice(mask, &truth)) / 10.0;
+                wrong += (0..3).filter(|i| *i != asked && found[*i].present).count();
+            }
+            assert!(dice > 0.8, "{precision}: mean Dice {dice} for {}", PROMPTS[asked]);
+            assert!(wrong <= 2, "{precision}: {wrong} of 20 other prompts present on {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn p_13_same_bundle_frame_and_backend_give_the_same_bits() {
+    for precision in precisions() {
+        let (frame, _) = phantom(PhantomKind::Polyp, 3, true);
+        let first = ask(&mut segmenter(precision), &frame, &PROMPTS);
+        let mut one = Segmenter::new(
+            bundle(),
+            &TractCpu,
+            &Options { precision: Some(precision), threads: Some(1), presence: None },
+        )
+        .unwrap();
+        assert_eq!(ask(&mut one, &frame, &PROMPTS), first, "{precision} on one thread");
+        assert_eq!(ask(&mut one, &frame, &PROMPTS), first, "{precision} again");
+    }
+}
+
+#[test]
+fn prompts_in_one_pass_get_the_masks_they_get_alone() {
+    for precision in precisions() {
+        // Presence 0: compare every mask, not only those of present objects.
+        let options = Options { precision: Some(precision), threads: None, presence: Some(0.0) };
+        let mut segmenter = Segmenter::new(bundle(), &TractCpu, &options).unwrap();
+        let (frame, _) = phantom(PhantomKind::BreastTumor, 5, true);
+        let many: Vec<&str> = PROMPTS.iter().copied().cycle().take(16).collect();
+        let together = ask(&mut segmenter, &frame, &many);
+        for (prompt, finding) in many.iter().zip(&together) {
+            let alone = ask(&mut segmenter, &frame, &[prompt]);
+            assert_eq!(alone, std::slice::from_ref(finding), "{precision}: {prompt}");
+        }
+    }
+}
+
+/// The largest difference to onnxruntime's logits, and the least IoU of the masks, over the
+/// self-test frames (`models/edge/golden`, written by `bedside_train.export`).
+fn against_onnxruntime(precision: Precision) -> (f32, f64) {
+    let bundle = bundle();
+    let manifest = bundle.manifest().clone();
+    let mut segmenter = segmenter(precision);
+    let side = manifest.input.side as usize;
+    let variant = manifest.variant(precision).unwrap();
+    let mut load = |part: &str| {
+        let graph = manifest.graph(part).unwrap();
+        let options = LoadOptions {
+            label: part.into(),
+            expected: bedside::signature(graph),
+            threads: 2,
+        };
+        TractCpu.load(&bundle.part(part).unwrap(), &options).unwrap()
+    };
+    let (mut encoder, mut decoder) = (load(&variant.encoder), load(&variant.decoder));
+    let (mut worst, mut least) = (0.0_f32, 1.0_f64);
+    for (i, test) in manifest.self_tests.iter().enumerate() {
+        let rgb = bundle.part(&test.part).unwrap();
+        let (w, h) = (test.width as usize, test.height as usize);
+        let mut image = Vec::with_capacity(3 * side * side);
+        for c in 0..3 {
+            for p in 0..side * side {
+                let at = (p / side * h / side * w + p % side * w / side) * 3 + c;
+                image.push((f32::from(rgb[at]) - manifest.input.mean[c]) / manifest.input.std[c]);
+            }
+        }
+        let features = encoder.run(&[Value::f32(&[1, 3, side, side], image).unwrap()]).unwrap();
+        let form = Prompt::new(&*test.prompt).resolve(segmenter.prompt_table().forms()).unwrap();
+        let entry = segmenter.prompt_table().entry(form).unwrap();
+        let mut tokens = entry.tokens_f32();
+        let dim = tokens.len() / entry.rows();
+        tokens.resize(16 * dim, 0.0);
+        let mut keep = vec![1.0; entry.rows()];
+        keep.resize(16, 0.0);
+        let mut inputs = features;
+        inputs.push(Value::f32(&[1, 16, dim], tokens).unwrap());
+        inputs.push(Value::f32(&[1, 16], keep).unwrap());
+        let outputs = decoder.run(&inputs).unwrap();
+        let found = outputs[0].to_f32().unwrap();
+        let file = format!("models/edge/golden/{i}.{precision}.f32");
+        let bytes = std::fs::read(workspace::root().join(file)).unwrap();
+        let expected: Vec<f32> =
+            bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        assert_eq!(found.len(), expected.len());
+        let difference = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        worst = difference.fold(worst, f32::max);
+        let mask = |logits: &[f32]| {
+            let data = logits.iter().map(|l| u8::from(*l > 0.0)).collect();
+            bedside::Mask::from_bytes(logits.len() as u32, 1, data).unwrap()
+        };
+        assert!(!mask(&expected).is_empty());
+        least = least.min(vision::iou(&mask(&found), &mask(&expected)));
+        let _ = &mut segmenter;
+    }
+    (worst, least)
+}
+
+#[test]
+fn logits_agree_with_onnxruntime() {
+    let (worst, _) = against_onnxruntime(Precision::F32);
+    assert!(worst <= 1e-3, "f32 logits differ by {worst}");
+    let (worst, iou) = against_onnxruntime(Precision::Int8);
+    assert!(iou >= 0.98, "int8 masks have IoU {iou}, logits differ by {worst}");
+}
+
+#[test]
+fn p_17_golden_frames_come_out_on_this_device_at_every_precision() {
+    for precision in precisions() {
+        let cases = segmenter(precision).self_test().unwrap();
+        assert_eq!(cases.len(), 3);
+        for case in cases {
+            assert!(case.passed(), "{precision}: {case:?}");
+        }
+    }
+}
+
+#[test]
+fn p_07_unknown_and_untrained_prompts_are_refused() {
+    let mut segmenter = segmenter(Precision::F32);
+    let mut refused = |prompt: Prompt, words: &[&str]| {
+        let error = segmenter.prompts(&[prompt]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Prompt);
+        for word in words {
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    };
+    refused(Prompt::new("polypp"), &["unknown prompt 'polypp'", "colon polyp"]);
+    refused(Prompt::new("liver tumor"), &["not trained", "breast tumor"]);
+    refused(Prompt::new("polyp").with_modality(Modality::Ct), &["ct", "polyp in colon endoscope"]);
+    // "tumor" is ambiguous in the ontology, but the weights know only one.
+    assert!(segmenter.prompts(&[Prompt::new("tumor")]).is_ok());
+}
+
+#[test]
+fn p_09_numbers_that_are_none_give_no_mask() {
+    let (frame, _) = phantom(PhantomKind::Polyp, 1, true);
+    for fault in [Fault::NotANumber, Fault::WrongShape, Fault::DeviceLost] {
+        let told = format!("{fault:?}");
+        let backend = FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
+            (graph.starts_with("decoder") && run == 1).then(|| fault.clone())
+        });
+        let mut segmenter = Segmenter::new(bundle(), &backend, &Options::default()).unwrap();
+        let set = segmenter.prompts(&[Prompt::new("polyp")]).unwrap();
+        assert!(segmenter.segment(&frame, &set).is_ok());
+        let error = segmenter.segment(&frame, &set).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Engine, "{told}: {error}");
+    }
+}
+
+#[test]
+fn recognition_reports_every_known_object_of_a_modality_without_overlap() {
+    let mut segmenter = segmenter(Precision::F32);
+    let (frame, truth) = phantom(PhantomKind::FetalHead, 2, true);
+    let found = segmenter.recognize(&frame, Modality::Ultrasound, None).unwrap().findings;
+    let known = |f: &&Form| f.modality == Modality::Ultrasound;
+    assert_eq!(found.len(), segmenter.prompt_table().trained_forms().filter(known).count());
+    let head = found.iter().find(|f| f.object.as_deref() == Some("fetal head")).unwrap();
+    assert!(vision::dice(head.mask.as_ref().unwrap(), &truth) > 0.8);
+    assert!(head.validity.is_some() && head.meta_object.as_deref() == Some("other organ"));
+    for x in 0..frame.width() {
+        for y in 0..frame.height() {
+            let owners = found.iter().filter_map(|f| f.mask.as_ref()).filter(|m| m.get(x, y));
+            assert!(owners.count() <= 1);
+        }
+    }
+    let error = segmenter.recognize(&frame, Modality::Mri, None).unwrap_err();
+    assert!(error.to_string().contains("ultrasound breast"), "{error}");
+}
+
+#[test]
+fn frames_of_any_size_and_format_are_answered_or_refused() {
+    let mut segmenter = segmenter(Precision::F32);
+    let set = segmenter.prompts(&[Prompt::new("polyp")]).unwrap();
+    let formats =
+        [PixelFormat::Rgb8, PixelFormat::Gray8, PixelFormat::Nv12, PixelFormat::I420, PixelFormat::Yuyv];
+    let sizes = [(1, 1), (15, 400), (16, 16), (17, 3999), (4000, 16), (641, 479), (1280, 720)];
+    for (i, (width, height)) in sizes.into_iter().enumerate() {
+        let format = formats[i % formats.len()];
+        let data = (0..format.byte_len(width, height)).map(|i| (i * 37 % 251) as u8).collect();
+        let frame = Frame::new(width, height, format, data).unwrap();
+        match segmenter.segment(&frame, &set) {
+            Ok(answer) => {
+                assert!(width.min(height) >= bedside::MIN_SIDE);
+                for mask in answer.findings.iter().filter_map(|f| f.mask.as_ref()) {
+                    assert_eq!((mask.width(), mask.height()), (width, height));
+                }
+            }
+            Err(error) => {
+                assert!(width.min(height) < bedside::MIN_SIDE, "{width}x{height}: {error}");
+                assert_eq!(error.kind(), ErrorKind::Frame);
+            }
+        }
+    }
+}
+
+/// A sample of the real validation frames; `bedside eval` measures all of them.
+#[test]
+fn real_frames_are_segmented() {
+    for (set, prompt, least) in
+        [("kvasir_seg", "polyp", 0.75), ("busi", "breast tumor", 0.6), ("hc18", "fetal head", 0.9)]
+    {
+        let Some(folder) = shared_data(&format!("datasets/{set}")) else { return };
+        let manifest = std::fs::read_to_string(folder.join("manifest.csv")).unwrap();
+        let rows = manifest.lines().map(|l| l.split(',').collect::<Vec<_>>());
+        let rows: Vec<_> = rows.filter(|r| r[2] == "val" && r[6] != "normal").collect();
+        let mut segmenter = segmenter(Precision::F32);
+        let sample: Vec<_> = rows.iter().step_by(rows.len() / 24).collect();
+        let mut total = 0.0;
+        for row in &sample {
+            let image = image::open(folder.join(row[0])).unwrap().into_rgb8();
+            let truth = image::open(folder.join(row[1])).unwrap().into_luma8();
+            let (w, h) = image.dimensions();
+            let frame = Frame::new(w, h, PixelFormat::Rgb8, image.into_raw()).unwrap();
+            let truth = truth.into_raw().iter().map(|v| u8::from(*v > 127)).collect();
+            let truth = bedside::Mask::from_bytes(w, h, truth).unwrap();
+            let found = ask(&mut segmenter, &frame, &[prompt]);
+            total += found[0].mask.as_ref().map_or(0.0, |m| vision::dice(m, &truth));
+        }
+        let mean = total / sample.len() as f64;
+        assert!(mean >= least, "{prompt}: mean Dice {mean} over {} frames", sample.len());
+    }
+}
+
+#[test]
+fn the_shipped_bundle_is_small() {
+    let path = workspace::root().join("models/edge/edge.bedside");
+    assert!(std::fs::metadata(path).unwrap().len() <= 20_000_000);
+}
