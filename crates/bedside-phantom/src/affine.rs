@@ -17,7 +17,14 @@ pub struct Affine {
 
 impl Affine {
     /// The map that moves nothing.
-    pub const IDENTITY: Self = Self { xx: 1.0, xy: 0.0, yx: 0.0, yy: 1.0, dx: 0.0, dy: 0.0 };
+    pub const IDENTITY: Self = Self {
+        xx: 1.0,
+        xy: 0.0,
+        yx: 0.0,
+        yy: 1.0,
+        dx: 0.0,
+        dy: 0.0,
+    };
 
     /// Where the map takes a point.
     #[must_use]
@@ -58,7 +65,14 @@ impl Affine {
         let x = self.linear(Vec2::new(first.xx, first.yx));
         let y = self.linear(Vec2::new(first.xy, first.yy));
         let d = self.to(Vec2::new(first.dx, first.dy));
-        Self { xx: x.x, xy: y.x, yx: x.y, yy: y.y, dx: d.x, dy: d.y }
+        Self {
+            xx: x.x,
+            xy: y.x,
+            yx: x.y,
+            yy: y.y,
+            dx: d.x,
+            dy: d.y,
+        }
     }
 
     /// The map back. Every map made here scales by more than zero.
@@ -73,7 +87,11 @@ impl Affine {
             dy: 0.0,
         };
         let d = back.linear(Vec2::new(self.dx, self.dy));
-        Self { dx: -d.x, dy: -d.y, ..back }
+        Self {
+            dx: -d.x,
+            dy: -d.y,
+            ..back
+        }
     }
 }
 

@@ -19,7 +19,10 @@ impl Blank {
 #[derive(Debug, Clone, Copy)]
 enum Outline {
     /// Rectangle with its corners cut off.
-    Octagon { half: Vec2, cut: f32 },
+    Octagon {
+        half: Vec2,
+        cut: f32,
+    },
     Sector(Sector),
 }
 
@@ -45,7 +48,11 @@ pub(crate) struct Aperture {
 impl Aperture {
     /// The whole picture.
     pub(crate) fn open(half: Vec2) -> Self {
-        Self { outline: Outline::Octagon { half, cut: 0.0 }, half, blanks: [None; 2] }
+        Self {
+            outline: Outline::Octagon { half, cut: 0.0 },
+            half,
+            blanks: [None; 2],
+        }
     }
 
     /// As endoscopy towers crop, at times with a box for their own use at the lower left.
@@ -55,13 +62,21 @@ impl Aperture {
         let from = corner + half.scaled(0.0, -rng.range(0.3, 0.7));
         let to = corner + half.scaled(rng.range(0.5, 0.66), 1.0);
         let blank = rng.chance(0.35).then_some(Blank { from, to });
-        Self { outline: Outline::Octagon { half, cut }, half, blanks: [blank, None] }
+        Self {
+            outline: Outline::Octagon { half, cut },
+            half,
+            blanks: [blank, None],
+        }
     }
 
     /// A convex probe's sector that fills the picture and is cut by its sides.
     pub(crate) fn sector(rng: &mut Rng, half: Vec2) -> (Self, Sector) {
         let near = rng.range(0.25, 0.8);
-        let top = if rng.chance(0.6) { rng.range(0.0, 0.06) } else { rng.range(-0.3, 0.0) };
+        let top = if rng.chance(0.6) {
+            rng.range(0.0, 0.06)
+        } else {
+            rng.range(-0.3, 0.0)
+        };
         let sector = Sector {
             apex: Vec2::new(half.x * rng.range(-0.08, 0.08), top - half.y - near),
             near,
@@ -71,13 +86,23 @@ impl Aperture {
         let low = half.scaled(1.0 - rng.range(0.3, 0.6), 1.0 - rng.range(0.2, 0.36));
         let high = Vec2::new(half.x, rng.range(0.2, 0.45) * half.y - half.y);
         let blanks = [
-            rng.chance(0.6).then_some(Blank { from: low, to: half * 2.0 }),
+            rng.chance(0.6).then_some(Blank {
+                from: low,
+                to: half * 2.0,
+            }),
             rng.chance(0.3).then_some(Blank {
                 from: Vec2::new(half.x * 0.86, -2.0 * half.y),
                 to: Vec2::new(half.x * 2.0, high.y),
             }),
         ];
-        (Self { outline: Outline::Sector(sector), half, blanks }, sector)
+        (
+            Self {
+                outline: Outline::Sector(sector),
+                half,
+                blanks,
+            },
+            sector,
+        )
     }
 
     pub(crate) fn shows(&self, p: Vec2) -> bool {

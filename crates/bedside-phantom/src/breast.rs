@@ -55,10 +55,22 @@ impl Breast {
         let malignant = rng.chance(0.4);
         let cyst = !malignant && rng.chance(0.22);
         let lesion = Lesion {
-            level: if cyst { rng.range(-27.0, -18.0) } else { rng.range(-13.0, -5.5) },
+            level: if cyst {
+                rng.range(-27.0, -18.0)
+            } else {
+                rng.range(-13.0, -5.5)
+            },
             texture: rng.range(2.5, 7.0),
-            softness: if malignant { rng.range(0.14, 0.34) } else { rng.range(0.07, 0.2) },
-            halo: if malignant { rng.range(2.0, 6.0) } else { rng.range(0.0, 3.0) },
+            softness: if malignant {
+                rng.range(0.14, 0.34)
+            } else {
+                rng.range(0.07, 0.2)
+            },
+            halo: if malignant {
+                rng.range(2.0, 6.0)
+            } else {
+                rng.range(0.0, 3.0)
+            },
             posterior: match (malignant, cyst) {
                 (true, _) => rng.range(-14.0, 1.0),
                 (_, true) => rng.range(4.0, 9.0),
@@ -69,7 +81,11 @@ impl Breast {
         let gland = rng.range(0.55, 0.8);
         let place = aperture.place(rng, 0.75);
         let size = rng.range(0.06, 0.24);
-        let flat = if malignant { rng.range(0.65, 1.25) } else { rng.range(0.42, 0.85) };
+        let flat = if malignant {
+            rng.range(0.65, 1.25)
+        } else {
+            rng.range(0.42, 0.85)
+        };
         let target = Target {
             shape: Shape::rough(rng, if malignant { 0.75 } else { 0.3 }),
             middle: place.scaled(1.0, 0.75) + Vec2::new(0.0, rng.range(-0.07, 0.04)),
@@ -99,7 +115,11 @@ impl Breast {
             focus: rng.range(0.2, 0.5),
             layers: [rng.range(0.03, 0.07), fat, gland],
             relief: rng.range(0.03, 0.1),
-            layer_levels: [rng.range(-9.0, -2.0), rng.range(0.0, 5.0), rng.range(-8.0, -2.0)],
+            layer_levels: [
+                rng.range(-9.0, -2.0),
+                rng.range(0.0, 5.0),
+                rng.range(-8.0, -2.0),
+            ],
             gland_contrast: rng.range(6.0, 14.0),
             septa: rng.range(6.0, 16.0),
             strands: rng.range(11.0, 22.0),
@@ -148,10 +168,16 @@ impl Breast {
         }
         // Time gain compensation never quite undoes attenuation, and the focus is brightest.
         let away = depth - self.focus;
-        let fall = if away > 0.0 { self.attenuation * away * away * 2.2 } else { 8.0 * away * away };
+        let fall = if away > 0.0 {
+            self.attenuation * away * away * 2.2
+        } else {
+            8.0 * away * away
+        };
         let column = self.columns.at(Vec2::new(tissue.x * 3.0, tissue.y * 0.5));
         let shadow = self.shadows * smoothstep(-0.1, 0.9, column) * smoothstep(0.1, 0.6, depth);
-        let speckle = self.speckle.compounded(grain.scaled(self.grain.x, self.grain.y), self.looks);
+        let speckle = self
+            .speckle
+            .compounded(grain.scaled(self.grain.x, self.grain.y), self.looks);
         let echo = to_db(speckle + 0.03) * 0.85 + level - fall - shadow + self.gain;
         ((echo + self.range * 0.62) / self.range).clamp(0.003, 1.0)
     }
@@ -186,7 +212,11 @@ impl Breast {
         } else {
             muscle_level
         };
-        let level = mix(mix(fat_tissue, gland_tissue, in_gland), muscle_tissue, in_muscle);
+        let level = mix(
+            mix(fat_tissue, gland_tissue, in_gland),
+            muscle_tissue,
+            in_muscle,
+        );
         // The skin: two bright lines with a grey band between.
         let lines = bell(depth - 0.008, 0.007) + bell(depth - skin, 0.006);
         let level = mix(2.0, level, smoothstep(skin - 0.01, skin + 0.01, depth));
@@ -216,7 +246,8 @@ impl Breast {
         let mut level = level;
         if across.abs() < 1.4 && below > 0.0 {
             let beam = 1.0 - smoothstep(0.35, 1.15, across.abs());
-            let wake = smoothstep(0.3, 1.9, below + 0.5 * across * across) * (1.0 - smoothstep(2.0, 7.0, below));
+            let wake = smoothstep(0.3, 1.9, below + 0.5 * across * across)
+                * (1.0 - smoothstep(2.0, 7.0, below));
             level += lesion.posterior * beam * wake;
             // Sound bends away at the flanks.
             level -= 4.0 * bell(across.abs() - 1.0, 0.16) * wake;
@@ -230,4 +261,3 @@ impl Breast {
         level
     }
 }
-

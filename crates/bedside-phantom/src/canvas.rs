@@ -76,10 +76,22 @@ impl Writing {
     pub(crate) fn new(rng: &mut Rng, at: Vec2, size: f32, lines: usize) -> Self {
         let mut figure = || (rng.next_u32() % 10) as u8;
         let mut line = |seconds: bool| {
-            let (mark, tail) = if seconds { (11, [13, 13]) } else { (10, [figure(), figure()]) };
+            let (mark, tail) = if seconds {
+                (11, [13, 13])
+            } else {
+                (10, [figure(), figure()])
+            };
             [
-                figure(), figure(), mark, figure(), figure(), mark, figure(), figure(),
-                tail[0], tail[1],
+                figure(),
+                figure(),
+                mark,
+                figure(),
+                figure(),
+                mark,
+                figure(),
+                figure(),
+                tail[0],
+                tail[1],
             ]
         };
         let lines = (0..lines).map(|i| line(i % 2 == 1)).collect();
@@ -123,7 +135,11 @@ pub(crate) fn to_bytes(planes: &[f32], noise: f32, frame: u64) -> Vec<u8> {
             // Two uniforms make a triangle: near enough to a sensor's noise.
             let bits = hash(i as i32, 0, seed);
             let chance = ((bits & 0xffff) as f32 + (bits >> 16) as f32) / 65_535.0 - 1.0;
-            let level = if *value > 0.0 { value + chance * noise } else { 0.0 };
+            let level = if *value > 0.0 {
+                value + chance * noise
+            } else {
+                0.0
+            };
             (level.clamp(0.0, 1.0) * 255.0).round() as u8
         })
         .collect()
@@ -149,7 +165,12 @@ mod tests {
         let mut planes: Vec<f32> = (0..5 * 4).flat_map(|_| [0.2, 0.5, 0.9]).collect();
         let before = planes.clone();
         soften(&mut planes, 5, 3, 0.2);
-        assert!(planes.iter().zip(&before).all(|(a, b)| (a - b).abs() < 1e-6));
+        assert!(
+            planes
+                .iter()
+                .zip(&before)
+                .all(|(a, b)| (a - b).abs() < 1e-6)
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::aperture::Aperture;
 use crate::canvas::{Writing, soften};
-use crate::math::{Vec2, bell, mix, pow, smoothstep};
+use crate::math::{Vec2, bell, exp2, log2, mix, smoothstep};
 use crate::noise::{Field, Rng};
 use crate::scene::{Liveliness, Moment, Target, View};
 use crate::shape::Shape;
@@ -89,14 +89,22 @@ fn product(a: Rgb, b: Rgb) -> Rgb {
 }
 
 impl Endoscopy {
-    pub(crate) fn new(rng: &mut Rng, view: &View, aperture: &Aperture) -> (Self, Target, Liveliness) {
+    pub(crate) fn new(
+        rng: &mut Rng,
+        view: &View,
+        aperture: &Aperture,
+    ) -> (Self, Target, Liveliness) {
         let inner = view.half.x.min(view.half.y);
         let size = inner * rng.range(0.16, 0.75);
         let stalked = rng.chance(0.22);
         let rough = rng.range(0.05, 0.5);
         let shape = Shape::rough(rng, rough);
         let target = Target {
-            shape: if stalked { shape.with_stalk(rng) } else { shape },
+            shape: if stalked {
+                shape.with_stalk(rng)
+            } else {
+                shape
+            },
             middle: aperture.place(rng, 0.75),
             axes: Vec2::new(size, size * rng.range(0.7, 1.0)),
             turn: rng.range(0.0, 1.0),
@@ -128,7 +136,11 @@ impl Endoscopy {
             middle: Vec2::new(rng.range(-0.7, 0.7), rng.range(-0.6, 0.6)),
             radius: rng.range(0.008, 0.035),
         };
-        let count = if rng.chance(0.3) { 1 + rng.next_u32() % 9 } else { 0 };
+        let count = if rng.chance(0.3) {
+            1 + rng.next_u32() % 9
+        } else {
+            0
+        };
         let bubbles = (0..count).map(|_| bubble(rng)).collect();
         let writing = rng.chance(0.5).then(|| {
             let at = Vec2::new(0.015, rng.range(0.28, 0.4));
@@ -141,9 +153,17 @@ impl Endoscopy {
             folds: rng.range(0.9, 2.8),
             fold_height: rng.range(0.02, 0.07),
             fold_shade: rng.range(0.25, 0.7),
-            vessels: if rng.chance(0.6) { rng.range(0.1, 0.45) } else { rng.range(0.0, 0.1) },
+            vessels: if rng.chance(0.6) {
+                rng.range(0.1, 0.45)
+            } else {
+                rng.range(0.0, 0.1)
+            },
             fluid: blend([0.75, 0.52, 0.16], [0.6, 0.5, 0.3], rng.range(0.0, 1.0)),
-            fluid_cover: if rng.chance(0.3) { rng.range(0.1, 0.5) } else { 0.0 },
+            fluid_cover: if rng.chance(0.3) {
+                rng.range(0.1, 0.5)
+            } else {
+                0.0
+            },
             gloss: rng.range(0.25, 1.0),
             gloss_scale: rng.range(4.5, 10.0),
             exposure: rng.range(1.25, 2.6),
@@ -169,11 +189,18 @@ impl Endoscopy {
     fn choose_lumen(rng: &mut Rng, view: &View, target: &Target) -> (Vec2, f32) {
         let away = Vec2::ZERO - target.middle;
         let length = away.length();
-        let heading = if length > 0.05 { away * (1.0 / length) } else { Vec2::new(0.0, -1.0) };
+        let heading = if length > 0.05 {
+            away * (1.0 / length)
+        } else {
+            Vec2::new(0.0, -1.0)
+        };
         let heading = heading.turned(Vec2::at_turns(rng.range(-0.2, 0.2)));
         let gap = target.axes.x * 1.3 + 0.1;
         if rng.chance(0.5) {
-            (target.middle + heading * (gap + rng.range(0.05, 0.3)), rng.range(0.12, 0.3))
+            (
+                target.middle + heading * (gap + rng.range(0.05, 0.3)),
+                rng.range(0.12, 0.3),
+            )
         } else {
             let far = view.half.length() + rng.range(0.1, 0.7);
             (heading * far + target.middle * 0.3, rng.range(0.3, 0.7))
@@ -194,7 +221,10 @@ impl Endoscopy {
         };
         let (a, b, c) = (pick(), pick(), pick());
         let base = blend(a, b, rng.range(0.0, 0.6));
-        [base, blend(base, product(c, [1.0, 0.92, 0.9]), rng.range(0.3, 0.8))]
+        [
+            base,
+            blend(base, product(c, [1.0, 0.92, 0.9]), rng.range(0.3, 0.8)),
+        ]
     }
 
     /// Colours of 0 to 1, interleaved.
@@ -206,22 +236,30 @@ impl Endoscopy {
         target: bool,
     ) -> Vec<f32> {
         let width = view.width as usize;
-        let surfaces: Vec<Surface> =
-            view.rows().flatten().map(|p| self.surface(moment, target, p)).collect();
+        let surfaces: Vec<Option<Surface>> = view
+            .rows()
+            .flatten()
+            .map(|p| aperture.shows(p).then(|| self.surface(moment, target, p)))
+            .collect();
         let mut planes = Vec::with_capacity(surfaces.len() * 3);
         let slope_scale = 0.5 * view.unit;
         for (y, row) in view.rows().enumerate() {
             for (x, p) in row.enumerate() {
-                if !aperture.shows(p) {
+                let at = |x: usize, y: usize| {
+                    if x < width {
+                        surfaces.get(y * width + x)?.as_ref()
+                    } else {
+                        None
+                    }
+                };
+                let Some(here) = at(x, y) else {
                     planes.extend([0.0; 3]);
                     continue;
-                }
-                let at = |x: usize, y: usize| surfaces.get(y * width + x);
-                let Some(here) = at(x, y) else { continue };
-                let right = if x + 1 < width { at(x + 1, y) } else { None }.unwrap_or(here);
-                let left = if x > 0 { at(x - 1, y) } else { None }.unwrap_or(here);
+                };
+                let right = at(x + 1, y).unwrap_or(here);
+                let left = x.checked_sub(1).and_then(|x| at(x, y)).unwrap_or(here);
                 let below = at(x, y + 1).unwrap_or(here);
-                let above = if y > 0 { at(x, y - 1) } else { None }.unwrap_or(here);
+                let above = y.checked_sub(1).and_then(|y| at(x, y)).unwrap_or(here);
                 let slope = Vec2::new(right.height - left.height, below.height - above.height);
                 let film = Vec2::new(right.film - left.film, below.film - above.film);
                 planes.extend(self.shade(p, here, slope * slope_scale, film * slope_scale));
@@ -284,15 +322,21 @@ impl Endoscopy {
         let mut wet = 1.0;
         if self.vessels > 0.0 {
             let bent = q + Vec2::new(tint, relief) * 0.06;
-            let branch = self.vein.lines(bent * 5.0, 0.1) * smoothstep(-0.4, 0.5, relief);
-            let twig = self.fine.lines(bent * 13.0, 0.13) * smoothstep(-0.2, 0.6, tint);
-            let vessel = (branch + 0.55 * twig).min(1.0) * self.vessels;
+            let (branches, twigs) = (smoothstep(-0.4, 0.5, relief), smoothstep(-0.2, 0.6, tint));
+            let mut vessel = 0.0;
+            if branches > 0.0 {
+                vessel += branches * self.vein.lines(bent * 5.0, 0.1);
+            }
+            if twigs > 0.0 {
+                vessel += 0.55 * twigs * self.fine.lines(bent * 13.0, 0.13);
+            }
+            let vessel = vessel.min(1.0) * self.vessels;
             colour = product(colour, blend([1.0; 3], [0.72, 0.38, 0.42], vessel));
         }
         if self.fluid_cover > 0.0 {
             let cover = self.wet.fractal(q * 3.3) + 0.6 * tint + self.fluid_cover - 0.62;
             let cover = smoothstep(0.0, 0.16, cover);
-            colour = blend(colour, product(self.fluid, [1.0; 3]), cover * 0.75);
+            colour = blend(colour, self.fluid, cover * 0.75);
             wet += cover;
         }
         let film = self.wet.at(q.scaled(1.0, 1.35) * self.gloss_scale);
@@ -314,7 +358,10 @@ impl Endoscopy {
         let mottle = self.tint.at(rest * 9.0);
         let pits = self.fine.at(rest * polyp.pit_scale);
         let pit = 1.0 - polyp.pits * smoothstep(-0.1, 0.5, pits);
-        let own = product(blend(self.mucosa[0], self.mucosa[1], 0.5 + 0.3 * mottle), polyp.tint);
+        let own = product(
+            blend(self.mucosa[0], self.mucosa[1], 0.5 + 0.3 * mottle),
+            polyp.tint,
+        );
         let own = scaled(own, (1.0 + 0.07 * mottle) * pit);
         surface.colour = blend(surface.colour, own, 0.9);
         surface.height += polyp.lift * polyp.radius * dome + 0.004 * mottle;
@@ -333,13 +380,17 @@ impl Endoscopy {
         let lambert = 0.18 + 0.82 * facing.max(0.0);
         let light = self.exposure * lambert * surface.reach * spread;
         // Light that went through tissue comes back redder: shadows keep their red.
-        let lit = [
-            surface.colour[0] * pow(light, 0.86),
-            surface.colour[1] * pow(light, 1.06),
-            surface.colour[2] * pow(light, 1.1),
-        ];
+        let stops = log2(light);
+        let reddened = [exp2(stops * 0.86), exp2(stops * 1.06), exp2(stops * 1.1)];
+        let lit = product(surface.colour, reddened);
         // A camera's knee: bright parts lose their colour before they clip.
-        let toned = lit.map(|c| if c > 0.7 { 1.0 - 0.3 * 0.3 / (c - 0.7 + 0.3) } else { c });
+        let toned = lit.map(|c| {
+            if c > 0.7 {
+                1.0 - 0.3 * 0.3 / (c - 0.7 + 0.3)
+            } else {
+                c
+            }
+        });
         let normal = slope + film;
         let mirror = normal + to_light * 0.5;
         let sharp = 1.0 - mirror.dot(mirror) / (0.12 * surface.wet.clamp(0.02, 1.4) * self.gloss);
@@ -348,7 +399,7 @@ impl Endoscopy {
     }
 
     fn draw_bubbles(&self, view: &View, aperture: &Aperture, moment: &Moment, planes: &mut [f32]) {
-        let map = view.from_pixels();
+        let map = view.pixels_to_view();
         for bubble in &self.bubbles {
             let middle = map.inverse().to(moment.view_of(bubble.middle));
             let radius = bubble.radius * view.unit;

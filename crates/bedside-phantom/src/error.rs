@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::MAX_SIDE;
+use crate::{FRAME_RATES, MAX_SIDE};
 
 /// Kinds of [`PhantomError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -10,7 +10,7 @@ use crate::MAX_SIDE;
 pub enum PhantomErrorKind {
     /// A side is 0 or above [`MAX_SIDE`].
     Size,
-    /// The frame rate is not a positive finite number.
+    /// The frame rate is none of [`FRAME_RATES`].
     FrameRate,
     /// No kind of phantom has the name.
     Name,
@@ -39,13 +39,23 @@ impl fmt::Display for PhantomError {
         let given = &self.given;
         match self.kind {
             PhantomErrorKind::Size => {
-                write!(f, "a phantom of {given} pixels; hint: sides must be 1 to {MAX_SIDE}")
+                write!(
+                    f,
+                    "a phantom of {given} pixels; hint: sides must be 1 to {MAX_SIDE}"
+                )
             }
             PhantomErrorKind::FrameRate => {
-                write!(f, "a frame rate of {given} a second; hint: it must be above 0 and finite")
+                let (low, high) = (FRAME_RATES.start(), FRAME_RATES.end());
+                write!(
+                    f,
+                    "a frame rate of {given} a second; hint: it must be {low} to {high}"
+                )
             }
             PhantomErrorKind::Name => {
-                write!(f, "no phantom '{given}'; hint: one of polyp, breast-tumor, fetal-head")
+                write!(
+                    f,
+                    "no phantom '{given}'; hint: one of polyp, breast-tumor, fetal-head"
+                )
             }
         }
     }

@@ -64,7 +64,11 @@ impl Fetal {
             shape: Shape::ROUND,
             middle: place + Vec2::new(0.0, rng.range(0.0, 0.08)),
             axes: Vec2::new(size, size * round),
-            turn: if rng.chance(0.8) { rng.range(-0.08, 0.08) } else { rng.range(-0.25, 0.25) },
+            turn: if rng.chance(0.8) {
+                rng.range(-0.08, 0.08)
+            } else {
+                rng.range(-0.25, 0.25)
+            },
             pulse: rng.range(0.01, 0.03),
         };
         let lively = Liveliness {
@@ -93,7 +97,9 @@ impl Fetal {
             fluid_side: Vec2::at_turns(rng.range(0.0, 1.0)),
             brain: rng.range(-23.0, -12.0),
             midline: rng.range(3.0, 15.0),
-            plexus: rng.chance(0.5).then(|| Vec2::new(rng.range(-0.5, 0.5), rng.sign(0.35))),
+            plexus: rng
+                .chance(0.5)
+                .then(|| Vec2::new(rng.range(-0.5, 0.5), rng.sign(0.35))),
             skull: Skull {
                 level: rng.range(8.0, 18.0),
                 thickness: rng.range(0.0045, 0.011),
@@ -123,7 +129,11 @@ impl Fetal {
     ) -> Vec<f32> {
         let mut plane = Vec::with_capacity(view.width as usize * view.height as usize);
         for p in view.rows().flatten() {
-            plane.push(if aperture.shows(p) { self.level_at(moment, target, p) } else { 0.0 });
+            plane.push(if aperture.shows(p) {
+                self.level_at(moment, target, p)
+            } else {
+                0.0
+            });
         }
         soften(&mut plane, view.width as usize, 1, self.blur);
         if self.bar {
@@ -142,7 +152,9 @@ impl Fetal {
         let to = from + width / 120;
         for (y, row) in plane.chunks_exact_mut(width).enumerate().skip(height / 30) {
             let level = 1.0 - (y as f32 / height as f32) * 3.0;
-            if let Some(bar) = row.get_mut(from..to) && level > 0.0 {
+            if let Some(bar) = row.get_mut(from..to)
+                && level > 0.0
+            {
                 bar.fill(level);
             }
         }
@@ -174,7 +186,9 @@ impl Fetal {
         let spread = grain - self.sector.apex;
         let angle = spread.x / spread.y.max(0.2);
         let cell = Vec2::new(angle * self.sector.far * 0.75, spread.length());
-        let speckle = self.speckle.compounded(cell.scaled(self.grain.x, self.grain.y), self.looks);
+        let speckle = self
+            .speckle
+            .compounded(cell.scaled(self.grain.x, self.grain.y), self.looks);
 
         let column = self.columns.at(Vec2::new(angle * 7.0, depth * 0.6));
         let shadow = self.shadows * smoothstep(0.1, 0.7, column) * smoothstep(0.05, 0.4, depth);
@@ -248,7 +262,9 @@ impl Fetal {
     /// Echo of the skull: bright where the beam meets it squarely, faint along its flanks.
     fn skull_level(&self, moment: &Moment, local: Vec2, rho: f32, rest: Vec2, beam: Vec2) -> f32 {
         let skull = &self.skull;
-        let gradient = moment.view_to_target().pull_gradient(local * (1.0 / rho.max(0.01)));
+        let gradient = moment
+            .view_to_target()
+            .pull_gradient(local * (1.0 / rho.max(0.01)));
         let steepness = gradient.length();
         // Distance to the outline, positive outside; the bone lies just within.
         let distance = (rho - 1.0) / steepness + skull.thickness;

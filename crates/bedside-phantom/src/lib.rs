@@ -41,8 +41,11 @@ mod noise;
 mod scene;
 mod shape;
 mod speckle;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use bedside_core::{Frame, Mask, PixelFormat, Timestamp};
@@ -60,6 +63,9 @@ use scene::{Moment, Stage, View};
 
 /// Longest side of a phantom in pixels. Bounds memory: drawing takes at most 48 bytes a pixel.
 pub const MAX_SIDE: u32 = 4_096;
+
+/// Frame rates that a phantom may have, in frames a second: from time lapse to high speed.
+pub const FRAME_RATES: RangeInclusive<f64> = 0.001..=10_000.0;
 
 /// What a phantom shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,7 +103,10 @@ impl FromStr for PhantomKind {
 
     fn from_str(name: &str) -> Result<Self, PhantomError> {
         let error = || PhantomError::new(PhantomErrorKind::Name, name.to_owned());
-        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(error)
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.name() == name)
+            .ok_or_else(error)
     }
 }
 
@@ -112,7 +121,7 @@ pub struct PhantomConfig {
     pub height: u32,
     /// Chooses the scene.
     pub seed: u64,
-    /// Frames a second; sets how far things move from frame to frame.
+    /// Frames a second, one of [`FRAME_RATES`]; sets how far things move from frame to frame.
     pub frame_rate: f64,
     /// Whether the scene has a target at all.
     pub target: bool,
@@ -153,15 +162,28 @@ impl Phantom {
     ///
     /// # Errors
     /// [`PhantomErrorKind::Size`] when a side is 0 or above [`MAX_SIDE`],
-    /// [`PhantomErrorKind::FrameRate`] when the frame rate is not positive and finite.
+    /// [`PhantomErrorKind::FrameRate`] when the frame rate is none of [`FRAME_RATES`].
     pub fn new(config: PhantomConfig) -> Result<Self, PhantomError> {
-        let PhantomConfig { kind, width, height, seed, frame_rate, .. } = config;
+        let PhantomConfig {
+            kind,
+            width,
+            height,
+            seed,
+            frame_rate,
+            ..
+        } = config;
         let sides = 1..=MAX_SIDE;
         if !sides.contains(&width) || !sides.contains(&height) {
-            return Err(PhantomError::new(PhantomErrorKind::Size, format!("{width}x{height}")));
+            return Err(PhantomError::new(
+                PhantomErrorKind::Size,
+                format!("{width}x{height}"),
+            ));
         }
-        if !(frame_rate.is_finite() && frame_rate > 0.0) {
-            return Err(PhantomError::new(PhantomErrorKind::FrameRate, frame_rate.to_string()));
+        if !FRAME_RATES.contains(&frame_rate) {
+            return Err(PhantomError::new(
+                PhantomErrorKind::FrameRate,
+                frame_rate.to_string(),
+            ));
         }
         let view = View::new(width, height);
         let mut rng = Rng::new(seed, kind as u64 + 1);
@@ -169,8 +191,11 @@ impl Phantom {
         let (aperture, scenery, target, lively) = match kind {
             PhantomKind::Polyp => {
                 let crops = rng.chance(0.85);
-                let aperture =
-                    if crops { Aperture::octagon(rng, view.half) } else { Aperture::open(view.half) };
+                let aperture = if crops {
+                    Aperture::octagon(rng, view.half)
+                } else {
+                    Aperture::open(view.half)
+                };
                 let (scene, target, lively) = Endoscopy::new(rng, &view, &aperture);
                 (aperture, Scenery::Endoscopy(scene), target, lively)
             }
@@ -186,7 +211,12 @@ impl Phantom {
             }
         };
         let stage = Stage::new(rng, view, target, lively);
-        Ok(Self { config, aperture, stage, scenery })
+        Ok(Self {
+            config,
+            aperture,
+            stage,
+            scenery,
+        })
     }
 
     /// The configuration that the phantom was made from.
@@ -196,29 +226,51 @@ impl Phantom {
 
     /// Draw frame `index`; any index, in any order.
     pub fn frame_at(&self, index: u64) -> PhantomFrame {
-        let PhantomConfig { width, height, target, .. } = self.config;
+        let PhantomConfig {
+            width,
+            height,
+            target,
+            ..
+        } = self.config;
         let (view, moment) = (&self.stage.view, self.moment(index));
         let (format, planes, noise) = match &self.scenery {
             Scenery::Endoscopy(scene) => {
                 let planes = scene.draw(view, &self.aperture, &moment, target);
                 (PixelFormat::Rgb8, planes, scene.noise)
             }
-            Scenery::Breast(scene) => {
-                (PixelFormat::Gray8, scene.draw(view, &moment, target), scene.noise)
-            }
+            Scenery::Breast(scene) => (
+                PixelFormat::Gray8,
+                scene.draw(view, &moment, target),
+                scene.noise,
+            ),
             Scenery::Fetal(scene) => {
                 let planes = scene.draw(view, &self.aperture, &moment, target);
                 (PixelFormat::Gray8, planes, scene.noise)
             }
         };
-        let mask = view.rows().flatten().map(|p| u8::from(self.covers(&moment, p))).collect();
+        let mask = view
+            .rows()
+            .flatten()
+            .map(|p| u8::from(self.covers(&moment, p)))
+            .collect();
         // Sizes are checked in `new`, and the rows above hold one value a pixel.
-        let mask = Mask::from_bytes(width, height, mask).unwrap_or(Mask::empty(width, height));
+        let mask =
+            Mask::from_bytes(width, height, mask).unwrap_or_else(|| Mask::empty(width, height));
         let captured = self.seconds(index) * 1e9;
-        let frame = Frame::new(width, height, format, canvas::to_bytes(&planes, noise, index))
-            .unwrap_or_else(|error| unreachable!("{error}"))
-            .captured_at(Timestamp::from_nanos(captured as u64));
-        PhantomFrame { frame, visible: !mask.is_empty(), mask, motion: self.target_motion(index) }
+        let frame = Frame::new(
+            width,
+            height,
+            format,
+            canvas::to_bytes(&planes, noise, index),
+        )
+        .unwrap_or_else(|error| unreachable!("{error}; the size was checked"))
+        .captured_at(Timestamp::from_nanos(captured as u64));
+        PhantomFrame {
+            frame,
+            visible: !mask.is_empty(),
+            mask,
+            motion: self.target_motion(index),
+        }
     }
 
     /// Displacement, in pixels, of what is seen at the pixel position `(x, y)` of frame `index`
@@ -227,9 +279,11 @@ impl Phantom {
     ///
     /// Light, highlights, shadows and the machine's own writing do not follow it.
     pub fn motion(&self, index: u64, x: f32, y: f32) -> (f32, f32) {
-        let Some(before) = index.checked_sub(1) else { return (0.0, 0.0) };
+        let Some(before) = index.checked_sub(1) else {
+            return (0.0, 0.0);
+        };
         let (now, before) = (self.moment(index), self.moment(before));
-        let map = self.stage.view.from_pixels();
+        let map = self.stage.view.pixels_to_view();
         let here = map.to(Vec2::new(x, y));
         let there = if self.config.target && now.rho(now.local_at(here)) < 1.0 {
             before.view_of_local(now.local_at(here))
@@ -257,7 +311,7 @@ impl Phantom {
         let Some(before) = index.checked_sub(1).filter(|_| self.config.target) else {
             return Affine::IDENTITY;
         };
-        let to_view = self.stage.view.from_pixels();
+        let to_view = self.stage.view.pixels_to_view();
         let now = self.moment(index).target_to_view();
         let before = self.moment(before).view_to_target();
         to_view.inverse().after(now).after(before).after(to_view)

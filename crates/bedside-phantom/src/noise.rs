@@ -83,17 +83,19 @@ impl Field {
         (top + (bottom - top) * v) * 2.0
     }
 
-    /// Three octaves: hills with smaller hills on them.
+    /// Hills with smaller hills on them.
     pub(crate) fn fractal(self, p: Vec2) -> f32 {
-        let second = Self(self.0 ^ 0x5bd1_e995).at(p * 2.03);
-        let third = Self(self.0 ^ 0x1b87_3593).at(p * 4.11);
-        self.at(p) * 0.6 + second * 0.3 + third * 0.15
+        self.at(p) * 0.62 + Self(self.0 ^ 0x5bd1_e995).at(p * 2.37) * 0.34
     }
 
     /// Thin lines of height 1 where the field crosses zero, about `width` of a hill wide.
     pub(crate) fn lines(self, p: Vec2, width: f32) -> f32 {
         let x = 1.0 - (self.at(p) / width).abs();
-        if x > 0.0 { x * x * (3.0 - 2.0 * x) } else { 0.0 }
+        if x > 0.0 {
+            x * x * (3.0 - 2.0 * x)
+        } else {
+            0.0
+        }
     }
 }
 

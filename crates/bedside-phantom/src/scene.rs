@@ -25,17 +25,22 @@ impl View {
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let (w, h) = (width as f32, height as f32);
         let unit = (w * h).sqrt();
-        Self { width, height, unit, half: Vec2::new(w, h) * (0.5 / unit) }
+        Self {
+            width,
+            height,
+            unit,
+            half: Vec2::new(w, h) * (0.5 / unit),
+        }
     }
 
-    pub(crate) fn from_pixels(&self) -> Affine {
+    pub(crate) fn pixels_to_view(&self) -> Affine {
         let scale = 1.0 / self.unit;
         Affine::pose(scale, scale, Vec2::new(1.0, 0.0), Vec2::ZERO - self.half)
     }
 
     /// Rows of pixel centres in view space, from the top.
     pub(crate) fn rows(self) -> impl Iterator<Item = impl Iterator<Item = Vec2> + Clone> {
-        let map = self.from_pixels();
+        let map = self.pixels_to_view();
         (0..self.height).map(move |y| {
             (0..self.width).map(move |x| map.to(Vec2::new(x as f32 + 0.5, y as f32 + 0.5)))
         })
@@ -54,7 +59,11 @@ struct Wave {
 impl Wave {
     fn new(rng: &mut Rng, amplitude: f32, rate: f32) -> Self {
         let rate = f64::from(rate * rng.range(0.7, 1.3));
-        Self { amplitude, rate, phase: f64::from(rng.range(0.0, 1.0)) }
+        Self {
+            amplitude,
+            rate,
+            phase: f64::from(rng.range(0.0, 1.0)),
+        }
     }
 
     fn at(&self, seconds: f64) -> f32 {
@@ -144,8 +153,14 @@ impl Stage {
         let mut stage = Self {
             view,
             anchor: Vec2::ZERO,
-            drift: [wave(rng, lively.drift.x, 0.11), wave(rng, lively.drift.y, 0.13)],
-            sway: [wave(rng, lively.drift.x * 0.3, 0.5), wave(rng, lively.drift.y * 0.3, 0.6)],
+            drift: [
+                wave(rng, lively.drift.x, 0.11),
+                wave(rng, lively.drift.y, 0.13),
+            ],
+            sway: [
+                wave(rng, lively.drift.x * 0.3, 0.5),
+                wave(rng, lively.drift.y * 0.3, 0.6),
+            ],
             turn: wave(rng, lively.turn, 0.09),
             zoom: wave(rng, lively.zoom, 0.12),
             ripples: [
@@ -181,14 +196,21 @@ impl Stage {
         let turn = Vec2::at_turns(self.turn.at(seconds));
         let shift = shift + self.away * self.excursion(seconds);
         let camera = Affine::pose(scale, scale, turn, shift);
-        let ripples = self.ripples.map(|r| Ripple { phase: r.phase + seconds * r.rate, ..r });
+        let ripples = self.ripples.map(|r| Ripple {
+            phase: r.phase + seconds * r.rate,
+            ..r
+        });
 
         let [along, across] = &self.pulse;
         let target = self.target;
         let turn = Vec2::at_turns(target.turn + self.rock.at(seconds));
         let middle = bend_back(&ripples, self.anchor);
-        let axes = target.axes.scaled(1.0 + along.at(seconds), 1.0 + across.at(seconds));
-        let to_view = camera.inverse().after(Affine::pose(axes.x, axes.y, turn, middle));
+        let axes = target
+            .axes
+            .scaled(1.0 + along.at(seconds), 1.0 + across.at(seconds));
+        let to_view = camera
+            .inverse()
+            .after(Affine::pose(axes.x, axes.y, turn, middle));
         let rest_turn = Vec2::at_turns(target.turn);
         Moment {
             camera,

@@ -11,6 +11,10 @@ pub(crate) struct Shape {
     stalk: Option<Stalk>,
 }
 
+/// Distance from the middle beyond which the outline's form is of no account; most of a picture
+/// lies there.
+const FAR: f32 = 4.0;
+
 /// How far from the crease between head and stalk it is rounded, in units of rho.
 const CREASE: f32 = 0.5;
 
@@ -24,7 +28,10 @@ struct Stalk {
 
 impl Shape {
     /// The unit circle.
-    pub(crate) const ROUND: Self = Self { bumps: [Vec2::ZERO; 5], stalk: None };
+    pub(crate) const ROUND: Self = Self {
+        bumps: [Vec2::ZERO; 5],
+        stalk: None,
+    };
 
     /// A circle with random bumps, none higher than `roughness`.
     pub(crate) fn rough(rng: &mut Rng, roughness: f32) -> Self {
@@ -41,7 +48,10 @@ impl Shape {
             length: rng.range(1.3, 1.8),
             half_width: rng.range(0.3, 0.48),
         };
-        Self { stalk: Some(stalk), ..self }
+        Self {
+            stalk: Some(stalk),
+            ..self
+        }
     }
 
     /// Distance from the middle to the outline of the head, without its stalk.
@@ -55,6 +65,10 @@ impl Shape {
 
     /// Below 1 inside, 1 on the outline, growing outwards.
     pub(crate) fn rho(&self, p: Vec2) -> f32 {
+        let length = p.length();
+        if length > FAR {
+            return length;
+        }
         let (head, stalk) = (self.head_rho(p), self.stalk_rho(p));
         // A minimum that rounds the crease where the stalk leaves the head.
         let near = (1.0 - (head - stalk).abs() / CREASE).max(0.0);
@@ -64,12 +78,18 @@ impl Shape {
     /// As [`rho`](Self::rho), of the head alone.
     fn head_rho(&self, p: Vec2) -> f32 {
         let length = p.length();
-        if length > 0.0 { length / self.head_radius(p * (1.0 / length)) } else { 0.0 }
+        if length > 0.0 {
+            length / self.head_radius(p * (1.0 / length))
+        } else {
+            0.0
+        }
     }
 
     /// Distance to the stalk's axis over its half width; far out if there is no stalk.
     fn stalk_rho(&self, p: Vec2) -> f32 {
-        let Some(stalk) = self.stalk else { return f32::INFINITY };
+        let Some(stalk) = self.stalk else {
+            return f32::INFINITY;
+        };
         let along = p.dot(stalk.direction).clamp(0.0, stalk.length);
         (p - stalk.direction * along).length() / stalk.half_width
     }
@@ -77,7 +97,11 @@ impl Shape {
     /// No point of the outline lies farther from the middle.
     pub(crate) fn greatest_radius(&self) -> f32 {
         let head = self.bumps.iter().fold(1.0, |sum, bump| sum + bump.length());
-        self.stalk.map_or(head, |stalk| head.max(stalk.length + stalk.half_width))
+        // Rounding the crease lowers rho by a quarter of it at most.
+        let margin = 1.0 + CREASE * 0.25;
+        self.stalk.map_or(head, |stalk| {
+            (head * margin).max(stalk.length + stalk.half_width * margin)
+        })
     }
 }
 
@@ -99,7 +123,10 @@ mod tests {
                 assert!(edge.length() <= shape.greatest_radius() + 1e-5);
                 let beyond = direction * (stalked.greatest_radius() + 1e-4);
                 assert!(stalked.rho(beyond) > 1.0);
-                assert!(stalked.rho(edge * 0.99) < 1.0, "a stalk adds and never takes");
+                assert!(
+                    stalked.rho(edge * 0.99) < 1.0,
+                    "a stalk adds and never takes"
+                );
             }
         }
     }

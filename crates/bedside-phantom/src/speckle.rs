@@ -19,10 +19,15 @@ pub(crate) struct Speckle {
 
 impl Speckle {
     pub(crate) fn new(rng: &mut Rng) -> Self {
-        let white = (0..SIDE * SIDE).map(|_| [rng.normal(), rng.normal()]).collect();
+        let white: Vec<_> = (0..SIDE * SIDE)
+            .map(|_| [rng.normal(), rng.normal()])
+            .collect();
         let mut tile = transposed_blur(&transposed_blur(&white));
-        let power: f64 =
-            tile.iter().flatten().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>();
+        let power: f64 = tile
+            .iter()
+            .flatten()
+            .map(|v| f64::from(*v) * f64::from(*v))
+            .sum::<f64>();
         let scale = (1.0 / (power / (SIDE * SIDE) as f64).sqrt()) as f32;
         for value in tile.iter_mut().flatten() {
             *value *= scale;
@@ -36,12 +41,16 @@ impl Speckle {
         let (u, v) = (p.x - fx, p.y - fy);
         let (x, y) = (fx as i32 as usize, fy as i32 as usize);
         let row = |y: usize| (y % SIDE) * SIDE;
-        let cell = |x: usize, row: usize| {
-            self.tile.get(row + x % SIDE).copied().unwrap_or_default()
-        };
+        let cell =
+            |x: usize, row: usize| self.tile.get(row + x % SIDE).copied().unwrap_or_default();
         let (top, bottom) = (row(y), row(y.wrapping_add(1)));
         let next = x.wrapping_add(1);
-        let (a, b, c, d) = (cell(x, top), cell(next, top), cell(x, bottom), cell(next, bottom));
+        let (a, b, c, d) = (
+            cell(x, top),
+            cell(next, top),
+            cell(x, bottom),
+            cell(next, bottom),
+        );
         let blend = |a: f32, b: f32, c: f32, d: f32| {
             let (top, bottom) = (a + (b - a) * u, c + (d - c) * u);
             top + (bottom - top) * v
@@ -61,7 +70,7 @@ impl Speckle {
 }
 
 /// Blur along rows, then swap rows and columns.
-fn transposed_blur(tile: &Vec<[f32; 2]>) -> Vec<[f32; 2]> {
+fn transposed_blur(tile: &[[f32; 2]]) -> Vec<[f32; 2]> {
     const REACH: usize = 4;
     let kernel: Vec<f32> = (0..=2 * REACH)
         .map(|i| (i as f32 - REACH as f32) / SPREAD)
@@ -71,9 +80,9 @@ fn transposed_blur(tile: &Vec<[f32; 2]>) -> Vec<[f32; 2]> {
     for (y, row) in tile.chunks_exact(SIDE).enumerate() {
         for x in 0..SIDE {
             let window = row.iter().cycle().skip(x).take(kernel.len());
-            let sum = window.zip(&kernel).fold([0.0; 2], |[re, im], ([a, b], k)| {
-                [re + a * k, im + b * k]
-            });
+            let sum = window
+                .zip(&kernel)
+                .fold([0.0; 2], |[re, im], ([a, b], k)| [re + a * k, im + b * k]);
             if let Some(to) = out.get_mut(x * SIDE + y) {
                 *to = sum;
             }
@@ -104,7 +113,11 @@ mod tests {
         }
         // Mean over standard deviation of a Rayleigh variable: sqrt(pi / (4 - pi)) = 1.913.
         let (mean, deviation) = mean_and_deviation(&amplitudes);
-        assert!((mean / deviation - 1.913).abs() < 0.06, "{}", mean / deviation);
+        assert!(
+            (mean / deviation - 1.913).abs() < 0.06,
+            "{}",
+            mean / deviation
+        );
         // Its median over its mean: sqrt(ln 4) / sqrt(pi / 2) = 0.9394.
         amplitudes.sort_by(f64::total_cmp);
         let median = amplitudes[amplitudes.len() / 2];
