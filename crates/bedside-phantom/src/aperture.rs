@@ -123,17 +123,12 @@ impl Aperture {
     /// A place in the picture's inner part, where a target stands when it is seen; `spread` of 1
     /// reaches the picture's sides.
     pub(crate) fn place(&self, rng: &mut Rng, spread: f32) -> Vec2 {
-        let mut place = Vec2::ZERO;
-        for _ in 0..8 {
-            // Triangular in both directions: rather in the middle than outside.
-            let x = rng.range(-0.5, 0.5) + rng.range(-0.5, 0.5);
-            let y = rng.range(-0.5, 0.5) + rng.range(-0.5, 0.5);
-            place = self.half.scaled(x * spread, y * spread);
-            if self.shows(place) {
-                return place;
-            }
-        }
-        // Eight tries in a blank: the middle is always shown.
-        place * 0.0
+        // Triangular in both directions: rather in the middle than outside.
+        let mut share = || (rng.range(-0.5, 0.5) + rng.range(-0.5, 0.5)) * spread;
+        (0..8)
+            .map(|_| self.half.scaled(share(), share()))
+            .find(|place| self.shows(*place))
+            // Eight tries where nothing shows: the middle always does.
+            .unwrap_or(Vec2::ZERO)
     }
 }

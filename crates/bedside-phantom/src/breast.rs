@@ -103,7 +103,8 @@ impl Breast {
         let grain = rng.range(230.0, 400.0);
         let writing = rng.chance(0.3).then(|| {
             let at = Vec2::new(rng.range(0.05, 0.6), rng.range(0.72, 0.9));
-            Writing::new(rng, at, rng.clone().range(0.045, 0.07), 1)
+            let size = rng.range(0.045, 0.07);
+            Writing::new(rng, at, size, 1)
         });
         let breast = Self {
             speckle: Speckle::new(rng),

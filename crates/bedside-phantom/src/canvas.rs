@@ -44,8 +44,8 @@ fn soften_row(row: &mut [f32], channels: usize, blend: impl Fn(f32, f32, f32) ->
     }
 }
 
-/// Rows of 3 x 5 glyphs, three bits a row from the top: digits, then `/`, `:`, `-` and space.
-const GLYPHS: [u16; 14] = [
+/// Rows of 3 x 5 glyphs, three bits a row from the top: digits, then `/`, `:` and space.
+const GLYPHS: [u16; 13] = [
     0b111_101_101_101_111,
     0b010_110_010_010_111,
     0b111_001_111_100_111,
@@ -58,7 +58,6 @@ const GLYPHS: [u16; 14] = [
     0b111_101_111_001_111,
     0b001_001_010_100_100,
     0b000_010_000_010_000,
-    0b000_000_111_000_000,
     0,
 ];
 
@@ -77,7 +76,7 @@ impl Writing {
         let mut figure = || (rng.next_u32() % 10) as u8;
         let mut line = |seconds: bool| {
             let (mark, tail) = if seconds {
-                (11, [13, 13])
+                (11, [12, 12])
             } else {
                 (10, [figure(), figure()])
             };
@@ -140,7 +139,7 @@ pub(crate) fn to_bytes(planes: &[f32], noise: f32, frame: u64) -> Vec<u8> {
             } else {
                 0.0
             };
-            (level.clamp(0.0, 1.0) * 255.0).round() as u8
+            (level.clamp(0.0, 1.0) * 255.0 + 0.5) as u8
         })
         .collect()
 }

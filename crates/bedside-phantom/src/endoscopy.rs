@@ -144,7 +144,8 @@ impl Endoscopy {
         let bubbles = (0..count).map(|_| bubble(rng)).collect();
         let writing = rng.chance(0.5).then(|| {
             let at = Vec2::new(0.015, rng.range(0.28, 0.4));
-            Writing::new(rng, at, rng.clone().range(0.03, 0.042), 4)
+            let size = rng.range(0.03, 0.042);
+            Writing::new(rng, at, size, 4)
         });
         let endoscopy = Self {
             mucosa,
@@ -307,7 +308,7 @@ impl Endoscopy {
         let phase = depth * self.folds + 0.9 * waver + 0.25 * relief;
         let f = phase - phase.floor();
         // From crest to crest: a slow rise, a short edge, and shade behind it.
-        let strength = smoothstep(-0.35, 0.45, self.crest.at(Vec2::new(q.y, q.x) * 1.7 + q));
+        let strength = smoothstep(-0.35, 0.45, 0.9 * relief - 0.6 * waver);
         let edge = smoothstep(0.9, 1.0, f);
         let crest = f * f * (1.0 - edge);
         let shade = (1.0 - smoothstep(0.0, 0.55, f)) * (1.0 - edge) + edge;
@@ -334,13 +335,13 @@ impl Endoscopy {
             colour = product(colour, blend([1.0; 3], [0.72, 0.38, 0.42], vessel));
         }
         if self.fluid_cover > 0.0 {
-            let cover = self.wet.fractal(q * 3.3) + 0.6 * tint + self.fluid_cover - 0.62;
+            let cover = self.wet.at(q * 3.3) * 0.8 + 0.7 * tint + self.fluid_cover - 0.62;
             let cover = smoothstep(0.0, 0.16, cover);
             colour = blend(colour, self.fluid, cover * 0.75);
             wet += cover;
         }
         let film = self.wet.at(q.scaled(1.0, 1.35) * self.gloss_scale);
-        let patch = self.tint.at(q * 3.1 + Vec2::new(17.0, 5.0));
+        let patch = 0.8 * waver - 0.7 * relief + 0.1;
         Surface {
             height: 0.075 * relief + self.fold_height * strength * crest + 0.002 * fine,
             film: film * (1.0 / self.gloss_scale),

@@ -81,7 +81,8 @@ impl Fetal {
         let grain = rng.range(200.0, 380.0);
         let writing = rng.chance(0.3).then(|| {
             let at = Vec2::new(rng.range(0.02, 0.08), rng.range(0.05, 0.2));
-            Writing::new(rng, at, rng.clone().range(0.04, 0.06), 2)
+            let size = rng.range(0.04, 0.06);
+            Writing::new(rng, at, size, 2)
         });
         let fetal = Self {
             sector,
@@ -255,7 +256,6 @@ impl Fetal {
             let offset = (local - at).scaled(1.0 / 0.28, 1.0 / 0.14);
             brain += 14.0 * bell(offset.length(), 1.0) * (1.0 + 0.5 * folds);
         }
-        // The near half is dimmed by reverberation in the skull, the far edge by the bone.
         mix(level, brain, inside)
     }
 

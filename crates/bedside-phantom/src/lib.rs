@@ -285,7 +285,7 @@ impl Phantom {
         let (now, before) = (self.moment(index), self.moment(before));
         let map = self.stage.view.pixels_to_view();
         let here = map.to(Vec2::new(x, y));
-        let there = if self.config.target && now.rho(now.local_at(here)) < 1.0 {
+        let there = if self.config.target && now.covers(here) {
             before.view_of_local(now.local_at(here))
         } else {
             before.view_of(now.tissue_at(here))
@@ -304,7 +304,7 @@ impl Phantom {
 
     /// Whether the target is seen at a point of the view.
     fn covers(&self, moment: &Moment, p: Vec2) -> bool {
-        self.config.target && moment.rho(moment.local_at(p)) < 1.0 && self.aperture.shows(p)
+        self.config.target && moment.covers(p) && self.aperture.shows(p)
     }
 
     fn target_motion(&self, index: u64) -> Affine {

@@ -110,7 +110,7 @@ pub(crate) struct Target {
 impl Target {
     /// A circle around the middle that holds the target however it pulses.
     fn reach(&self) -> f32 {
-        self.shape.greatest_radius() * self.axes.x.max(self.axes.y) * (1.0 + self.pulse)
+        self.shape.reach() * self.axes.x.max(self.axes.y) * (1.0 + self.pulse)
     }
 }
 
@@ -277,6 +277,11 @@ impl Moment {
     /// How far out a point of the target lies: below 1 inside, 1 on the outline.
     pub(crate) fn rho(&self, local: Vec2) -> f32 {
         self.shape.rho(local)
+    }
+
+    /// Whether the target covers a point of the view.
+    pub(crate) fn covers(&self, view: Vec2) -> bool {
+        self.shape.covers(self.local_at(view))
     }
 
     /// Texture coordinates of a point of the target: they move and stretch with it.

@@ -9,6 +9,8 @@ pub(crate) struct Shape {
     /// Of the second to sixth harmonic: amplitude times direction.
     bumps: [Vec2; 5],
     stalk: Option<Stalk>,
+    /// No point of the outline lies farther from the middle.
+    reach: f32,
 }
 
 /// Distance from the middle beyond which the outline's form is of no account; most of a picture
@@ -31,6 +33,7 @@ impl Shape {
     pub(crate) const ROUND: Self = Self {
         bumps: [Vec2::ZERO; 5],
         stalk: None,
+        reach: 1.0,
     };
 
     /// A circle with random bumps, none higher than `roughness`.
@@ -38,7 +41,12 @@ impl Shape {
         let bumps = [0.5, 0.26, 0.14, 0.08, 0.05]
             .map(|share| Vec2::at_turns(rng.range(0.0, 1.0)) * (rng.range(0.2, 1.0) * share))
             .map(|bump| bump * roughness);
-        Self { bumps, stalk: None }
+        let reach = bumps.iter().fold(1.0, |sum, bump| sum + bump.length());
+        Self {
+            bumps,
+            stalk: None,
+            reach,
+        }
     }
 
     /// The same shape with a stalk.
@@ -48,8 +56,12 @@ impl Shape {
             length: rng.range(1.3, 1.8),
             half_width: rng.range(0.3, 0.48),
         };
+        // Rounding the crease lowers rho by a quarter of it at most.
+        let margin = 1.0 + CREASE * 0.25;
+        let reach = (self.reach * margin).max(stalk.length + stalk.half_width * margin);
         Self {
             stalk: Some(stalk),
+            reach,
             ..self
         }
     }
@@ -94,14 +106,14 @@ impl Shape {
         (p - stalk.direction * along).length() / stalk.half_width
     }
 
+    /// Whether a point lies inside.
+    pub(crate) fn covers(&self, p: Vec2) -> bool {
+        p.length() <= self.reach && self.rho(p) < 1.0
+    }
+
     /// No point of the outline lies farther from the middle.
-    pub(crate) fn greatest_radius(&self) -> f32 {
-        let head = self.bumps.iter().fold(1.0, |sum, bump| sum + bump.length());
-        // Rounding the crease lowers rho by a quarter of it at most.
-        let margin = 1.0 + CREASE * 0.25;
-        self.stalk.map_or(head, |stalk| {
-            (head * margin).max(stalk.length + stalk.half_width * margin)
-        })
+    pub(crate) fn reach(&self) -> f32 {
+        self.reach
     }
 }
 
@@ -120,8 +132,8 @@ mod tests {
                 let edge = direction * shape.head_radius(direction);
                 assert!((shape.rho(edge) - 1.0).abs() < 1e-5);
                 assert!(shape.rho(edge * 0.99) < 1.0 && shape.rho(edge * 1.01) > 1.0);
-                assert!(edge.length() <= shape.greatest_radius() + 1e-5);
-                let beyond = direction * (stalked.greatest_radius() + 1e-4);
+                assert!(edge.length() <= shape.reach() + 1e-5);
+                let beyond = direction * (stalked.reach() + 1e-4);
                 assert!(stalked.rho(beyond) > 1.0);
                 assert!(
                     stalked.rho(edge * 0.99) < 1.0,
@@ -135,6 +147,6 @@ mod tests {
     fn a_round_shape_is_the_unit_circle() {
         assert_eq!(Shape::ROUND.rho(Vec2::new(0.6, 0.8)), 1.0);
         assert_eq!(Shape::ROUND.rho(Vec2::ZERO), 0.0);
-        assert_eq!(Shape::ROUND.greatest_radius(), 1.0);
+        assert_eq!(Shape::ROUND.reach(), 1.0);
     }
 }
