@@ -100,7 +100,7 @@ impl From<bedside::Error> for Failure {
             ErrorKind::Bundle => Exit::Bundle,
             ErrorKind::Prompt => Exit::Prompt,
             ErrorKind::Frame => Exit::Input,
-            ErrorKind::Engine | ErrorKind::SelfTest => Exit::Engine,
+            ErrorKind::Engine => Exit::Engine,
             _ => Exit::Internal,
         };
         Self::new(exit, error.to_string())

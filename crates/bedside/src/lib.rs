@@ -35,6 +35,7 @@ pub use bedside_engine as engine;
 pub use bedside_vision as vision;
 
 pub use error::{Error, ErrorKind};
+pub use load::signature;
 pub use prompts::PromptSet;
 pub use segmenter::{
     MIN_SIDE, Options, Profile, Segmentation, Segmenter, SelfTestCase, Timings,

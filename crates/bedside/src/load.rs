@@ -25,9 +25,13 @@ pub(crate) fn session(
     threads: usize,
 ) -> Result<Box<dyn Session>, Error> {
     let graph = described(bundle.manifest(), part)?;
-    let expected = Signature { inputs: specs(&graph.inputs), outputs: specs(&graph.outputs) };
-    let options = LoadOptions { label: part.to_owned(), expected, threads };
+    let options = LoadOptions { label: part.to_owned(), expected: signature(graph), threads };
     Ok(backend.load(&bundle.part(part)?, &options)?)
+}
+
+/// What a backend is told to expect of a graph that a manifest describes.
+pub fn signature(graph: &Graph) -> Signature {
+    Signature { inputs: specs(&graph.inputs), outputs: specs(&graph.outputs) }
 }
 
 /// The manifest's description of a graph.
