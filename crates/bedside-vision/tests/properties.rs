@@ -1,0 +1,322 @@
+//! What holds for any frame, mask and logits, against plain references written here.
+
+use bedside_core::{Frame, Mask, PixelFormat};
+use bedside_vision::components::components;
+use bedside_vision::contour::{outline, polygons};
+use bedside_vision::{Letterbox, Preprocessor, ResizeFilter, colour, dice, iou, rle};
+use proptest::prelude::*;
+
+fn mask_of(width: u32, height: u32, set: impl Fn(u32, u32) -> bool) -> Mask {
+    let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+    Mask::from_bytes(
+        width,
+        height,
+        pixels.map(|(x, y)| u8::from(set(x, y))).collect(),
+    )
+    .unwrap()
+}
+
+/// Masks of up to 24x24 pixels, from sparse to full.
+fn masks() -> impl Strategy<Value = Mask> {
+    (1_u32..24, 1_u32..24, 0_u8..=100).prop_flat_map(|(width, height, percent)| {
+        prop::collection::vec(0_u8..100, (width * height) as usize).prop_map(move |draws| {
+            mask_of(width, height, |x, y| {
+                draws[(y * width + x) as usize] < percent
+            })
+        })
+    })
+}
+
+fn frame(width: u32, height: u32, format: PixelFormat, seed: u8) -> Frame {
+    let bytes = (0..format.byte_len(width, height))
+        .map(|i| (i as u64).wrapping_mul(2_654_435_761).to_le_bytes()[2] ^ seed);
+    Frame::new(width, height, format, bytes.collect()).unwrap()
+}
+
+fn preprocessor(side: u32) -> Preprocessor {
+    Preprocessor::new(side, [0.0; 3], [1.0; 3], ResizeFilter::Bilinear)
+}
+
+/// The interpolated logit at a frame pixel, by the definition and in f64.
+fn logit_at(logits: &[f32], (h, w): (usize, usize), letterbox: &Letterbox, x: u32, y: u32) -> f64 {
+    let along = |pixel: u32, offset: u32, n: usize| {
+        let at = (f64::from(pixel + offset) + 0.5) * n as f64 / f64::from(letterbox.square()) - 0.5;
+        let at = at.max(0.0);
+        let low = (at as usize).min(n - 1);
+        (low, (low + 1).min(n - 1), at - low as f64)
+    };
+    let (x, y) = ((x, letterbox.left()), (y, letterbox.top()));
+    let (x, y) = if letterbox.transposed() {
+        (y, x)
+    } else {
+        (x, y)
+    };
+    let ((x0, x1, tx), (y0, y1, ty)) = (along(x.0, x.1, w), along(y.0, y.1, h));
+    let cell = |y: usize, x: usize| f64::from(logits[y * w + x]);
+    let row = |y: usize| cell(y, x0) * (1.0 - tx) + cell(y, x1) * tx;
+    row(y0) * (1.0 - ty) + row(y1) * ty
+}
+
+/// Labels of 8-connected set pixels or, for `set` false, of 4-connected unset ones; by flooding.
+fn flood(mask: &Mask, set: bool) -> Vec<Vec<(i64, i64)>> {
+    let (width, height) = (i64::from(mask.width()), i64::from(mask.height()));
+    // One pixel of margin, so that what is outside is one region.
+    let at = |x: i64, y: i64| {
+        u32::try_from(x).is_ok_and(|x| u32::try_from(y).is_ok_and(|y| mask.get(x, y)))
+    };
+    let mut seen = std::collections::HashSet::new();
+    let mut regions = Vec::new();
+    for (x, y) in (-1..=height).flat_map(|y| (-1..=width).map(move |x| (x, y))) {
+        if at(x, y) != set || !seen.insert((x, y)) {
+            continue;
+        }
+        let (mut region, mut todo) = (Vec::new(), vec![(x, y)]);
+        while let Some((x, y)) = todo.pop() {
+            region.push((x, y));
+            for (dx, dy) in (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (dx, dy))) {
+                let (x, y) = (x + dx, y + dy);
+                let inside = (-1..=width).contains(&x) && (-1..=height).contains(&y);
+                let touches = set || dx == 0 || dy == 0;
+                if inside && touches && at(x, y) == set && seen.insert((x, y)) {
+                    todo.push((x, y));
+                }
+            }
+        }
+        regions.push(region);
+    }
+    regions
+}
+
+proptest! {
+    #[test]
+    fn points_return_from_the_model(
+        (width, height) in (1_u32..4000, 1_u32..4000),
+        side in 1_u32..1100,
+        (u, v) in (0.0..1.0, 0.0..1.0),
+        transposed: bool,
+    ) {
+        let letterbox = Letterbox::new(width, height, transposed);
+        let (x, y) = (u * f64::from(width), v * f64::from(height));
+        let model = letterbox.to_model((x, y), side);
+        prop_assert!((0.0..=f64::from(side)).contains(&model.0));
+        prop_assert!((0.0..=f64::from(side)).contains(&model.1));
+        let back = letterbox.to_frame(model, side);
+        prop_assert!((back.0 - x).abs() < 1e-8 && (back.1 - y).abs() < 1e-8, "{back:?}");
+        let right = letterbox.square() - letterbox.left() - width;
+        let below = letterbox.square() - letterbox.top() - height;
+        prop_assert!(right - letterbox.left() <= 1 && below - letterbox.top() <= 1);
+    }
+
+    /// With as many logits as the square has pixels nothing is interpolated, so whatever is
+    /// painted in the model's space must come back pixel by pixel.
+    #[test]
+    fn what_is_painted_in_the_model_returns_to_its_place(mask in masks(), transpose: bool) {
+        let (width, height) = (mask.width(), mask.height());
+        let mut preprocessor = preprocessor(8);
+        let picture = frame(width, height, PixelFormat::Rgb8, 1);
+        let letterbox = preprocessor.run(&picture, transpose, &mut Vec::new());
+        let n = letterbox.square();
+        let mut logits = vec![-1.0; (n * n) as usize];
+        for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+            let centre = (f64::from(x) + 0.5, f64::from(y) + 0.5);
+            let (column, row) = letterbox.to_model(centre, n);
+            if mask.get(x, y) {
+                logits[row as usize * n as usize + column as usize] = 1.0;
+            }
+        }
+        let (found, stats) =
+            preprocessor.mask(&logits, (n as usize, n as usize), &letterbox, 0.0);
+        prop_assert_eq!(&found, &mask);
+        prop_assert_eq!(stats.area, mask.area());
+        let set = || (0..height).flat_map(|y| (0..width).map(move |x| (x, y)))
+            .filter(|(x, y)| mask.get(*x, *y));
+        let extents = stats.bounding_box.map(|b| (b.x, b.y, b.x + b.width - 1, b.y + b.height - 1));
+        let expected = set().map(|(x, _)| x).min().map(|left| (
+            left,
+            set().map(|(_, y)| y).min().unwrap(),
+            set().map(|(x, _)| x).max().unwrap(),
+            set().map(|(_, y)| y).max().unwrap(),
+        ));
+        prop_assert_eq!(extents, expected);
+    }
+
+    #[test]
+    fn masks_follow_the_definition_for_any_shape(
+        (long, short) in (1_u32..4000, 1_u32..6),
+        upright: bool,
+        transpose: bool,
+        (h, w) in (1_usize..9, 1_usize..9),
+        threshold in -2.0_f32..2.0,
+        draws in prop::collection::vec(-5.0_f32..5.0, 64),
+    ) {
+        let (width, height) = if upright { (short, long) } else { (long, short) };
+        let logits = &draws[..h * w];
+        let letterbox = Letterbox::new(width, height, transpose);
+        // The frame's pixels come from a run on a frame; its square is large, so it is run small.
+        let mut preprocessor = preprocessor(4);
+        if long > 300 {
+            prop_assert_eq!(preprocessor.logits(logits, (h, w), &letterbox).len() as u32, long * short);
+        } else {
+            preprocessor.run(&frame(width, height, PixelFormat::Gray8, 3), transpose, &mut Vec::new());
+            let (mask, _) = preprocessor.mask(logits, (h, w), &letterbox, threshold);
+            for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+                let logit = logit_at(logits, (h, w), &letterbox, x, y) - f64::from(threshold);
+                prop_assert!(
+                    mask.get(x, y) == (logit > 0.0) || logit.abs() < 1e-4,
+                    "({x}, {y}) is {logit} above the threshold"
+                );
+            }
+        }
+    }
+
+    /// Where the input has the square's size nothing is resized: the tensor is the padded frame.
+    #[test]
+    fn tensors_hold_the_frame_in_black(
+        (width, height) in (1_u32..20, 1_u32..20),
+        gray: bool,
+        transpose: bool,
+        seed: u8,
+    ) {
+        let format = if gray { PixelFormat::Gray8 } else { PixelFormat::Rgb8 };
+        let picture = frame(width, height, format, seed);
+        let side = width.max(height);
+        let mut preprocessor = preprocessor(side);
+        let mut tensor = vec![9.0; 7];
+        let letterbox = preprocessor.run(&picture, transpose, &mut tensor);
+        prop_assert_eq!(tensor.len() as u32, 3 * side * side);
+        let mut rgb = Vec::new();
+        colour::rgb_pixels(&picture, &mut rgb);
+        for (i, value) in (0_u32..).zip(&tensor) {
+            let (channel, row, column) = (i / (side * side), i / side % side, i % side);
+            let centre = (f64::from(column) + 0.5, f64::from(row) + 0.5);
+            let (x, y) = letterbox.to_frame(centre, side);
+            let inside = x > 0.0 && y > 0.0 && x < f64::from(width) && y < f64::from(height);
+            let expected = if inside {
+                rgb[((y as u32 * width + x as u32) * 3 + channel) as usize]
+            } else {
+                0
+            };
+            prop_assert_eq!(*value, f32::from(expected));
+        }
+    }
+
+    #[test]
+    fn run_lengths_return(mask in masks()) {
+        let counts = rle::encode(&mask);
+        prop_assert_eq!(rle::decode(mask.width(), mask.height(), &counts).unwrap(), mask);
+        prop_assert_eq!(rle::from_string(&rle::to_string(&counts)).unwrap(), counts);
+    }
+
+    #[test]
+    fn any_counts_return_from_text(counts in prop::collection::vec(any::<u32>(), 0..20)) {
+        prop_assert_eq!(rle::from_string(&rle::to_string(&counts)).unwrap(), counts);
+    }
+
+    #[test]
+    fn wrong_run_lengths_are_refused(mask in masks(), cut in 0_usize..50, text in "[ -~]{0,24}") {
+        let mut counts = rle::encode(&mask);
+        let at = cut % counts.len();
+        counts[at] += 1;
+        prop_assert!(rle::decode(mask.width(), mask.height(), &counts).is_err());
+        // Any text is either run lengths or an error at a place inside it or at its end.
+        match rle::from_string(&text) {
+            Ok(counts) => prop_assert!(counts.len() <= text.len()),
+            Err(rle::RleError::Text { at }) => prop_assert!(at <= text.len()),
+            Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
+
+    #[test]
+    fn components_are_what_a_flood_fills(mask in masks()) {
+        let found = components(&mask);
+        let mut expected: Vec<Vec<(i64, i64)>> = flood(&mask, true);
+        let mut told: Vec<Vec<(i64, i64)>> = Vec::new();
+        for component in &found {
+            let alone = component.mask(mask.width(), mask.height());
+            prop_assert_eq!(component.area, alone.area());
+            let b = component.bounding_box;
+            let pixels: Vec<(i64, i64)> = (0..mask.height())
+                .flat_map(|y| (0..mask.width()).map(move |x| (x, y)))
+                .filter(|(x, y)| alone.get(*x, *y))
+                .inspect(|(x, y)| {
+                    assert!((b.x..b.x + b.width).contains(x) && (b.y..b.y + b.height).contains(y));
+                })
+                .map(|(x, y)| (i64::from(x), i64::from(y)))
+                .collect();
+            told.push(pixels);
+        }
+        for region in told.iter_mut().chain(&mut expected) {
+            region.sort_unstable();
+        }
+        told.sort();
+        expected.sort();
+        prop_assert_eq!(told, expected);
+        prop_assert!(found.is_sorted_by(|a, b| a.area >= b.area));
+    }
+
+    /// A border encloses its component and the component's holes, and nothing else.
+    #[test]
+    fn polygons_enclose_their_components(mask in masks()) {
+        let found = components(&mask);
+        let borders = polygons(&mask);
+        prop_assert_eq!(found.len(), borders.len());
+        for (component, border) in found.iter().zip(&borders) {
+            let alone = component.mask(mask.width(), mask.height());
+            let outside = flood(&alone, false).into_iter().find(|r| r.contains(&(-1, -1))).unwrap();
+            let all = (i64::from(mask.width()) + 2) * (i64::from(mask.height()) + 2);
+            let corner = |i: usize| border[i % border.len()];
+            let twice: i64 = (0..border.len())
+                .map(|i| {
+                    let ((x0, y0), (x1, y1)) = (corner(i), corner(i + 1));
+                    assert!((x0 == x1) != (y0 == y1), "an edge is not along the pixels");
+                    i64::from(x0) * i64::from(y1) - i64::from(x1) * i64::from(y0)
+                })
+                .sum();
+            // Positive: clockwise, as y goes down.
+            prop_assert_eq!(twice, 2 * (all - outside.len() as i64));
+        }
+    }
+
+    #[test]
+    fn outlines_are_the_pixels_with_an_open_side(mask in masks()) {
+        let found: Vec<(u32, u32)> = outline(&mask).collect();
+        let open = |x: u32, y: u32| {
+            let sides = [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)];
+            sides.iter().any(|(x, y)| *y >= mask.height() || !mask.get(*x, *y))
+        };
+        let expected: Vec<(u32, u32)> = (0..mask.height())
+            .flat_map(|y| (0..mask.width()).map(move |x| (x, y)))
+            .filter(|(x, y)| mask.get(*x, *y) && open(*x, *y))
+            .collect();
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn likeness_is_bounded_and_symmetric(a in masks(), b in masks()) {
+        for (x, y) in [(&a, &a), (&a, &b)] {
+            let (i, d) = (iou(x, y), dice(x, y));
+            prop_assert!((0.0..=1.0).contains(&i) && (0.0..=1.0).contains(&d));
+            prop_assert_eq!((i, d), (iou(y, x), dice(y, x)));
+            prop_assert!((d - 2.0 * i / (1.0 + i)).abs() < 1e-12);
+        }
+        prop_assert_eq!((iou(&a, &a), dice(&a, &a)), (1.0, 1.0));
+    }
+}
+
+/// Extreme shapes, with squares that are still small enough for a test.
+#[test]
+fn lines_of_pixels_are_frames_too() {
+    for (width, height) in [(1, 1), (1, 2000), (2000, 1), (3, 1999)] {
+        for filter in [ResizeFilter::Bilinear, ResizeFilter::Bicubic] {
+            let mut preprocessor = Preprocessor::new(32, [0.0; 3], [1.0; 3], filter);
+            let mut tensor = Vec::new();
+            let picture = frame(width, height, PixelFormat::Nv12, 5);
+            let letterbox = preprocessor.run(&picture, true, &mut tensor);
+            assert_eq!(tensor.len(), 3 * 32 * 32);
+            let (mask, stats) = preprocessor.mask(&[1.0], (1, 1), &letterbox, 0.0);
+            assert_eq!(mask.area(), u64::from(width * height));
+            let all = stats.bounding_box.unwrap();
+            assert_eq!((all.width, all.height), (width, height));
+        }
+    }
+}
