@@ -36,7 +36,13 @@ impl Backend for TractCpu {
         let state = guarded(label, ErrorKind::Graph, || plan.spawn())?;
         let batch = batch_symbol(&signature);
         let label = label.to_owned();
-        Ok(Box::new(TractSession { label, signature, batch, state, broken: None }))
+        Ok(Box::new(TractSession {
+            label,
+            signature,
+            batch,
+            state,
+            broken: None,
+        }))
     }
 }
 
@@ -88,14 +94,24 @@ impl TractSession {
             return Err(error.clone());
         }
         self.signature.check_inputs(inputs, &self.label)?;
-        let batched = || inputs.iter().zip(&self.batch).filter(|(_, b)| **b).map(|(v, _)| v);
-        let single = batched().next().is_some_and(|v| v.shape().first() == Some(&1));
+        let batched = || {
+            inputs
+                .iter()
+                .zip(&self.batch)
+                .filter(|(_, b)| **b)
+                .map(|(v, _)| v)
+        };
+        let single = batched()
+            .next()
+            .is_some_and(|v| v.shape().first() == Some(&1));
         let (state, batch) = (&mut self.state, &self.batch);
         let result = guarded(&self.label, ErrorKind::Run, || {
             let inputs = inputs.iter().zip(batch).map(|(value, batched)| {
                 let tensor: &Arc<Tensor> = value.tensor();
                 Ok(match single && *batched {
-                    true => Tensor::stack_tensors(0, &[tensor.as_ref(), tensor.as_ref()])?.into_tvalue(),
+                    true => {
+                        Tensor::stack_tensors(0, &[tensor.as_ref(), tensor.as_ref()])?.into_tvalue()
+                    }
                     false => TValue::from_const(tensor.clone()),
                 })
             });
@@ -154,13 +170,19 @@ fn guarded<T>(
 
 /// Parse, declutter, optimise, plan.
 fn prepare(onnx: &[u8], threads: usize) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
-    let model = tract_onnx::onnx().model_for_read(&mut &*onnx)?.into_typed()?.into_decluttered()?;
+    let model = tract_onnx::onnx()
+        .model_for_read(&mut &*onnx)?
+        .into_typed()?
+        .into_decluttered()?;
     let signature = signature(&model)?;
     let executor = match threads {
         0 | 1 => Executor::SingleThread,
         n => Executor::multithread(n),
     };
-    let options = RunOptions { executor: Some(executor), ..RunOptions::default() };
+    let options = RunOptions {
+        executor: Some(executor),
+        ..RunOptions::default()
+    };
     let plan = TypedSimplePlan::new_with_options(model.into_optimized()?, &options)?;
     Ok((plan, signature))
 }
@@ -188,7 +210,86 @@ fn signature(model: &TypedModel) -> TractResult<Signature> {
         Ok(TensorSpec { name, dtype, shape })
     };
     Ok(Signature {
-        inputs: model.input_outlets()?.iter().map(spec).collect::<TractResult<_>>()?,
-        outputs: model.output_outlets()?.iter().map(spec).collect::<TractResult<_>>()?,
+        inputs: model
+            .input_outlets()?
+            .iter()
+            .map(spec)
+            .collect::<TractResult<_>>()?,
+        outputs: model
+            .output_outlets()?
+            .iter()
+            .map(spec)
+            .collect::<TractResult<_>>()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn session() -> (TractSession, [Value; 1]) {
+        let onnx = include_bytes!("../conformance/dynamic_matmul.onnx");
+        let (plan, signature) = prepare(onnx, 1).unwrap();
+        let session = TractSession {
+            label: "decoder".into(),
+            batch: batch_symbol(&signature),
+            signature,
+            state: plan.spawn().unwrap(),
+            broken: None,
+        };
+        (session, [Value::f32(&[7, 16], vec![0.5; 112]).unwrap()])
+    }
+
+    #[test]
+    fn a_panic_is_an_error_and_the_session_answers_no_more() {
+        let (mut session, inputs) = session();
+        let error = session
+            .guarded_run(&inputs, |_, _| panic!("index out of bounds"))
+            .unwrap_err();
+        assert_eq!(
+            (error.kind(), error.graph()),
+            (ErrorKind::Panicked, "decoder")
+        );
+        assert!(error.to_string().contains("index out of bounds"), "{error}");
+        assert_eq!(
+            session.run(&inputs).unwrap_err().kind(),
+            ErrorKind::Panicked
+        );
+        assert_eq!(
+            session.profile(&inputs).unwrap_err().kind(),
+            ErrorKind::Panicked
+        );
+    }
+
+    #[test]
+    fn an_error_leaves_the_session_usable() {
+        let (mut session, inputs) = session();
+        let error = session
+            .guarded_run(&inputs, |_, _| bail!("out of scratch"))
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Run);
+        session.run(&inputs).unwrap();
+    }
+
+    /// Only a symbol that every output is made of row by row can be doubled and cut again.
+    #[test]
+    fn the_batch_is_the_outermost_symbol_of_all_outputs() {
+        let spec = |shape: &[&str]| TensorSpec {
+            name: "x".into(),
+            dtype: DType::F32,
+            shape: shape.iter().map(|s| Dim::Symbol((*s).into())).collect(),
+        };
+        let inputs = vec![spec(&["T", "P"]), spec(&["P", "T"]), spec(&["P"])];
+        let outputs = vec![spec(&["P"]), spec(&["P", "T"])];
+        let signature = Signature { inputs, outputs };
+        assert_eq!(batch_symbol(&signature), [false, true, true]);
+        let outputs = vec![spec(&["P"]), spec(&["T"])];
+        assert_eq!(
+            batch_symbol(&Signature {
+                outputs,
+                ..signature
+            }),
+            [false; 3]
+        );
+    }
 }
