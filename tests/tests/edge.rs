@@ -17,17 +17,32 @@ fn bundle() -> Bundle {
 }
 
 fn segmenter(precision: Precision) -> Segmenter {
-    let options = Options { precision: Some(precision), ..Options::default() };
+    let options = Options {
+        precision: Some(precision),
+        ..Options::default()
+    };
     Segmenter::new(bundle(), &TractCpu, &options).unwrap()
 }
 
 fn precisions() -> impl Iterator<Item = Precision> {
-    bundle().manifest().variants.clone().into_iter().map(|v| v.precision)
+    bundle()
+        .manifest()
+        .variants
+        .clone()
+        .into_iter()
+        .map(|v| v.precision)
 }
 
 fn phantom(kind: PhantomKind, seed: u64, target: bool) -> (Frame, bedside::Mask) {
     let (width, height, frame_rate) = (400, 320, 30.0);
-    let config = PhantomConfig { kind, width, height, seed, frame_rate, target };
+    let config = PhantomConfig {
+        kind,
+        width,
+        height,
+        seed,
+        frame_rate,
+        target,
+    };
     let shot = Phantom::new(config).unwrap().frame_at(0);
     (shot.frame, shot.mask)
 }
@@ -41,7 +56,11 @@ fn ask(segmenter: &mut Segmenter, frame: &Frame, prompts: &[&str]) -> Vec<Findin
 /// The mean over seeds, because a single phantom may be a hard one.
 #[test]
 fn each_object_is_found_on_its_phantom_and_not_on_the_others() {
-    let kinds = [PhantomKind::Polyp, PhantomKind::BreastTumor, PhantomKind::FetalHead];
+    let kinds = [
+        PhantomKind::Polyp,
+        PhantomKind::BreastTumor,
+        PhantomKind::FetalHead,
+    ];
     for precision in precisions() {
         let mut segmenter = segmenter(precision);
         for (asked, kind) in kinds.into_iter().enumerate() {
@@ -53,8 +72,15 @@ fn each_object_is_found_on_its_phantom_and_not_on_the_others() {
                 dice += mask.map_or(0.0, |mask| vision::dice(mask, &truth)) / 10.0;
                 wrong += (0..3).filter(|i| *i != asked && found[*i].present).count();
             }
-            assert!(dice > 0.8, "{precision}: mean Dice {dice} for {}", PROMPTS[asked]);
-            assert!(wrong <= 2, "{precision}: {wrong} of 20 other prompts present on {kind:?}");
+            assert!(
+                dice > 0.8,
+                "{precision}: mean Dice {dice} for {}",
+                PROMPTS[asked]
+            );
+            assert!(
+                wrong <= 2,
+                "{precision}: {wrong} of 20 other prompts present on {kind:?}"
+            );
         }
     }
 }
@@ -67,10 +93,18 @@ fn p_13_same_bundle_frame_and_backend_give_the_same_bits() {
         let mut one = Segmenter::new(
             bundle(),
             &TractCpu,
-            &Options { precision: Some(precision), threads: Some(1), presence: None },
+            &Options {
+                precision: Some(precision),
+                threads: Some(1),
+                presence: None,
+            },
         )
         .unwrap();
-        assert_eq!(ask(&mut one, &frame, &PROMPTS), first, "{precision} on one thread");
+        assert_eq!(
+            ask(&mut one, &frame, &PROMPTS),
+            first,
+            "{precision} on one thread"
+        );
         assert_eq!(ask(&mut one, &frame, &PROMPTS), first, "{precision} again");
     }
 }
@@ -79,14 +113,22 @@ fn p_13_same_bundle_frame_and_backend_give_the_same_bits() {
 fn prompts_in_one_pass_get_the_masks_they_get_alone() {
     for precision in precisions() {
         // Presence 0: compare every mask, not only those of present objects.
-        let options = Options { precision: Some(precision), threads: None, presence: Some(0.0) };
+        let options = Options {
+            precision: Some(precision),
+            threads: None,
+            presence: Some(0.0),
+        };
         let mut segmenter = Segmenter::new(bundle(), &TractCpu, &options).unwrap();
         let (frame, _) = phantom(PhantomKind::BreastTumor, 5, true);
         let many: Vec<&str> = PROMPTS.iter().copied().cycle().take(16).collect();
         let together = ask(&mut segmenter, &frame, &many);
         for (prompt, finding) in many.iter().zip(&together) {
             let alone = ask(&mut segmenter, &frame, &[prompt]);
-            assert_eq!(alone, std::slice::from_ref(finding), "{precision}: {prompt}");
+            assert_eq!(
+                alone,
+                std::slice::from_ref(finding),
+                "{precision}: {prompt}"
+            );
         }
     }
 }
@@ -106,7 +148,9 @@ fn against_onnxruntime(precision: Precision) -> (f32, f64) {
             expected: bedside::signature(graph),
             threads: 2,
         };
-        TractCpu.load(&bundle.part(part).unwrap(), &options).unwrap()
+        TractCpu
+            .load(&bundle.part(part).unwrap(), &options)
+            .unwrap()
     };
     let (mut encoder, mut decoder) = (load(&variant.encoder), load(&variant.decoder));
     let (mut worst, mut least) = (0.0_f32, 1.0_f64);
@@ -120,8 +164,12 @@ fn against_onnxruntime(precision: Precision) -> (f32, f64) {
                 image.push((f32::from(rgb[at]) - manifest.input.mean[c]) / manifest.input.std[c]);
             }
         }
-        let features = encoder.run(&[Value::f32(&[1, 3, side, side], image).unwrap()]).unwrap();
-        let form = Prompt::new(&*test.prompt).resolve(segmenter.prompt_table().forms()).unwrap();
+        let features = encoder
+            .run(&[Value::f32(&[1, 3, side, side], image).unwrap()])
+            .unwrap();
+        let form = Prompt::new(&*test.prompt)
+            .resolve(segmenter.prompt_table().forms())
+            .unwrap();
         let entry = segmenter.prompt_table().entry(form).unwrap();
         let mut tokens = entry.tokens_f32();
         let dim = tokens.len() / entry.rows();
@@ -135,8 +183,12 @@ fn against_onnxruntime(precision: Precision) -> (f32, f64) {
         let found = outputs[0].to_f32().unwrap();
         let file = format!("models/edge/golden/{i}.{precision}.f32");
         let bytes = std::fs::read(workspace::root().join(file)).unwrap();
-        let expected: Vec<f32> =
-            bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let expected: Vec<f32> = bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect();
         assert_eq!(found.len(), expected.len());
         let difference = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
         worst = difference.fold(worst, f32::max);
@@ -156,11 +208,14 @@ fn logits_agree_with_onnxruntime() {
     let (worst, _) = against_onnxruntime(Precision::F32);
     assert!(worst <= 1e-3, "f32 logits differ by {worst}");
     let (worst, iou) = against_onnxruntime(Precision::Int8);
-    assert!(iou >= 0.98, "int8 masks have IoU {iou}, logits differ by {worst}");
+    assert!(
+        iou >= 0.98,
+        "int8 masks have IoU {iou}, logits differ by {worst}"
+    );
 }
 
 #[test]
-fn p_17_golden_frames_come_out_on_this_device_at_every_precision() {
+fn golden_frames_come_out_on_this_device_at_every_precision() {
     for precision in precisions() {
         let cases = segmenter(precision).self_test().unwrap();
         assert_eq!(cases.len(), 3);
@@ -180,15 +235,21 @@ fn p_07_unknown_and_untrained_prompts_are_refused() {
             assert!(error.to_string().contains(word), "{error}");
         }
     };
-    refused(Prompt::new("polypp"), &["unknown prompt 'polypp'", "colon polyp"]);
+    refused(
+        Prompt::new("polypp"),
+        &["unknown prompt 'polypp'", "colon polyp"],
+    );
     refused(Prompt::new("liver tumor"), &["not trained", "breast tumor"]);
-    refused(Prompt::new("polyp").with_modality(Modality::Ct), &["ct", "polyp in colon endoscope"]);
+    refused(
+        Prompt::new("polyp").with_modality(Modality::Ct),
+        &["ct", "polyp in colon endoscope"],
+    );
     // "tumor" is ambiguous in the ontology, but the weights know only one.
     assert!(segmenter.prompts(&[Prompt::new("tumor")]).is_ok());
 }
 
 #[test]
-fn p_09_numbers_that_are_none_give_no_mask() {
+fn numbers_that_are_none_give_no_mask() {
     let (frame, _) = phantom(PhantomKind::Polyp, 1, true);
     for fault in [Fault::NotANumber, Fault::WrongShape, Fault::DeviceLost] {
         let told = format!("{fault:?}");
@@ -207,19 +268,37 @@ fn p_09_numbers_that_are_none_give_no_mask() {
 fn recognition_reports_every_known_object_of_a_modality_without_overlap() {
     let mut segmenter = segmenter(Precision::F32);
     let (frame, truth) = phantom(PhantomKind::FetalHead, 2, true);
-    let found = segmenter.recognize(&frame, Modality::Ultrasound, None).unwrap().findings;
+    let found = segmenter
+        .recognize(&frame, Modality::Ultrasound, None)
+        .unwrap()
+        .findings;
     let known = |f: &&Form| f.modality == Modality::Ultrasound;
-    assert_eq!(found.len(), segmenter.prompt_table().trained_forms().filter(known).count());
-    let head = found.iter().find(|f| f.object.as_deref() == Some("fetal head")).unwrap();
+    assert_eq!(
+        found.len(),
+        segmenter
+            .prompt_table()
+            .trained_forms()
+            .filter(known)
+            .count()
+    );
+    let head = found
+        .iter()
+        .find(|f| f.object.as_deref() == Some("fetal head"))
+        .unwrap();
     assert!(vision::dice(head.mask.as_ref().unwrap(), &truth) > 0.8);
     assert!(head.validity.is_some() && head.meta_object.as_deref() == Some("other organ"));
     for x in 0..frame.width() {
         for y in 0..frame.height() {
-            let owners = found.iter().filter_map(|f| f.mask.as_ref()).filter(|m| m.get(x, y));
+            let owners = found
+                .iter()
+                .filter_map(|f| f.mask.as_ref())
+                .filter(|m| m.get(x, y));
             assert!(owners.count() <= 1);
         }
     }
-    let error = segmenter.recognize(&frame, Modality::Mri, None).unwrap_err();
+    let error = segmenter
+        .recognize(&frame, Modality::Mri, None)
+        .unwrap_err();
     assert!(error.to_string().contains("ultrasound breast"), "{error}");
 }
 
@@ -227,12 +306,27 @@ fn recognition_reports_every_known_object_of_a_modality_without_overlap() {
 fn frames_of_any_size_and_format_are_answered_or_refused() {
     let mut segmenter = segmenter(Precision::F32);
     let set = segmenter.prompts(&[Prompt::new("polyp")]).unwrap();
-    let formats =
-        [PixelFormat::Rgb8, PixelFormat::Gray8, PixelFormat::Nv12, PixelFormat::I420, PixelFormat::Yuyv];
-    let sizes = [(1, 1), (15, 400), (16, 16), (17, 3999), (4000, 16), (641, 479), (1280, 720)];
+    let formats = [
+        PixelFormat::Rgb8,
+        PixelFormat::Gray8,
+        PixelFormat::Nv12,
+        PixelFormat::I420,
+        PixelFormat::Yuyv,
+    ];
+    let sizes = [
+        (1, 1),
+        (15, 400),
+        (16, 16),
+        (17, 3999),
+        (4000, 16),
+        (641, 479),
+        (1280, 720),
+    ];
     for (i, (width, height)) in sizes.into_iter().enumerate() {
         let format = formats[i % formats.len()];
-        let data = (0..format.byte_len(width, height)).map(|i| (i * 37 % 251) as u8).collect();
+        let data = (0..format.byte_len(width, height))
+            .map(|i| (i * 37 % 251) as u8)
+            .collect();
         let frame = Frame::new(width, height, format, data).unwrap();
         match segmenter.segment(&frame, &set) {
             Ok(answer) => {
@@ -242,7 +336,10 @@ fn frames_of_any_size_and_format_are_answered_or_refused() {
                 }
             }
             Err(error) => {
-                assert!(width.min(height) < bedside::MIN_SIDE, "{width}x{height}: {error}");
+                assert!(
+                    width.min(height) < bedside::MIN_SIDE,
+                    "{width}x{height}: {error}"
+                );
                 assert_eq!(error.kind(), ErrorKind::Frame);
             }
         }
@@ -252,10 +349,14 @@ fn frames_of_any_size_and_format_are_answered_or_refused() {
 /// A sample of the real validation frames; `bedside eval` measures all of them.
 #[test]
 fn real_frames_are_segmented() {
-    for (set, prompt, least) in
-        [("kvasir_seg", "polyp", 0.75), ("busi", "breast tumor", 0.6), ("hc18", "fetal head", 0.9)]
-    {
-        let Some(folder) = shared_data(&format!("datasets/{set}")) else { return };
+    for (set, prompt, least) in [
+        ("kvasir_seg", "polyp", 0.75),
+        ("busi", "breast tumor", 0.6),
+        ("hc18", "fetal head", 0.9),
+    ] {
+        let Some(folder) = shared_data(&format!("datasets/{set}")) else {
+            return;
+        };
         let manifest = std::fs::read_to_string(folder.join("manifest.csv")).unwrap();
         let rows = manifest.lines().map(|l| l.split(',').collect::<Vec<_>>());
         let rows: Vec<_> = rows.filter(|r| r[2] == "val" && r[6] != "normal").collect();
@@ -267,13 +368,24 @@ fn real_frames_are_segmented() {
             let truth = image::open(folder.join(row[1])).unwrap().into_luma8();
             let (w, h) = image.dimensions();
             let frame = Frame::new(w, h, PixelFormat::Rgb8, image.into_raw()).unwrap();
-            let truth = truth.into_raw().iter().map(|v| u8::from(*v > 127)).collect();
+            let truth = truth
+                .into_raw()
+                .iter()
+                .map(|v| u8::from(*v > 127))
+                .collect();
             let truth = bedside::Mask::from_bytes(w, h, truth).unwrap();
             let found = ask(&mut segmenter, &frame, &[prompt]);
-            total += found[0].mask.as_ref().map_or(0.0, |m| vision::dice(m, &truth));
+            total += found[0]
+                .mask
+                .as_ref()
+                .map_or(0.0, |m| vision::dice(m, &truth));
         }
         let mean = total / sample.len() as f64;
-        assert!(mean >= least, "{prompt}: mean Dice {mean} over {} frames", sample.len());
+        assert!(
+            mean >= least,
+            "{prompt}: mean Dice {mean} over {} frames",
+            sample.len()
+        );
     }
 }
 

@@ -77,7 +77,13 @@ impl Frame {
         check_size(width, height)?;
         let expected = format.byte_len(width, height);
         if data.len() != expected {
-            return Err(FrameError::Length { width, height, format, expected, actual: data.len() });
+            return Err(FrameError::Length {
+                width,
+                height,
+                format,
+                expected,
+                actual: data.len(),
+            });
         }
         Ok(Self {
             width,
@@ -141,7 +147,11 @@ impl Frame {
 
 impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Frame({}x{} {:?} at {:?})", self.width, self.height, self.format, self.captured)
+        write!(
+            f,
+            "Frame({}x{} {:?} at {:?})",
+            self.width, self.height, self.format, self.captured
+        )
     }
 }
 
@@ -186,9 +196,18 @@ impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Size { width, height } => {
-                write!(f, "a frame of {width}x{height} pixels: sides must be 1 to {MAX_SIDE}")
+                write!(
+                    f,
+                    "a frame of {width}x{height} pixels: sides must be 1 to {MAX_SIDE}"
+                )
             }
-            Self::Length { width, height, format, expected, actual } => write!(
+            Self::Length {
+                width,
+                height,
+                format,
+                expected,
+                actual,
+            } => write!(
                 f,
                 "a {width}x{height} {format:?} frame has {expected} bytes, but {actual} were given"
             ),

@@ -13,7 +13,11 @@ pub struct Mask {
 impl Mask {
     /// A mask with no pixel set.
     pub fn empty(width: u32, height: u32) -> Self {
-        Self { width, height, data: vec![0; width as usize * height as usize] }
+        Self {
+            width,
+            height,
+            data: vec![0; width as usize * height as usize],
+        }
     }
 
     /// A mask from row-major bytes; any non-zero byte is set.
@@ -26,7 +30,11 @@ impl Mask {
         for v in &mut data {
             *v = u8::from(*v != 0);
         }
-        Some(Self { width, height, data })
+        Some(Self {
+            width,
+            height,
+            data,
+        })
     }
 
     /// Width in pixels.
@@ -47,7 +55,10 @@ impl Mask {
     /// Whether the pixel in column `x` and row `y` is set; false outside the mask.
     pub fn get(&self, x: u32, y: u32) -> bool {
         x < self.width
-            && self.data.get(y as usize * self.width as usize + x as usize).is_some_and(|v| *v == 1)
+            && self
+                .data
+                .get(y as usize * self.width as usize + x as usize)
+                .is_some_and(|v| *v == 1)
     }
 
     /// Number of set pixels.
@@ -63,7 +74,13 @@ impl Mask {
 
 impl fmt::Debug for Mask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Mask({}x{}, {} set)", self.width, self.height, self.area())
+        write!(
+            f,
+            "Mask({}x{}, {} set)",
+            self.width,
+            self.height,
+            self.area()
+        )
     }
 }
 

@@ -142,7 +142,11 @@ impl Form {
     pub fn text(&self) -> String {
         let dash = if self.acquisition.is_empty() { "" } else { "-" };
         let word = self.modality.prompt_word();
-        format!("{} in {} {word}{dash}{}", self.target, self.site, self.acquisition).to_lowercase()
+        format!(
+            "{} in {} {word}{dash}{}",
+            self.target, self.site, self.acquisition
+        )
+        .to_lowercase()
     }
 }
 
@@ -184,12 +188,23 @@ impl Ontology {
 
     /// Rows that are not well formed are left out; the tests below see to it that none is.
     fn parse(csv: &'static str) -> Self {
-        let mut ontology =
-            Self { objects: Vec::new(), meta_objects: Vec::new(), forms: Vec::new() };
+        let mut ontology = Self {
+            objects: Vec::new(),
+            meta_objects: Vec::new(),
+            forms: Vec::new(),
+        };
         for line in csv.lines().filter(|l| !l.starts_with('#')).skip(1) {
             let fields: Vec<&'static str> = line.split(',').collect();
-            let &[id, name, target, category, meta_object, modality, site, acquisition] =
-                fields.as_slice()
+            let &[
+                id,
+                name,
+                target,
+                category,
+                meta_object,
+                modality,
+                site,
+                acquisition,
+            ] = fields.as_slice()
             else {
                 continue;
             };
@@ -199,12 +214,20 @@ impl Ontology {
                 "histology" => Category::Histology,
                 _ => continue,
             };
-            let (Ok(id), Ok(modality)) = (id.parse(), modality.parse()) else { continue };
+            let (Ok(id), Ok(modality)) = (id.parse(), modality.parse()) else {
+                continue;
+            };
             if !ontology.meta_objects.contains(&meta_object) {
                 ontology.meta_objects.push(meta_object);
             }
             if ontology.objects.last().is_none_or(|o| o.id != id) {
-                ontology.objects.push(ObjectType { id, name, target, category, meta_object });
+                ontology.objects.push(ObjectType {
+                    id,
+                    name,
+                    target,
+                    category,
+                    meta_object,
+                });
             }
             ontology.forms.push(Form {
                 object: name.to_owned(),
@@ -227,7 +250,10 @@ mod tests {
     #[test]
     fn counts_are_those_of_biomedparse_v1() {
         let ontology = Ontology::biomedparse_v1();
-        let rows = include_str!("../ontology.csv").lines().filter(|l| !l.starts_with('#')).count();
+        let rows = include_str!("../ontology.csv")
+            .lines()
+            .filter(|l| !l.starts_with('#'))
+            .count();
         assert_eq!(ontology.forms().len(), rows - 1, "a row was not understood");
         assert_eq!(ontology.objects().len(), 82);
         assert_eq!(ontology.meta_objects().len(), 15);
@@ -235,7 +261,11 @@ mod tests {
         assert_eq!(names.len(), 82, "names are unique");
         for (i, o) in ontology.objects().iter().enumerate() {
             assert_eq!(usize::from(o.id), i);
-            assert!(ontology.forms().iter().any(|f| f.object == o.name), "{} has no form", o.name);
+            assert!(
+                ontology.forms().iter().any(|f| f.object == o.name),
+                "{} has no form",
+                o.name
+            );
         }
         let modalities: HashSet<_> = ontology.forms().iter().map(|f| f.modality).collect();
         assert_eq!(modalities.len(), 9);
@@ -247,11 +277,19 @@ mod tests {
         let unique: HashSet<_> = ontology.forms().iter().collect();
         assert_eq!(unique.len(), ontology.forms().len());
         let text = |name: &str| {
-            ontology.forms().iter().find(|f| f.object == name).map(Form::text).unwrap()
+            ontology
+                .forms()
+                .iter()
+                .find(|f| f.object == name)
+                .map(Form::text)
+                .unwrap()
         };
         assert_eq!(text("colon polyp"), "polyp in colon endoscope");
         assert_eq!(text("breast tumor"), "tumor in breast ultrasound");
-        assert_eq!(text("enhancing tumor"), "enhancing tumor in brain mri-t1-gd");
+        assert_eq!(
+            text("enhancing tumor"),
+            "enhancing tumor in brain mri-t1-gd"
+        );
     }
 
     #[test]
@@ -259,6 +297,9 @@ mod tests {
         assert_eq!("Endoscope".parse(), Ok(Modality::Endoscopy));
         assert_eq!("endoscopy".parse(), Ok(Modality::Endoscopy));
         let error = "sonar".parse::<Modality>().unwrap_err().to_string();
-        assert!(error.contains("sonar") && error.contains("ultrasound"), "{error}");
+        assert!(
+            error.contains("sonar") && error.contains("ultrasound"),
+            "{error}"
+        );
     }
 }

@@ -19,7 +19,11 @@ pub struct Prompt {
 impl Prompt {
     /// A prompt of words alone.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), modality: None, site: None }
+        Self {
+            text: text.into(),
+            modality: None,
+            site: None,
+        }
     }
 
     /// The same prompt, restricted to a modality.
@@ -52,10 +56,17 @@ impl Prompt {
         let text = normalised(&self.text);
         let called = |name: &str| normalised(name) == text;
         // A unique name or a full text wins over a training word that others share.
-        let mut named: Vec<&Form> =
-            forms.iter().copied().filter(|f| called(&f.object) || called(&f.text())).collect();
+        let mut named: Vec<&Form> = forms
+            .iter()
+            .copied()
+            .filter(|f| called(&f.object) || called(&f.text()))
+            .collect();
         if named.is_empty() {
-            named = forms.iter().copied().filter(|f| called(&f.target)).collect();
+            named = forms
+                .iter()
+                .copied()
+                .filter(|f| called(&f.target))
+                .collect();
         }
         if named.is_empty() {
             return Err(self.error(PromptErrorKind::Unknown, nearest(&text, &forms)));
@@ -64,7 +75,11 @@ impl Prompt {
             .iter()
             .copied()
             .filter(|f| self.modality.is_none_or(|m| m == f.modality))
-            .filter(|f| self.site.as_ref().is_none_or(|s| normalised(s) == normalised(&f.site)))
+            .filter(|f| {
+                self.site
+                    .as_ref()
+                    .is_none_or(|s| normalised(s) == normalised(&f.site))
+            })
             .collect();
         match here.as_slice() {
             [] => Err(self.error(PromptErrorKind::Elsewhere, texts(&named))),
@@ -74,7 +89,11 @@ impl Prompt {
     }
 
     fn error(&self, kind: PromptErrorKind, candidates: Vec<String>) -> PromptError {
-        PromptError { kind, prompt: self.clone(), candidates }
+        PromptError {
+            kind,
+            prompt: self.clone(),
+            candidates,
+        }
     }
 }
 
@@ -94,7 +113,10 @@ impl FromStr for Prompt {
 
 /// Lower case, single spaces.
 fn normalised(text: &str) -> String {
-    text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ")
+    text.split_whitespace()
+        .map(str::to_lowercase)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn texts(forms: &[&Form]) -> Vec<String> {
@@ -117,7 +139,12 @@ fn nearest(text: &str, forms: &[&Form]) -> Vec<String> {
         }
     }
     scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored.into_iter().filter(|s| s.0 >= 0.4).take(3).map(|s| s.1.to_owned()).collect()
+    scored
+        .into_iter()
+        .filter(|s| s.0 >= 0.4)
+        .take(3)
+        .map(|s| s.1.to_owned())
+        .collect()
 }
 
 /// Kinds of [`PromptError`].
@@ -164,7 +191,10 @@ impl fmt::Display for PromptError {
         let list = quoted.join(", ");
         match self.kind {
             PromptErrorKind::Unknown if list.is_empty() => {
-                write!(f, "unknown prompt '{text}'; hint: `bedside prompts` lists what is known")
+                write!(
+                    f,
+                    "unknown prompt '{text}'; hint: `bedside prompts` lists what is known"
+                )
             }
             PromptErrorKind::Unknown => write!(
                 f,
@@ -204,16 +234,27 @@ mod tests {
     #[test]
     fn names_targets_and_full_texts_resolve() {
         for text in ["polyp", "Colon  Polyp", "polyp in colon endoscope"] {
-            assert_eq!(resolve(&Prompt::new(text)).unwrap().object, "colon polyp", "{text}");
+            assert_eq!(
+                resolve(&Prompt::new(text)).unwrap().object,
+                "colon polyp",
+                "{text}"
+            );
         }
-        assert_eq!(resolve(&Prompt::new("breast tumor")).unwrap().site, "breast");
+        assert_eq!(
+            resolve(&Prompt::new("breast tumor")).unwrap().site,
+            "breast"
+        );
     }
 
     #[test]
     fn shared_words_are_ambiguous_until_told_where() {
         let error = resolve(&Prompt::new("tumor")).unwrap_err();
         assert_eq!(error.kind(), PromptErrorKind::Ambiguous);
-        assert!(error.candidates().contains(&"tumor in breast ultrasound".to_owned()));
+        assert!(
+            error
+                .candidates()
+                .contains(&"tumor in breast ultrasound".to_owned())
+        );
         let told = Prompt::new("tumor").with_modality(Modality::Ultrasound);
         assert_eq!(resolve(&told).unwrap().object, "breast tumor");
         let edema = Prompt::new("edema").with_site("retinal");
@@ -224,14 +265,20 @@ mod tests {
     fn wrong_modality_tells_where_it_is_known() {
         let error = resolve(&Prompt::new("polyp").with_modality(Modality::Ct)).unwrap_err();
         assert_eq!(error.kind(), PromptErrorKind::Elsewhere);
-        assert!(error.to_string().contains("polyp in colon endoscope"), "{error}");
+        assert!(
+            error.to_string().contains("polyp in colon endoscope"),
+            "{error}"
+        );
     }
 
     #[test]
     fn misspelling_is_refused_with_near_names() {
         let error = resolve(&Prompt::new("breast tumour")).unwrap_err();
         assert_eq!(error.kind(), PromptErrorKind::Unknown);
-        assert_eq!(error.candidates().first().map(String::as_str), Some("breast tumor"));
+        assert_eq!(
+            error.candidates().first().map(String::as_str),
+            Some("breast tumor")
+        );
         let error = resolve(&Prompt::new("zzzzzzzzzzzzzzz")).unwrap_err();
         assert!(error.candidates().is_empty());
         assert!(error.to_string().contains("bedside prompts"));

@@ -45,7 +45,11 @@ const CONVOLUTIONS: Case = Case {
     name: "convolutions",
     onnx: bytes!("convolutions.onnx"),
     inputs: &[("image", &[N(1), N(3), N(24), N(28)])],
-    outputs: &[("features", &[N(1), N(8), N(12), N(14)], bytes!("convolutions.features.f32"))],
+    outputs: &[(
+        "features",
+        &[N(1), N(8), N(12), N(14)],
+        bytes!("convolutions.features.f32"),
+    )],
     tolerance: 1e-4,
 };
 
@@ -58,7 +62,11 @@ const ATTENTION: Case = Case {
         ("token_mask", &[Size::P, Size::T]),
     ],
     outputs: &[
-        ("logits", &[Size::P, N(4), N(8)], bytes!("attention.logits.f32")),
+        (
+            "logits",
+            &[Size::P, N(4), N(8)],
+            bytes!("attention.logits.f32"),
+        ),
         ("score", &[Size::P], bytes!("attention.score.f32")),
     ],
     tolerance: 1e-4,
@@ -84,7 +92,12 @@ const DYNAMIC_MATMUL: Case = Case {
     tolerance: 1e-4,
 };
 
-const CASES: [&Case; 4] = [&CONVOLUTIONS, &ATTENTION, &QUANTIZED_CONVOLUTION, &DYNAMIC_MATMUL];
+const CASES: [&Case; 4] = [
+    &CONVOLUTIONS,
+    &ATTENTION,
+    &QUANTIZED_CONVOLUTION,
+    &DYNAMIC_MATMUL,
+];
 
 /// A rule that a backend broke.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,22 +123,47 @@ pub fn check(backend: &(impl Backend + ?Sized)) -> Vec<Failure> {
         }
     };
     for case in CASES {
-        rule(format!("{} as onnxruntime has it", case.name), golden(backend, case));
+        rule(
+            format!("{} as onnxruntime has it", case.name),
+            golden(backend, case),
+        );
     }
-    rule("same input, same bits, on 1 and 2 threads".into(), deterministic(backend));
-    rule("a prompt gets the same bits in any company".into(), independent(backend));
-    rule("inputs that do not fit are refused".into(), refuses_inputs(backend));
-    rule("a graph of another signature is refused".into(), refuses_signature(backend));
-    rule("bytes that are no graph are refused".into(), refuses_garbage(backend));
+    rule(
+        "same input, same bits, on 1 and 2 threads".into(),
+        deterministic(backend),
+    );
+    rule(
+        "a prompt gets the same bits in any company".into(),
+        independent(backend),
+    );
+    rule(
+        "inputs that do not fit are refused".into(),
+        refuses_inputs(backend),
+    );
+    rule(
+        "a graph of another signature is refused".into(),
+        refuses_signature(backend),
+    );
+    rule(
+        "bytes that are no graph are refused".into(),
+        refuses_garbage(backend),
+    );
     rule("external data is refused".into(), refuses_external(backend));
-    rule("a profile names operators with their times".into(), profiles(backend));
+    rule(
+        "a profile names operators with their times".into(),
+        profiles(backend),
+    );
     failures
 }
 
 /// One real inference with a known answer.
 pub(crate) fn probe(backend: &(impl Backend + ?Sized)) -> Result<(), EngineError> {
     golden(backend, &CONVOLUTIONS).map_err(|what| {
-        EngineError::new(ErrorKind::Run, "", format!("backend {}: {what}", backend.name()))
+        EngineError::new(
+            ErrorKind::Run,
+            "",
+            format!("backend {}: {what}", backend.name()),
+        )
     })
 }
 
@@ -149,16 +187,32 @@ impl Size {
 
 fn spec(name: &str, shape: &[Size]) -> TensorSpec {
     let shape = shape.iter().map(|s| s.dim()).collect();
-    TensorSpec { name: name.to_owned(), dtype: DType::F32, shape }
+    TensorSpec {
+        name: name.to_owned(),
+        dtype: DType::F32,
+        shape,
+    }
 }
 
 impl Case {
     fn options(&self, threads: usize) -> LoadOptions {
         let expected = Signature {
-            inputs: self.inputs.iter().map(|(name, shape)| spec(name, shape)).collect(),
-            outputs: self.outputs.iter().map(|(name, shape, _)| spec(name, shape)).collect(),
+            inputs: self
+                .inputs
+                .iter()
+                .map(|(name, shape)| spec(name, shape))
+                .collect(),
+            outputs: self
+                .outputs
+                .iter()
+                .map(|(name, shape, _)| spec(name, shape))
+                .collect(),
         };
-        LoadOptions { label: self.name.to_owned(), expected, threads }
+        LoadOptions {
+            label: self.name.to_owned(),
+            expected,
+            threads,
+        }
     }
 
     fn load(
@@ -166,7 +220,9 @@ impl Case {
         backend: &(impl Backend + ?Sized),
         threads: usize,
     ) -> Result<Box<dyn Session>, String> {
-        backend.load(self.onnx, &self.options(threads)).map_err(|e| e.to_string())
+        backend
+            .load(self.onnx, &self.options(threads))
+            .map_err(|e| e.to_string())
     }
 
     /// Input `k` holds `((7919 i + 104729 k) mod 2003) / 1001.5 - 1`.
@@ -189,7 +245,11 @@ fn run(session: &mut dyn Session, inputs: &[Value]) -> Result<Vec<Vec<f32>>, Str
     let outputs = session.run(inputs).map_err(|e| e.to_string())?;
     outputs
         .iter()
-        .map(|v| v.to_f32().map(|data| data.into_owned()).map_err(|e| e.to_string()))
+        .map(|v| {
+            v.to_f32()
+                .map(|data| data.into_owned())
+                .map_err(|e| e.to_string())
+        })
         .collect()
 }
 
@@ -203,7 +263,11 @@ fn golden(backend: &(impl Backend + ?Sized), case: &Case) -> Result<(), String> 
         let (words, _) = bytes.as_chunks::<4>();
         let expected: Vec<f32> = words.iter().map(|w| f32::from_le_bytes(*w)).collect();
         if found.len() != expected.len() {
-            return Err(format!("{name} has {} values, not {}", found.len(), expected.len()));
+            return Err(format!(
+                "{name} has {} values, not {}",
+                found.len(),
+                expected.len()
+            ));
         }
         // Written so that not-a-number fails.
         let worst = found.iter().zip(&expected).find(|(a, b)| {
@@ -236,7 +300,8 @@ fn deterministic(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
 }
 
 fn same_bits(a: &[Vec<f32>], b: &[Vec<f32>]) -> bool {
-    let bits = |rows: &[Vec<f32>]| -> Vec<u32> { rows.iter().flatten().map(|v| v.to_bits()).collect() };
+    let bits =
+        |rows: &[Vec<f32>]| -> Vec<u32> { rows.iter().flatten().map(|v| v.to_bits()).collect() };
     bits(a) == bits(b)
 }
 
@@ -246,10 +311,14 @@ fn independent(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
     let mut session = ATTENTION.load(backend, 1)?;
     let memory = ATTENTION.inputs()?.swap_remove(0);
     let tokens = |prompt: usize| -> Vec<f32> {
-        (0..ROWS * 12).map(|i| ((i * 31 + prompt * 577) % 211) as f32 / 105.0 - 1.0).collect()
+        (0..ROWS * 12)
+            .map(|i| ((i * 31 + prompt * 577) % 211) as f32 / 105.0 - 1.0)
+            .collect()
     };
     let mask = |prompt: usize| -> Vec<f32> {
-        (0..ROWS).map(|t| if t <= prompt % ROWS { 1.0 } else { 0.0 }).collect()
+        (0..ROWS)
+            .map(|t| if t <= prompt % ROWS { 1.0 } else { 0.0 })
+            .collect()
     };
     let mut batch = |prompts: &[usize]| -> Result<Vec<Vec<f32>>, String> {
         let p = prompts.len();
@@ -288,7 +357,10 @@ fn expect_kind<T>(result: Result<T, EngineError>, kind: ErrorKind) -> Result<(),
 fn refuses_inputs(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
     let mut session = ATTENTION.load(backend, 1)?;
     let good = ATTENTION.inputs()?;
-    expect_kind(session.run(good.get(..2).unwrap_or_default()), ErrorKind::Input)?;
+    expect_kind(
+        session.run(good.get(..2).unwrap_or_default()),
+        ErrorKind::Input,
+    )?;
     let value = |shape: &[usize]| {
         Value::f32(shape, vec![0.5; shape.iter().product()]).map_err(|e| e.to_string())
     };
@@ -299,17 +371,25 @@ fn refuses_inputs(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
         }
         expect_kind(session.run(&inputs), ErrorKind::Input)?;
     }
-    run(session.as_mut(), &good).map(|_| ()).map_err(|e| format!("good inputs after bad ones: {e}"))
+    run(session.as_mut(), &good)
+        .map(|_| ())
+        .map_err(|e| format!("good inputs after bad ones: {e}"))
 }
 
 fn refuses_signature(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
-    let options = LoadOptions { label: ATTENTION.name.into(), ..CONVOLUTIONS.options(1) };
+    let options = LoadOptions {
+        label: ATTENTION.name.into(),
+        ..CONVOLUTIONS.options(1)
+    };
     expect_kind(backend.load(ATTENTION.onnx, &options), ErrorKind::Signature)?;
     let mut options = CONVOLUTIONS.options(1);
     if let Some(input) = options.expected.inputs.first_mut() {
         input.shape = [1, 3, 24, 24].map(Dim::Fixed).to_vec();
     }
-    expect_kind(backend.load(CONVOLUTIONS.onnx, &options), ErrorKind::Signature)
+    expect_kind(
+        backend.load(CONVOLUTIONS.onnx, &options),
+        ErrorKind::Signature,
+    )
 }
 
 fn refuses_garbage(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
@@ -330,13 +410,22 @@ fn refuses_external(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
         inputs: vec![spec("x", &[N(1), N(4)])],
         outputs: vec![spec("y", &[N(1), N(4)])],
     };
-    let options = LoadOptions { label: "external".into(), expected, threads: 1 };
-    expect_kind(backend.load(bytes!("external_data.onnx"), &options), ErrorKind::Graph)
+    let options = LoadOptions {
+        label: "external".into(),
+        expected,
+        threads: 1,
+    };
+    expect_kind(
+        backend.load(bytes!("external_data.onnx"), &options),
+        ErrorKind::Graph,
+    )
 }
 
 fn profiles(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
     let mut session = CONVOLUTIONS.load(backend, 1)?;
-    let times = session.profile(&CONVOLUTIONS.inputs()?).map_err(|e| e.to_string())?;
+    let times = session
+        .profile(&CONVOLUTIONS.inputs()?)
+        .map_err(|e| e.to_string())?;
     let named = times.iter().all(|t| !t.op.is_empty());
     if times.len() < 5 || !named || times.iter().all(|t| t.time.is_zero()) {
         return Err(format!("{} operators", times.len()));

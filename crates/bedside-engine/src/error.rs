@@ -31,7 +31,11 @@ pub struct EngineError {
 impl EngineError {
     /// An error in the graph labelled `graph`.
     pub fn new(kind: ErrorKind, graph: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, graph: graph.into(), message: message.into() }
+        Self {
+            kind,
+            graph: graph.into(),
+            message: message.into(),
+        }
     }
 
     /// What went wrong.

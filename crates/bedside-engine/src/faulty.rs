@@ -40,7 +40,11 @@ impl Release {
     fn wait(&self) {
         let (open, changed) = &*self.0;
         let guard = open.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(changed.wait_while(guard, |open| !*open).unwrap_or_else(PoisonError::into_inner));
+        drop(
+            changed
+                .wait_while(guard, |open| !*open)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 }
 
@@ -61,7 +65,10 @@ impl FaultyBackend {
         inner: Arc<dyn Backend>,
         script: impl Fn(&str, u64) -> Option<Fault> + Send + Sync + 'static,
     ) -> Self {
-        Self { inner, script: Arc::new(script) }
+        Self {
+            inner,
+            script: Arc::new(script),
+        }
     }
 }
 
@@ -96,7 +103,11 @@ impl FaultySession {
         self.lost |= matches!(fault, Some(Fault::DeviceLost));
         if self.lost {
             let message = "the device is lost; hint: load the bundle again";
-            return Err(EngineError::new(ErrorKind::DeviceLost, &self.label, message));
+            return Err(EngineError::new(
+                ErrorKind::DeviceLost,
+                &self.label,
+                message,
+            ));
         }
         Ok(fault)
     }
@@ -130,7 +141,10 @@ impl Session for FaultySession {
 }
 
 fn not_a_number(value: &Value) -> Result<Value, EngineError> {
-    Value::f32(value.shape(), vec![f32::NAN; value.shape().iter().product()])
+    Value::f32(
+        value.shape(),
+        vec![f32::NAN; value.shape().iter().product()],
+    )
 }
 
 fn without_last_row(value: &Value) -> Result<Value, EngineError> {

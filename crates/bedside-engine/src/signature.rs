@@ -63,11 +63,15 @@ impl TensorSpec {
         self.name == expected.name
             && self.dtype == expected.dtype
             && self.shape.len() == expected.shape.len()
-            && self.shape.iter().zip(&expected.shape).all(|pair| match pair {
-                (Dim::Fixed(a), Dim::Fixed(b)) => a == b,
-                (Dim::Symbol(_), Dim::Symbol(_)) => true,
-                _ => false,
-            })
+            && self
+                .shape
+                .iter()
+                .zip(&expected.shape)
+                .all(|pair| match pair {
+                    (Dim::Fixed(a), Dim::Fixed(b)) => a == b,
+                    (Dim::Symbol(_), Dim::Symbol(_)) => true,
+                    _ => false,
+                })
     }
 }
 
@@ -106,7 +110,11 @@ impl Signature {
     pub(crate) fn check_inputs(&self, values: &[Value], graph: &str) -> Result<(), EngineError> {
         let wrong = |message: String| Err(EngineError::new(ErrorKind::Input, graph, message));
         if values.len() != self.inputs.len() {
-            return wrong(format!("{} inputs given, {} needed", values.len(), self.inputs.len()));
+            return wrong(format!(
+                "{} inputs given, {} needed",
+                values.len(),
+                self.inputs.len()
+            ));
         }
         let mut symbols: HashMap<&str, usize> = HashMap::new();
         for (spec, value) in self.inputs.iter().zip(values) {
@@ -118,7 +126,9 @@ impl Signature {
                     Dim::Symbol(s) => *n > 0 && *symbols.entry(s).or_insert(*n) == *n,
                 });
             if !fits {
-                let dtype = value.dtype().map_or("another type".to_owned(), |d| format!("{d:?}"));
+                let dtype = value
+                    .dtype()
+                    .map_or("another type".to_owned(), |d| format!("{d:?}"));
                 return wrong(format!("input {spec} was given {dtype} {shape:?}"));
             }
         }

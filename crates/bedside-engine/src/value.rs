@@ -65,7 +65,10 @@ impl Value {
     /// # Errors
     /// [`ErrorKind::Run`] when the elements are not f32.
     pub fn to_f32(&self) -> Result<Cow<'_, [f32]>, EngineError> {
-        let view = self.0.try_as_plain_ram().and_then(|plain| plain.as_slice::<f32>());
+        let view = self
+            .0
+            .try_as_plain_ram()
+            .and_then(|plain| plain.as_slice::<f32>());
         view.map(Cow::Borrowed)
             .map_err(|e| EngineError::new(ErrorKind::Run, "", format!("not an f32 tensor: {e:#}")))
     }

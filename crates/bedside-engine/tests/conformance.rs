@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bedside_engine::{
-    Backend, Dim, DType, ErrorKind, Fault, FaultyBackend, LoadOptions, Release, Session, Signature,
+    Backend, DType, Dim, ErrorKind, Fault, FaultyBackend, LoadOptions, Release, Session, Signature,
     TensorSpec, TractCpu, Value, conformance,
 };
 
@@ -21,14 +21,21 @@ fn the_suite_finds_broken_backends() {
     for fault in [Fault::NotANumber, Fault::WrongShape, Fault::DeviceLost] {
         let told = format!("{fault:?}");
         let broken = FaultyBackend::new(Arc::new(TractCpu), move |_, _| Some(fault.clone()));
-        assert!(!conformance::check(&broken).is_empty(), "{told} went unnoticed");
+        assert!(
+            !conformance::check(&broken).is_empty(),
+            "{told} went unnoticed"
+        );
         assert!(broken.probe().is_err(), "{told} passed the probe");
     }
     // A fault in the second run only breaks determinism.
     let drifting = FaultyBackend::new(Arc::new(TractCpu), |_, run| {
         (run == 2).then_some(Fault::NotANumber)
     });
-    assert!(conformance::check(&drifting).iter().any(|f| f.rule.contains("same bits")));
+    assert!(
+        conformance::check(&drifting)
+            .iter()
+            .any(|f| f.rule.contains("same bits"))
+    );
 }
 
 fn tiny(backend: &dyn Backend) -> (Box<dyn Session>, Vec<Value>) {
@@ -46,12 +53,13 @@ fn tiny(backend: &dyn Backend) -> (Box<dyn Session>, Vec<Value>) {
         threads: 1,
     };
     let onnx = include_bytes!("../conformance/dynamic_matmul.onnx");
-    let inputs = vec![Value::f32(&[7, 16], (0..112).map(|i| i as f32 / 56.0 - 1.0).collect()).unwrap()];
+    let inputs =
+        vec![Value::f32(&[7, 16], (0..112).map(|i| i as f32 / 56.0 - 1.0).collect()).unwrap()];
     (backend.load(onnx, &options).unwrap(), inputs)
 }
 
 #[test]
-fn p_28_faults_come_when_the_script_says_so() {
+fn faults_come_when_the_script_says_so() {
     let release = Release::default();
     let hang = release.clone();
     let backend = FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
@@ -67,7 +75,10 @@ fn p_28_faults_come_when_the_script_says_so() {
         }
     });
     let (mut session, inputs) = tiny(&backend);
-    let good = session.run(&inputs).unwrap()[0].to_f32().unwrap().into_owned();
+    let good = session.run(&inputs).unwrap()[0]
+        .to_f32()
+        .unwrap()
+        .into_owned();
 
     let start = std::time::Instant::now();
     session.run(&inputs).unwrap();
@@ -87,11 +98,24 @@ fn p_28_faults_come_when_the_script_says_so() {
 
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| session.run(&inputs)));
     assert!(panicked.is_err());
-    assert!(session.run(&inputs).unwrap()[0].to_f32().unwrap().iter().all(|v| v.is_nan()));
+    assert!(
+        session.run(&inputs).unwrap()[0]
+            .to_f32()
+            .unwrap()
+            .iter()
+            .all(|v| v.is_nan())
+    );
     assert_eq!(session.run(&inputs).unwrap()[0].shape(), [7, 9]);
-    assert_eq!(*session.run(&inputs).unwrap()[0].to_f32().unwrap(), good, "no fault, no change");
+    assert_eq!(
+        *session.run(&inputs).unwrap()[0].to_f32().unwrap(),
+        good,
+        "no fault, no change"
+    );
     for _ in 0..2 {
-        assert_eq!(session.run(&inputs).unwrap_err().kind(), ErrorKind::DeviceLost);
+        assert_eq!(
+            session.run(&inputs).unwrap_err().kind(),
+            ErrorKind::DeviceLost
+        );
     }
 }
 

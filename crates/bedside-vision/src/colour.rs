@@ -25,7 +25,11 @@ impl Coefficients {
             YuvSpace::Bt709Full => (0.2126, 0.0722, true),
         };
         let kg = 1.0 - kr - kb;
-        let (luma, chroma) = if full { (1.0, 1.0) } else { (255.0 / 219.0, 255.0 / 224.0) };
+        let (luma, chroma) = if full {
+            (1.0, 1.0)
+        } else {
+            (255.0 / 219.0, 255.0 / 224.0)
+        };
         let fixed = |v: f64| (v * f64::from(1 << SHIFT)).round() as i32;
         Self {
             y_offset: if full { 0 } else { 16 },
@@ -66,7 +70,10 @@ pub fn rgb_pixels(frame: &Frame, out: &mut Vec<u8>) {
         PixelFormat::Nv12 => {
             let (luma, chroma) = data.split_at(width * height);
             let pairs = |row: usize| {
-                let line = chroma.chunks_exact(2 * half_width).nth(row / 2).unwrap_or_default();
+                let line = chroma
+                    .chunks_exact(2 * half_width)
+                    .nth(row / 2)
+                    .unwrap_or_default();
                 line.as_chunks::<2>().0.iter().copied()
             };
             planar(frame, luma, pairs, out);

@@ -50,8 +50,17 @@ pub fn components(mask: &Mask) -> Vec<Component> {
 
 impl Component {
     fn new(run: (u32, u32, u32)) -> Self {
-        let bounding_box = BoundingBox { x: run.1, y: run.0, width: run.2 - run.1, height: 1 };
-        Self { area: u64::from(run.2 - run.1), bounding_box, runs: vec![run] }
+        let bounding_box = BoundingBox {
+            x: run.1,
+            y: run.0,
+            width: run.2 - run.1,
+            height: 1,
+        };
+        Self {
+            area: u64::from(run.2 - run.1),
+            bounding_box,
+            runs: vec![run],
+        }
     }
 
     fn add(&mut self, (y, start, end): (u32, u32, u32)) {

@@ -30,7 +30,9 @@ pub fn polygons(mask: &Mask) -> Vec<Vec<(u32, u32)>> {
         .map(|c| {
             let alone = c.mask(mask.width(), mask.height());
             let top = c.bounding_box.y;
-            let start = (c.bounding_box.x..).find(|x| alone.get(*x, top)).unwrap_or(0);
+            let start = (c.bounding_box.x..)
+                .find(|x| alone.get(*x, top))
+                .unwrap_or(0);
             walk(&alone, (start, top))
         })
         .collect()

@@ -15,7 +15,11 @@ pub struct Letterbox {
 impl Letterbox {
     /// The letterbox of a `width` x `height` frame.
     pub fn new(width: u32, height: u32, transposed: bool) -> Self {
-        Self { width, height, transposed }
+        Self {
+            width,
+            height,
+            transposed,
+        }
     }
 
     /// Frame width in pixels.
@@ -58,8 +62,15 @@ impl Letterbox {
 
     /// The inverse of [`to_model`](Self::to_model).
     pub fn to_frame(&self, point: (f64, f64), side: u32) -> (f64, f64) {
-        let (x, y) = if self.transposed { (point.1, point.0) } else { point };
+        let (x, y) = if self.transposed {
+            (point.1, point.0)
+        } else {
+            point
+        };
         let scale = f64::from(self.square()) / f64::from(side);
-        (x * scale - f64::from(self.left()), y * scale - f64::from(self.top()))
+        (
+            x * scale - f64::from(self.left()),
+            y * scale - f64::from(self.top()),
+        )
     }
 }

@@ -38,7 +38,12 @@ pub fn dice(a: &Mask, b: &Mask) -> f64 {
 /// Pixels set in both, and the sum of the areas; `None` when the sizes differ.
 fn overlap(a: &Mask, b: &Mask) -> Option<(u64, u64)> {
     let same = a.width() == b.width() && a.height() == b.height();
-    let both = a.data().iter().zip(b.data()).map(|(a, b)| u64::from(a & b)).sum();
+    let both = a
+        .data()
+        .iter()
+        .zip(b.data())
+        .map(|(a, b)| u64::from(a & b))
+        .sum();
     same.then(|| (both, a.area() + b.area()))
 }
 
@@ -59,7 +64,11 @@ fn taps(count: u32, offset: u32, square: u32, n: usize) -> Vec<Tap> {
             let at = ((i + offset) as f32 + 0.5) * scale - 0.5;
             let at = at.max(0.0);
             let low = (at as usize).min(n.saturating_sub(1));
-            Tap { low, high: (low + 1).min(n.saturating_sub(1)), weight: at - low as f32 }
+            Tap {
+                low,
+                high: (low + 1).min(n.saturating_sub(1)),
+                weight: at - low as f32,
+            }
         })
         .collect()
 }
@@ -77,7 +86,12 @@ pub(crate) fn rows(
     let turned: Vec<f32>;
     let (logits, height, width) = if letterbox.transposed() {
         turned = (0..height * width)
-            .map(|i| logits.get(i % height * width + i / height).copied().unwrap_or(f32::MIN))
+            .map(|i| {
+                logits
+                    .get(i % height * width + i / height)
+                    .copied()
+                    .unwrap_or(f32::MIN)
+            })
             .collect();
         (turned.as_slice(), width, height)
     } else {
@@ -121,9 +135,13 @@ pub(crate) fn from_logits(
     let width = letterbox.width() as usize;
     let mut data = vec![0; width * letterbox.height() as usize];
     let mut sums = Sums::default();
-    let mut lines = data.chunks_exact_mut(width).zip(rgb.chunks_exact(width * 3));
+    let mut lines = data
+        .chunks_exact_mut(width)
+        .zip(rgb.chunks_exact(width * 3));
     rows(logits, size, letterbox, threshold, |y, row| {
-        let (Some((line, rgb)), Some(row)) = (lines.next(), row) else { return };
+        let (Some((line, rgb)), Some(row)) = (lines.next(), row) else {
+            return;
+        };
         for (set, logit) in line.iter_mut().zip(row) {
             *set = u8::from(*logit > threshold);
         }
@@ -139,7 +157,10 @@ pub(crate) fn from_logits(
 pub(crate) fn stats(mask: &Mask, logits: &[f32], rgb: &[u8]) -> MaskStats {
     let width = (mask.width() as usize).max(1);
     let mut sums = Sums::default();
-    let lines = mask.data().chunks_exact(width).zip(logits.chunks_exact(width));
+    let lines = mask
+        .data()
+        .chunks_exact(width)
+        .zip(logits.chunks_exact(width));
     for ((y, (line, row)), rgb) in (0..).zip(lines).zip(rgb.chunks_exact(width * 3)) {
         sums.add(y, line, row, rgb);
     }
@@ -158,7 +179,9 @@ struct Sums {
 
 impl Sums {
     fn add(&mut self, y: u32, line: &[u8], logits: &[f32], rgb: &[u8]) {
-        let Some(first) = line.iter().position(|v| *v == 1) else { return };
+        let Some(first) = line.iter().position(|v| *v == 1) else {
+            return;
+        };
         let last = line.iter().rposition(|v| *v == 1).unwrap_or(first);
         let (first_x, last_x) = (first as u32, last as u32);
         self.extent = Some(match self.extent {

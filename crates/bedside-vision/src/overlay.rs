@@ -61,11 +61,18 @@ pub fn draw(width: u32, height: u32, rgb: &[u8], items: &[Item<'_>], footer: &st
     let panel = style.line * lines.len() as u32 + 2 * style.margin;
     let mut data = rgb.to_vec();
     data.resize(width as usize * (height + panel) as usize * 3, 0);
-    let mut picture = Picture { width, height: height + panel, data };
+    let mut picture = Picture {
+        width,
+        height: height + panel,
+        data,
+    };
     for (item, colour) in items.iter().zip(PALETTE.iter().cycle()) {
         picture.paint(item.mask, *colour, style.stroke);
     }
-    picture.fill(Rectangle::new(Point::new(0, height as i32), Size::new(width, panel)), PANEL);
+    picture.fill(
+        Rectangle::new(Point::new(0, height as i32), Size::new(width, panel)),
+        PANEL,
+    );
     for (i, line) in (0..).zip(&lines) {
         picture.line(line, height + style.margin + i * style.line, &style);
     }
@@ -84,7 +91,10 @@ fn legend(items: &[Item<'_>], footer: &str, columns: usize) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut add = |text: &str, swatch: Option<Rgb888>, colour| {
         let indent = if swatch.is_some() { 2 } else { 0 };
-        for (i, text) in wrap(text, columns.saturating_sub(indent)).into_iter().enumerate() {
+        for (i, text) in wrap(text, columns.saturating_sub(indent))
+            .into_iter()
+            .enumerate()
+        {
             lines.push(Line {
                 swatch: swatch.filter(|_| i == 0),
                 text: format!("{}{text}", " ".repeat(indent)),
@@ -93,7 +103,11 @@ fn legend(items: &[Item<'_>], footer: &str, columns: usize) -> Vec<Line> {
         }
     };
     for (item, colour) in items.iter().zip(PALETTE.iter().cycle()) {
-        add(&format!("{}  {}", item.label, item.detail), Some(*colour), TEXT);
+        add(
+            &format!("{}  {}", item.label, item.detail),
+            Some(*colour),
+            TEXT,
+        );
     }
     if items.is_empty() {
         add("not present: nothing that was asked for", None, TEXT);
@@ -153,7 +167,11 @@ impl Style {
 impl Picture {
     fn pixel(&mut self, x: u32, y: u32) -> Option<&mut [u8]> {
         let at = (y as usize * self.width as usize + x as usize) * 3;
-        if x < self.width { self.data.get_mut(at..at + 3) } else { None }
+        if x < self.width {
+            self.data.get_mut(at..at + 3)
+        } else {
+            None
+        }
     }
 
     fn set(&mut self, x: u32, y: u32, colour: Rgb888) {
@@ -163,8 +181,9 @@ impl Picture {
     }
 
     fn fill(&mut self, area: Rectangle, colour: Rgb888) {
-        let drawn: Result<(), Infallible> =
-            area.into_styled(PrimitiveStyle::with_fill(colour)).draw(&mut Scaled::of(self, 1));
+        let drawn: Result<(), Infallible> = area
+            .into_styled(PrimitiveStyle::with_fill(colour))
+            .draw(&mut Scaled::of(self, 1));
         drawn.unwrap_or_default();
     }
 
@@ -182,8 +201,10 @@ impl Picture {
         }
         for (x, y) in outline(mask) {
             for (dx, dy) in (0..stroke).flat_map(|dx| (0..stroke).map(move |dy| (dx, dy))) {
-                // Thicker strokes grow to the inside or over the edge, never off the picture.
-                self.set(x + dx, y + dy, colour);
+                // Thicker strokes grow to the inside: no pixel outside the mask is touched.
+                if mask.get(x + dx, y + dy) {
+                    self.set(x + dx, y + dy, colour);
+                }
             }
         }
     }
@@ -218,7 +239,10 @@ impl<'a> Scaled<'a> {
 
 impl OriginDimensions for Scaled<'_> {
     fn size(&self) -> Size {
-        Size::new(self.picture.width / self.scale, self.picture.height / self.scale)
+        Size::new(
+            self.picture.width / self.scale,
+            self.picture.height / self.scale,
+        )
     }
 }
 
@@ -231,7 +255,9 @@ impl DrawTarget for Scaled<'_> {
         pixels: I,
     ) -> Result<(), Infallible> {
         for Pixel(point, colour) in pixels {
-            let (Ok(x), Ok(y)) = (u32::try_from(point.x), u32::try_from(point.y)) else { continue };
+            let (Ok(x), Ok(y)) = (u32::try_from(point.x), u32::try_from(point.y)) else {
+                continue;
+            };
             for (dx, dy) in (0..self.scale).flat_map(|dx| (0..self.scale).map(move |dy| (dx, dy))) {
                 let (x, y) = (x * self.scale + dx, y * self.scale + dy);
                 if y < self.picture.height {

@@ -71,7 +71,13 @@ impl Preprocessor {
         if let Ok(source) = ImageRef::new(square, square, source, PixelType::U8x3) {
             let _ = self.resizer.resize(&source, &mut self.small, &self.options);
         }
-        normalise(self.small.buffer(), self.side as usize, &self.scale, transpose, out);
+        normalise(
+            self.small.buffer(),
+            self.side as usize,
+            &self.scale,
+            transpose,
+            out,
+        );
         letterbox
     }
 
@@ -93,10 +99,16 @@ impl Preprocessor {
     /// One prompt's logits at the frame's own size, row-major.
     pub fn logits(&self, logits: &[f32], size: (usize, usize), letterbox: &Letterbox) -> Vec<f32> {
         let mut out = Vec::with_capacity(letterbox.width() as usize * letterbox.height() as usize);
-        mask::rows(logits, size, letterbox, f32::NEG_INFINITY, |_, row| match row {
-            Some(row) => out.extend_from_slice(row),
-            None => out.resize(out.len() + letterbox.width() as usize, f32::NEG_INFINITY),
-        });
+        mask::rows(
+            logits,
+            size,
+            letterbox,
+            f32::NEG_INFINITY,
+            |_, row| match row {
+                Some(row) => out.extend_from_slice(row),
+                None => out.resize(out.len() + letterbox.width() as usize, f32::NEG_INFINITY),
+            },
+        );
         out
     }
 
@@ -112,7 +124,9 @@ fn pad(rgb: &[u8], letterbox: &Letterbox, square: &mut Vec<u8>) {
     let width = letterbox.width() as usize;
     square.clear();
     square.resize(side * side * 3, 0);
-    let rows = square.chunks_exact_mut(side * 3).skip(letterbox.top() as usize);
+    let rows = square
+        .chunks_exact_mut(side * 3)
+        .skip(letterbox.top() as usize);
     for (to, from) in rows.zip(rgb.chunks_exact(width * 3)) {
         let left = letterbox.left() as usize * 3;
         if let Some(to) = to.get_mut(left..left + width * 3) {
@@ -132,7 +146,11 @@ fn normalise(
     out.clear();
     out.resize(3 * side * side, 0.0);
     for (c, (plane, (factor, offset))) in out.chunks_exact_mut(side * side).zip(scale).enumerate() {
-        let values = rgb.iter().skip(c).step_by(3).map(|v| f32::from(*v) * factor + offset);
+        let values = rgb
+            .iter()
+            .skip(c)
+            .step_by(3)
+            .map(|v| f32::from(*v) * factor + offset);
         if transpose {
             for (i, value) in values.enumerate() {
                 if let Some(to) = plane.get_mut(i % side * side + i / side) {

@@ -125,7 +125,10 @@ pub fn from_string(text: &str) -> Result<Vec<u32>, RleError> {
                 x |= -1 << shift;
             }
             let two_before = counts.len().checked_sub(2).filter(|_| counts.len() > 2);
-            let base = two_before.and_then(|i| counts.get(i)).copied().map_or(0, i64::from);
+            let base = two_before
+                .and_then(|i| counts.get(i))
+                .copied()
+                .map_or(0, i64::from);
             counts.push(u32::try_from(base + x).map_err(|_| broken)?);
             (x, shift) = (0, 0);
         }

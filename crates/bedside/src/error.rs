@@ -35,14 +35,19 @@ impl Error {
     }
 
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), source: None }
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
     }
 
-    fn caused(
-        kind: ErrorKind,
-        source: impl std::error::Error + Send + Sync + 'static,
-    ) -> Self {
-        Self { kind, message: source.to_string(), source: Some(Box::new(source)) }
+    fn caused(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            kind,
+            message: source.to_string(),
+            source: Some(Box::new(source)),
+        }
     }
 }
 

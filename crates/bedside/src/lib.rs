@@ -37,7 +37,5 @@ pub use bedside_vision as vision;
 pub use error::{Error, ErrorKind};
 pub use load::signature;
 pub use prompts::PromptSet;
-pub use segmenter::{
-    MIN_SIDE, Options, Profile, Segmentation, Segmenter, SelfTestCase, Timings,
-};
+pub use segmenter::{MIN_SIDE, Options, Profile, Segmentation, Segmenter, SelfTestCase, Timings};
 pub use validity::{Beta, Reference};

@@ -25,27 +25,34 @@ pub(crate) fn session(
     threads: usize,
 ) -> Result<Box<dyn Session>, Error> {
     let graph = described(bundle.manifest(), part)?;
-    let options = LoadOptions { label: part.to_owned(), expected: signature(graph), threads };
+    let options = LoadOptions {
+        label: part.to_owned(),
+        expected: signature(graph),
+        threads,
+    };
     Ok(backend.load(&bundle.part(part)?, &options)?)
 }
 
 /// What a backend is told to expect of a graph that a manifest describes.
 pub fn signature(graph: &Graph) -> Signature {
-    Signature { inputs: specs(&graph.inputs), outputs: specs(&graph.outputs) }
+    Signature {
+        inputs: specs(&graph.inputs),
+        outputs: specs(&graph.outputs),
+    }
 }
 
 /// The manifest's description of a graph.
 pub(crate) fn described<'a>(manifest: &'a Manifest, part: &str) -> Result<&'a Graph, Error> {
     manifest.graph(part).ok_or_else(|| {
-        Error::new(ErrorKind::Bundle, format!("the manifest does not describe graph {part}"))
+        Error::new(
+            ErrorKind::Bundle,
+            format!("the manifest does not describe graph {part}"),
+        )
     })
 }
 
 /// How the decoder's inputs are filled, in its own order.
-pub(crate) fn decoder_inputs(
-    encoder: &Graph,
-    decoder: &Graph,
-) -> Result<Vec<DecoderInput>, Error> {
+pub(crate) fn decoder_inputs(encoder: &Graph, decoder: &Graph) -> Result<Vec<DecoderInput>, Error> {
     decoder
         .inputs
         .iter()
@@ -65,9 +72,13 @@ pub(crate) fn outputs(decoder: &Graph) -> Result<Outputs, Error> {
     let logits = find("logits").ok_or_else(|| missing(decoder, "logits"))?;
     let score = find("score").ok_or_else(|| missing(decoder, "score"))?;
     match decoder.outputs.get(logits).map(|t| t.shape.as_slice()) {
-        Some([_, Dim::Fixed(height), Dim::Fixed(width)]) => {
-            Ok(Outputs { logits, score, meta: find("meta"), height: *height, width: *width })
-        }
+        Some([_, Dim::Fixed(height), Dim::Fixed(width)]) => Ok(Outputs {
+            logits,
+            score,
+            meta: find("meta"),
+            height: *height,
+            width: *width,
+        }),
         _ => Err(missing(decoder, "logits [P,h,w]")),
     }
 }
@@ -85,7 +96,10 @@ fn position(tensors: &[Tensor], name: &str) -> Option<usize> {
 }
 
 fn missing(graph: &Graph, tensor: &str) -> Error {
-    Error::new(ErrorKind::Bundle, format!("graph {} has no tensor {tensor}", graph.part))
+    Error::new(
+        ErrorKind::Bundle,
+        format!("graph {} has no tensor {tensor}", graph.part),
+    )
 }
 
 fn specs(tensors: &[Tensor]) -> Vec<TensorSpec> {

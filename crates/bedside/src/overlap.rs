@@ -56,7 +56,9 @@ fn without_doubles(claims: &[Claim], threshold: f32) -> Vec<usize> {
         let area = claim.logits.iter().filter(|l| **l > threshold).count();
         let double = kept.iter().filter_map(|k| claims.get(*k)).any(|better| {
             let both = claim.logits.iter().zip(&better.logits);
-            let shared = both.filter(|(a, b)| **a > threshold && **b > threshold).count();
+            let shared = both
+                .filter(|(a, b)| **a > threshold && **b > threshold)
+                .count();
             shared as f64 > DOUBLE * area as f64
         });
         if area > 0 && !double {
@@ -74,8 +76,11 @@ fn win(claims: &[Claim], kept: Vec<usize>) -> Vec<usize> {
             .get(i)
             .map(|c| c.logits.iter().copied().filter(|l| *l > BID).collect())
             .unwrap_or_default();
-        let mean =
-            bids.iter().map(|l| 1.0 / (1.0 + f64::from(-l).exp())).sum::<f64>() / bids.len() as f64;
+        let mean = bids
+            .iter()
+            .map(|l| 1.0 / (1.0 + f64::from(-l).exp()))
+            .sum::<f64>()
+            / bids.len() as f64;
         let won = owner.iter().filter(|o| **o == Some(i)).count();
         (mean, won as f64 >= LEAST_SHARE * bids.len() as f64)
     };
@@ -87,7 +92,11 @@ fn win(claims: &[Claim], kept: Vec<usize>) -> Vec<usize> {
         })
         .collect();
     let surest = scores.iter().map(|s| s.1).fold(f64::MIN, f64::max);
-    scores.into_iter().filter(|(_, mean, wins)| *wins || *mean >= surest).map(|s| s.0).collect()
+    scores
+        .into_iter()
+        .filter(|(_, mean, wins)| *wins || *mean >= surest)
+        .map(|s| s.0)
+        .collect()
 }
 
 /// For each pixel the claim among `kept` with the highest logit above `least`.
@@ -113,25 +122,42 @@ mod tests {
 
     /// A claim on `inside` pixels of ten, with the given logit there and -9 elsewhere.
     fn claim(inside: std::ops::Range<usize>, logit: f32, rank: f32) -> Claim {
-        let logits = (0..10).map(|i| if inside.contains(&i) { logit } else { -9.0 }).collect();
+        let logits = (0..10)
+            .map(|i| if inside.contains(&i) { logit } else { -9.0 })
+            .collect();
         Claim { logits, rank }
     }
 
     fn areas(claims: &[Claim]) -> Vec<u64> {
-        settle(10, 1, claims, 0.0).iter().map(|m| m.as_ref().map_or(0, Mask::area)).collect()
+        settle(10, 1, claims, 0.0)
+            .iter()
+            .map(|m| m.as_ref().map_or(0, Mask::area))
+            .collect()
     }
 
     #[test]
     fn a_double_gives_way_to_the_better_rank() {
-        assert_eq!(areas(&[claim(0..6, 3.0, 0.2), claim(0..7, 2.0, 0.9)]), [0, 7]);
+        assert_eq!(
+            areas(&[claim(0..6, 3.0, 0.2), claim(0..7, 2.0, 0.9)]),
+            [0, 7]
+        );
         // Exactly half of its own area is not yet a double.
-        assert_eq!(areas(&[claim(0..4, 3.0, 0.9), claim(2..6, 2.0, 0.2)]), [4, 2]);
+        assert_eq!(
+            areas(&[claim(0..4, 3.0, 0.9), claim(2..6, 2.0, 0.2)]),
+            [4, 2]
+        );
     }
 
     #[test]
     fn a_small_object_inside_a_large_one_is_a_double_only_of_its_own_area() {
-        assert_eq!(areas(&[claim(0..9, 2.0, 0.2), claim(0..3, 5.0, 0.9)]), [6, 3]);
-        assert_eq!(areas(&[claim(0..9, 2.0, 0.9), claim(0..3, 5.0, 0.2)]), [9, 0]);
+        assert_eq!(
+            areas(&[claim(0..9, 2.0, 0.2), claim(0..3, 5.0, 0.9)]),
+            [6, 3]
+        );
+        assert_eq!(
+            areas(&[claim(0..9, 2.0, 0.9), claim(0..3, 5.0, 0.2)]),
+            [9, 0]
+        );
     }
 
     #[test]
@@ -152,7 +178,9 @@ mod tests {
 
     #[test]
     fn masks_never_share_a_pixel() {
-        let claims: Vec<Claim> = (0..5).map(|i| claim(i..i + 5, i as f32 + 0.5, 0.5)).collect();
+        let claims: Vec<Claim> = (0..5)
+            .map(|i| claim(i..i + 5, i as f32 + 0.5, 0.5))
+            .collect();
         let masks = settle(10, 1, &claims, 0.0);
         for x in 0..10 {
             assert!(masks.iter().flatten().filter(|m| m.get(x, 0)).count() <= 1);

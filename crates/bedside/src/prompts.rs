@@ -65,13 +65,19 @@ pub(crate) struct Resolver<'a> {
 impl Resolver<'_> {
     /// Tokens of the forms given, which stand in the table and are trained.
     pub fn forms(&mut self, forms: &[&Form]) -> Result<PromptSet, Error> {
-        let rows = forms.iter().map(|f| self.trained(f, f.text())).collect::<Result<_, _>>()?;
+        let rows = forms
+            .iter()
+            .map(|f| self.trained(f, f.text()))
+            .collect::<Result<_, _>>()?;
         self.stack(rows)
     }
 
     /// Tokens of prompts in a person's words.
     pub fn prompts(&mut self, prompts: &[Prompt]) -> Result<PromptSet, Error> {
-        let rows = prompts.iter().map(|p| self.one(p)).collect::<Result<_, _>>()?;
+        let rows = prompts
+            .iter()
+            .map(|p| self.one(p))
+            .collect::<Result<_, _>>()?;
         self.stack(rows)
     }
 
@@ -85,7 +91,11 @@ impl Resolver<'_> {
             Err(error) if error.kind() == PromptErrorKind::Unknown => match self.text.as_mut() {
                 Some(text) => Ok(Rows {
                     tokens: text.encode(&prompt.text)?,
-                    resolved: Resolved { text: prompt.text.clone(), object: None, reference: None },
+                    resolved: Resolved {
+                        text: prompt.text.clone(),
+                        object: None,
+                        reference: None,
+                    },
                     transpose: false,
                 }),
                 None => Err(error.into()),
@@ -95,7 +105,11 @@ impl Resolver<'_> {
     }
 
     fn untrained(&self, object: &str) -> Error {
-        let mut known: Vec<&str> = self.table.trained_forms().map(|f| f.object.as_str()).collect();
+        let mut known: Vec<&str> = self
+            .table
+            .trained_forms()
+            .map(|f| f.object.as_str())
+            .collect();
         known.dedup();
         let Manifest { name, version, .. } = self.manifest;
         Error::new(
@@ -110,15 +124,33 @@ impl Resolver<'_> {
 
     fn trained(&self, form: &Form, text: String) -> Result<Rows, Error> {
         let entry = self.table.entry(form).filter(|e| e.trained());
-        let tokens = entry.ok_or_else(|| self.untrained(&form.object))?.tokens_f32();
-        let reference = self.manifest.validity(form, self.precision).and_then(reference);
+        let tokens = entry
+            .ok_or_else(|| self.untrained(&form.object))?
+            .tokens_f32();
+        let reference = self
+            .manifest
+            .validity(form, self.precision)
+            .and_then(reference);
         let transpose = self.manifest.transposed(form.modality, &form.site);
-        let resolved = Resolved { text, object: Some(form.object.clone()), reference };
-        Ok(Rows { resolved, transpose, tokens })
+        let resolved = Resolved {
+            text,
+            object: Some(form.object.clone()),
+            reference,
+        };
+        Ok(Rows {
+            resolved,
+            transpose,
+            tokens,
+        })
     }
 
     fn longest_in_table(&self) -> usize {
-        self.table.entries().iter().map(PromptEntry::rows).max().unwrap_or(0)
+        self.table
+            .entries()
+            .iter()
+            .map(PromptEntry::rows)
+            .max()
+            .unwrap_or(0)
     }
 
     /// Pad to one length. It is the table's longest wherever that is enough, so that a prompt
@@ -156,6 +188,13 @@ impl Resolver<'_> {
 /// The manifest's four Beta distributions; `None` if one is none.
 fn reference(validity: &Validity) -> Option<Reference> {
     let beta = |[a, b]: [f64; 2]| Beta::new(a, b);
-    let rgb = [beta(validity.red)?, beta(validity.green)?, beta(validity.blue)?];
-    Some(Reference { probability: beta(validity.prob)?, rgb })
+    let rgb = [
+        beta(validity.red)?,
+        beta(validity.green)?,
+        beta(validity.blue)?,
+    ];
+    Some(Reference {
+        probability: beta(validity.prob)?,
+        rgb,
+    })
 }

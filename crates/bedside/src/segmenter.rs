@@ -119,11 +119,17 @@ impl Segmenter {
         let manifest = bundle.manifest().clone();
         let precision = options.precision.unwrap_or(manifest.default_precision);
         let variant = manifest.variant(precision).ok_or_else(|| {
-            let known: Vec<String> =
-                manifest.variants.iter().map(|v| v.precision.to_string()).collect();
+            let known: Vec<String> = manifest
+                .variants
+                .iter()
+                .map(|v| v.precision.to_string())
+                .collect();
             Error::new(
                 ErrorKind::Bundle,
-                format!("no {precision} graphs in the bundle; hint: it has {}", known.join(", ")),
+                format!(
+                    "no {precision} graphs in the bundle; hint: it has {}",
+                    known.join(", ")
+                ),
             )
         })?;
         let threads = options.threads.unwrap_or_else(default_threads).max(1);
@@ -137,7 +143,12 @@ impl Segmenter {
             presence: options.presence.unwrap_or(manifest.thresholds.presence),
             threads,
             backend: backend.name(),
-            preprocessor: Preprocessor::new(input.side, input.mean, input.std, load::filter(input.resize)),
+            preprocessor: Preprocessor::new(
+                input.side,
+                input.mean,
+                input.std,
+                load::filter(input.resize),
+            ),
             decoder_inputs: load::decoder_inputs(
                 load::described(&manifest, &variant.encoder)?,
                 load::described(&manifest, &variant.decoder)?,
@@ -182,7 +193,10 @@ impl Segmenter {
     /// [`ErrorKind::Prompt`] for a prompt that is unknown, ambiguous or of an object type that
     /// the weights were not trained on.
     pub fn prompts(&mut self, prompts: &[Prompt]) -> Result<PromptSet, Error> {
-        if prompts.iter().any(|p| p.resolve(self.table.forms()).is_err()) {
+        if prompts
+            .iter()
+            .any(|p| p.resolve(self.table.forms()).is_err())
+        {
             self.load_text()?;
         }
         self.resolver().prompts(prompts)
@@ -199,11 +213,20 @@ impl Segmenter {
         let (raw, letterbox) = self.run(frame, prompts, &mut timings)?;
         let start = Instant::now();
         let findings = raw
-            .answers(&prompts.prompts, &self.outputs, &self.manifest().meta_objects)?
+            .answers(
+                &prompts.prompts,
+                &self.outputs,
+                &self.manifest().meta_objects,
+            )?
             .into_iter()
             .map(|answer| {
                 let inside = (answer.presence >= self.presence).then(|| {
-                    self.preprocessor.mask(answer.logits, self.outputs.size(), &letterbox, self.threshold())
+                    self.preprocessor.mask(
+                        answer.logits,
+                        self.outputs.size(),
+                        &letterbox,
+                        self.threshold(),
+                    )
                 });
                 finding(&answer, inside)
             })
@@ -229,20 +252,25 @@ impl Segmenter {
         let mut timings = Timings::default();
         let (raw, letterbox) = self.run(frame, &prompts, &mut timings)?;
         let start = Instant::now();
-        let answers =
-            raw.answers(&prompts.prompts, &self.outputs, &self.manifest().meta_objects)?;
+        let answers = raw.answers(
+            &prompts.prompts,
+            &self.outputs,
+            &self.manifest().meta_objects,
+        )?;
         let threshold = self.threshold();
         let mut findings = Vec::with_capacity(answers.len());
         let (mut claims, mut claimants) = (Vec::new(), Vec::new());
         for (i, answer) in answers.iter().enumerate() {
             let inside = (answer.presence >= self.presence).then(|| {
-                self.preprocessor.mask(answer.logits, self.outputs.size(), &letterbox, threshold)
+                self.preprocessor
+                    .mask(answer.logits, self.outputs.size(), &letterbox, threshold)
             });
             let found = finding(answer, inside);
             if found.present {
                 let rank = found.validity.unwrap_or(found.presence);
                 let logits =
-                    self.preprocessor.logits(answer.logits, self.outputs.size(), &letterbox);
+                    self.preprocessor
+                        .logits(answer.logits, self.outputs.size(), &letterbox);
                 claims.push(Claim { logits, rank });
                 claimants.push(i);
             }
@@ -301,7 +329,10 @@ impl Segmenter {
         let encoder = self.encoder.profile(std::slice::from_ref(&image))?;
         let features = self.encoder.run(&[image])?;
         let inputs = self.decoder_values(&features, prompts)?;
-        Ok(Profile { encoder, decoder: self.decoder.profile(&inputs)? })
+        Ok(Profile {
+            encoder,
+            decoder: self.decoder.profile(&inputs)?,
+        })
     }
 
     fn threshold(&self) -> f32 {
@@ -322,8 +353,11 @@ impl Segmenter {
         let here = |f: &&Form| f.modality == modality && site.is_none_or(|s| s == f.site);
         let forms: Vec<Form> = self.table.trained_forms().filter(here).cloned().collect();
         if forms.is_empty() {
-            let mut places: Vec<String> =
-                self.table.trained_forms().map(|f| format!("{} {}", f.modality, f.site)).collect();
+            let mut places: Vec<String> = self
+                .table
+                .trained_forms()
+                .map(|f| format!("{} {}", f.modality, f.site))
+                .collect();
             places.sort();
             places.dedup();
             let at = site.map(|s| format!(" at site '{s}'")).unwrap_or_default();
@@ -341,12 +375,22 @@ impl Segmenter {
 
     /// The text graph is big and seldom needed, so it is loaded at the first prompt that asks.
     fn load_text(&mut self) -> Result<(), Error> {
-        let Some(text) = self.manifest().text.clone() else { return Ok(()) };
+        let Some(text) = self.manifest().text.clone() else {
+            return Ok(());
+        };
         if self.text.is_none() {
             let tokenizer = self.bundle.part(&text.tokenizer)?;
-            let session =
-                load::session(&self.bundle, &text.graph, &bedside_engine::TractCpu, self.threads)?;
-            self.text = Some(TextEncoder::new(&tokenizer, session, self.table.token_dim())?);
+            let session = load::session(
+                &self.bundle,
+                &text.graph,
+                &bedside_engine::TractCpu,
+                self.threads,
+            )?;
+            self.text = Some(TextEncoder::new(
+                &tokenizer,
+                session,
+                self.table.token_dim(),
+            )?);
         }
         Ok(())
     }
@@ -360,7 +404,10 @@ impl Segmenter {
     ) -> Result<(Raw, Letterbox), Error> {
         check_frame(frame)?;
         if prompts.is_empty() {
-            return Err(Error::new(ErrorKind::Prompt, "no prompt; hint: ask for at least one"));
+            return Err(Error::new(
+                ErrorKind::Prompt,
+                "no prompt; hint: ask for at least one",
+            ));
         }
         let start = Instant::now();
         let (image, letterbox) = self.image(frame, prompts.transpose)?;
@@ -383,11 +430,7 @@ impl Segmenter {
         Ok((Value::f32(&[1, 3, side, side], image)?, letterbox))
     }
 
-    fn decoder_values(
-        &self,
-        features: &[Value],
-        prompts: &PromptSet,
-    ) -> Result<Vec<Value>, Error> {
+    fn decoder_values(&self, features: &[Value], prompts: &PromptSet) -> Result<Vec<Value>, Error> {
         self.decoder_inputs
             .iter()
             .map(|input| match input {

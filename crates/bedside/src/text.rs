@@ -28,14 +28,21 @@ impl TextEncoder {
         tokenizer
             .with_truncation(None)
             .map_err(|e| Error::new(ErrorKind::Bundle, format!("tokenizer of the bundle: {e}")))?;
-        Ok(Self { tokenizer, session, token_dim })
+        Ok(Self {
+            tokenizer,
+            session,
+            token_dim,
+        })
     }
 
     /// Token rows `[T, token_dim]` of a prompt, lower-cased as in training.
     pub fn encode(&mut self, prompt: &str) -> Result<Vec<f32>, Error> {
-        let refuse = |why: String| Error::new(ErrorKind::Prompt, format!("prompt '{prompt}': {why}"));
+        let refuse =
+            |why: String| Error::new(ErrorKind::Prompt, format!("prompt '{prompt}': {why}"));
         if prompt.trim().is_empty() {
-            return Err(refuse("no words; hint: name an object, such as 'polyp'".into()));
+            return Err(refuse(
+                "no words; hint: name an object, such as 'polyp'".into(),
+            ));
         }
         let encoding = self
             .tokenizer
@@ -44,7 +51,9 @@ impl TextEncoder {
         let ids: Vec<i64> = encoding.get_ids().iter().map(|id| i64::from(*id)).collect();
         let rows = ids.len();
         if rows > MAX_TOKENS {
-            return Err(refuse(format!("{rows} tokens; hint: use at most {MAX_TOKENS}")));
+            return Err(refuse(format!(
+                "{rows} tokens; hint: use at most {MAX_TOKENS}"
+            )));
         }
         let inputs = self
             .session

@@ -26,9 +26,9 @@ impl Beta {
     /// Two-sided p-value of one observation.
     fn p_value(self, x: f64) -> f64 {
         let below = match x {
-            x if x <= 0.0 => 0.0,
-            x if x >= 1.0 => 1.0,
-            x => beta_reg(self.alpha, self.beta, x),
+            x if x > 0.0 && x < 1.0 => beta_reg(self.alpha, self.beta, x),
+            // 0 or 1, below or above, and what is no number: as unusual as can be.
+            _ => 0.0,
         };
         (2.0 * below.min(1.0 - below)).max(0.0)
     }
@@ -48,7 +48,9 @@ impl Reference {
     /// (over 256). A value below 0.05 says that the mask is probably not of that object; not a
     /// number in, 0 out.
     pub fn validity(&self, mean_probability: f32, mean_rgb: [f32; 3]) -> f32 {
-        let mut product = self.probability.p_value(f64::from(mean_probability) * 255.0 / 256.0);
+        let mut product = self
+            .probability
+            .p_value(f64::from(mean_probability) * 255.0 / 256.0);
         for (beta, value) in self.rgb.iter().zip(mean_rgb) {
             product *= beta.p_value(f64::from(value));
         }
@@ -65,23 +67,37 @@ mod tests {
 
     fn reference(betas: [(f64, f64); 4]) -> Reference {
         let [probability, r, g, b] = betas.map(|(a, b)| Beta::new(a, b).unwrap());
-        Reference { probability, rgb: [r, g, b] }
+        Reference {
+            probability,
+            rgb: [r, g, b],
+        }
     }
 
     /// scipy 1.x: `kstest([x], beta(a, b).cdf).pvalue`, product to the power 1/4.
     #[test]
-    fn p_06_validity_agrees_with_scipy() {
+    fn validity_agrees_with_scipy() {
         let wide = [(120.0, 2.5), (9.0, 2.0), (7.0, 6.0), (5.0, 8.0)];
         let cases = [
             (wide, [0.979, 0.80, 0.53, 0.40], 0.8394863275407548),
             (wide, [0.90, 0.80, 0.53, 0.40], 0.10912086771672203),
-            ([(40.0, 1.5), (3.0, 7.0), (3.0, 7.0), (3.0, 7.0)], [0.95, 0.3, 0.3, 0.3], 0.7918768475088312),
-            ([(2.0, 2.0), (2.0, 5.0), (0.5, 0.5), (1.0, 1.0)], [0.5, 0.1, 0.9, 0.25], 0.46514211322796606),
+            (
+                [(40.0, 1.5), (3.0, 7.0), (3.0, 7.0), (3.0, 7.0)],
+                [0.95, 0.3, 0.3, 0.3],
+                0.7918768475088312,
+            ),
+            (
+                [(2.0, 2.0), (2.0, 5.0), (0.5, 0.5), (1.0, 1.0)],
+                [0.5, 0.1, 0.9, 0.25],
+                0.46514211322796606,
+            ),
         ];
         for (betas, [p, r, g, b], expected) in cases {
             let mean_probability = (p * 256.0 / 255.0) as f32;
             let got = reference(betas).validity(mean_probability, [r as f32, g as f32, b as f32]);
-            assert!((f64::from(got) - expected).abs() < 1e-4, "{got} for {expected}");
+            assert!(
+                (f64::from(got) - expected).abs() < 1e-4,
+                "{got} for {expected}"
+            );
         }
     }
 
