@@ -1,5 +1,11 @@
 //! The shipped edge bundle, end to end: what the README shows and the promises say.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may panic as tests do"
+)]
+
 use std::sync::Arc;
 
 use bedside::engine::{Backend, Fault, FaultyBackend, LoadOptions, TractCpu, Value};
@@ -13,7 +19,7 @@ use bedside_tests::{shared_data, workspace};
 const PROMPTS: [&str; 3] = ["polyp", "breast tumor", "fetal head"];
 
 fn bundle() -> Bundle {
-    Bundle::open(&workspace::root().join("models/edge/edge.bedside")).unwrap()
+    Bundle::open(workspace::root().join("models/edge/edge.bedside")).unwrap()
 }
 
 fn segmenter(precision: Precision) -> Segmenter {
@@ -138,10 +144,10 @@ fn prompts_in_one_pass_get_the_masks_they_get_alone() {
 fn against_onnxruntime(precision: Precision) -> (f32, f64) {
     let bundle = bundle();
     let manifest = bundle.manifest().clone();
-    let mut segmenter = segmenter(precision);
+    let segmenter = segmenter(precision);
     let side = manifest.input.side as usize;
     let variant = manifest.variant(precision).unwrap();
-    let mut load = |part: &str| {
+    let load = |part: &str| {
         let graph = manifest.graph(part).unwrap();
         let options = LoadOptions {
             label: part.into(),
@@ -198,7 +204,6 @@ fn against_onnxruntime(precision: Precision) -> (f32, f64) {
         };
         assert!(!mask(&expected).is_empty());
         least = least.min(vision::iou(&mask(&found), &mask(&expected)));
-        let _ = &mut segmenter;
     }
     (worst, least)
 }

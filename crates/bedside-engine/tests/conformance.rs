@@ -1,5 +1,7 @@
 //! tract against the suite, and the suite against backends that are broken.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -33,7 +33,7 @@ pub(crate) struct Raw {
 }
 
 impl Raw {
-    pub fn new(values: &[Value], outputs: &Outputs) -> Result<Self, Error> {
+    pub(crate) fn new(values: &[Value], outputs: &Outputs) -> Result<Self, Error> {
         let read = |i: usize, name: &str| -> Result<Vec<f32>, Error> {
             let value = values.get(i).ok_or_else(|| {
                 Error::new(ErrorKind::Engine, format!("the decoder gave no {name}"))
@@ -59,7 +59,7 @@ impl Raw {
     }
 
     /// One answer a prompt.
-    pub fn answers<'a>(
+    pub(crate) fn answers<'a>(
         &'a self,
         prompts: &'a [Resolved],
         outputs: &Outputs,
@@ -86,7 +86,7 @@ impl Raw {
                 meta_object: self
                     .meta
                     .get(i * classes..(i + 1) * classes)
-                    .and_then(|scores| best(scores))
+                    .and_then(best)
                     .and_then(|class| meta_objects.get(class).cloned()),
             })
             .collect())
@@ -95,7 +95,7 @@ impl Raw {
 
 impl Outputs {
     /// (rows, columns) of one prompt's logits.
-    pub fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         (self.height, self.width)
     }
 }

@@ -64,7 +64,7 @@ pub(crate) struct Resolver<'a> {
 
 impl Resolver<'_> {
     /// Tokens of the forms given, which stand in the table and are trained.
-    pub fn forms(&mut self, forms: &[&Form]) -> Result<PromptSet, Error> {
+    pub(crate) fn forms(&mut self, forms: &[&Form]) -> Result<PromptSet, Error> {
         let rows = forms
             .iter()
             .map(|f| self.trained(f, f.text()))
@@ -73,7 +73,7 @@ impl Resolver<'_> {
     }
 
     /// Tokens of prompts in a person's words.
-    pub fn prompts(&mut self, prompts: &[Prompt]) -> Result<PromptSet, Error> {
+    pub(crate) fn prompts(&mut self, prompts: &[Prompt]) -> Result<PromptSet, Error> {
         let rows = prompts
             .iter()
             .map(|p| self.one(p))

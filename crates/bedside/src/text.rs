@@ -17,7 +17,7 @@ pub(crate) struct TextEncoder {
 
 impl TextEncoder {
     /// `session` gives `[1, T, token_dim]` from token ids `[1, T]`.
-    pub fn new(
+    pub(crate) fn new(
         tokenizer: &[u8],
         session: Box<dyn Session>,
         token_dim: usize,
@@ -36,7 +36,7 @@ impl TextEncoder {
     }
 
     /// Token rows `[T, token_dim]` of a prompt, lower-cased as in training.
-    pub fn encode(&mut self, prompt: &str) -> Result<Vec<f32>, Error> {
+    pub(crate) fn encode(&mut self, prompt: &str) -> Result<Vec<f32>, Error> {
         let refuse =
             |why: String| Error::new(ErrorKind::Prompt, format!("prompt '{prompt}': {why}"));
         if prompt.trim().is_empty() {
