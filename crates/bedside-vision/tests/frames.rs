@@ -1,5 +1,11 @@
 //! Frames of every format and size through the whole way, and values known by hand.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may panic as tests do"
+)]
+
 use bedside_core::{Frame, Mask, PixelFormat, YuvSpace};
 use bedside_vision::rle::{self, RleError};
 use bedside_vision::{Letterbox, Preprocessor, ResizeFilter, colour, dice, iou};

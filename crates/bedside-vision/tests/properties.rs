@@ -1,5 +1,11 @@
 //! What holds for any frame, mask and logits, against plain references written here.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may panic as tests do"
+)]
+
 use bedside_core::{Frame, Mask, PixelFormat};
 use bedside_vision::components::components;
 use bedside_vision::contour::{outline, polygons};
