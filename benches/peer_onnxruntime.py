@@ -28,10 +28,10 @@ def bedside_round(args, precision, threads):
     """Milliseconds (encoder, decoder, whole path) of one `bedside bench`."""
     command = [
         args.command, "bench", "--json", "--bundle", args.bundle, "--precision", precision,
-        "--threads", str(threads), "--iterations", str(args.iterations),
+        "--threads", str(threads), "--frames", str(args.iterations), "--prompt", "polyp",
     ]  # fmt: skip
     out = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    stages = out["milliseconds"]
+    stages = {s["stage"]: s["median"] for s in out["stages"]}
     return stages["encoder"], stages["decoder"], stages["total"]
 
 

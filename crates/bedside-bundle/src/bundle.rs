@@ -115,7 +115,7 @@ impl Bundle {
             return Err(BundleError::new(
                 ErrorKind::NoSuchPart,
                 format!("no part {:?}", printable(name)),
-                "`bedside info` lists the parts",
+                "`bedside inspect` lists the parts",
             )
             .at(&self.path));
         };
