@@ -41,15 +41,26 @@ impl Coefficients {
         }
     }
 
-    fn rgb(&self, y: u8, u: u8, v: u8) -> [u8; 3] {
-        let y = (i32::from(y) - self.y_offset).max(0) * self.y + (1 << (SHIFT - 1));
-        let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
-        let byte = |x: i32| (x >> SHIFT).clamp(0, 255) as u8;
-        [
-            byte(y + self.v_to_r * v),
-            byte(y - self.u_to_g * u - self.v_to_g * v),
-            byte(y + self.u_to_b * u),
-        ]
+    /// Two pixels of a row for each `[y0, y1, u, v]`; of the last one maybe only the first.
+    #[inline]
+    fn row(&self, rgb: &mut [u8], quads: impl Iterator<Item = [u8; 4]>) {
+        for (pixels, [y0, y1, u, v]) in rgb.chunks_mut(6).zip(quads) {
+            let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
+            let red = self.v_to_r * v;
+            let green = -self.u_to_g * u - self.v_to_g * v;
+            let blue = self.u_to_b * u;
+            let pixel = |y: u8| {
+                let y = (i32::from(y) - self.y_offset).max(0) * self.y + (1 << (SHIFT - 1));
+                [red, green, blue].map(|c| ((y + c) >> SHIFT).clamp(0, 255) as u8)
+            };
+            let ([r0, g0, b0], [r1, g1, b1]) = (pixel(y0), pixel(y1));
+            match pixels {
+                [a, b, c, d, e, f] => {
+                    (*a, *b, *c, *d, *e, *f) = (r0, g0, b0, r1, g1, b1);
+                }
+                single => single.copy_from_slice(&[r0, g0, b0]),
+            }
+        }
     }
 }
 
@@ -61,59 +72,62 @@ impl Coefficients {
 pub fn rgb_pixels(frame: &Frame, out: &mut Vec<u8>) {
     let (width, height) = (frame.width() as usize, frame.height() as usize);
     let data = frame.data();
-    out.clear();
-    out.reserve(width * height * 3);
-    let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+    if frame.format() == PixelFormat::Rgb8 {
+        out.clear();
+        out.extend_from_slice(data);
+        return;
+    }
+    out.resize(width * height * 3, 0);
+    let space = Coefficients::new(frame.yuv_space());
+    let half_width = width.div_ceil(2);
+    // Gray and packed frames have no chroma planes.
+    let (luma, chroma) = data.split_at_checked(width * height).unwrap_or((data, &[]));
+    let rows = out.chunks_exact_mut(width * 3);
+    let lumas = luma.chunks_exact(width);
     match frame.format() {
-        PixelFormat::Rgb8 => out.extend_from_slice(data),
-        PixelFormat::Gray8 => out.extend(data.iter().flat_map(|v| [*v, *v, *v])),
+        PixelFormat::Rgb8 => {}
+        PixelFormat::Gray8 => {
+            for (pixel, gray) in out.as_chunks_mut::<3>().0.iter_mut().zip(data) {
+                *pixel = [*gray; 3];
+            }
+        }
         PixelFormat::Nv12 => {
-            let (luma, chroma) = data.split_at(width * height);
-            let pairs = |row: usize| {
-                let line = chroma
-                    .chunks_exact(2 * half_width)
-                    .nth(row / 2)
-                    .unwrap_or_default();
-                line.as_chunks::<2>().0.iter().copied()
-            };
-            planar(frame, luma, pairs, out);
+            let chroma = chroma.chunks_exact(2 * half_width).flat_map(|row| [row; 2]);
+            for ((rgb, luma), chroma) in rows.zip(lumas).zip(chroma) {
+                let chroma = chroma.as_chunks::<2>().0;
+                space.row(
+                    rgb,
+                    pairs(luma)
+                        .zip(chroma)
+                        .map(|([a, b], [u, v])| [a, b, *u, *v]),
+                );
+            }
         }
         PixelFormat::I420 => {
-            let (luma, chroma) = data.split_at(width * height);
-            let (us, vs) = chroma.split_at(half_width * half_height);
-            let pairs = |row: usize| {
-                let line = |plane: &[u8]| -> std::ops::Range<usize> {
-                    let start = row / 2 * half_width;
-                    start..(start + half_width).min(plane.len())
-                };
-                let u = us.get(line(us)).unwrap_or_default().iter();
-                let v = vs.get(line(vs)).unwrap_or_default().iter();
-                u.zip(v).map(|(u, v)| [*u, *v])
-            };
-            planar(frame, luma, pairs, out);
+            let (us, vs) = chroma.split_at(chroma.len() / 2);
+            let chroma = us.chunks_exact(half_width).zip(vs.chunks_exact(half_width));
+            let chroma = chroma.flat_map(|rows| [rows; 2]);
+            for ((rgb, luma), (u, v)) in rows.zip(lumas).zip(chroma) {
+                let chroma = u.iter().zip(v);
+                space.row(
+                    rgb,
+                    pairs(luma)
+                        .zip(chroma)
+                        .map(|([a, b], (u, v))| [a, b, *u, *v]),
+                );
+            }
         }
         PixelFormat::Yuyv => {
-            let space = Coefficients::new(frame.yuv_space());
-            for row in data.chunks_exact(half_width * 4) {
-                let pixels = row.as_chunks::<4>().0.iter();
-                let rgb = pixels.flat_map(|[y0, u, y1, v]| [[*y0, *u, *v], [*y1, *u, *v]]);
-                out.extend(rgb.take(width).flat_map(|[y, u, v]| space.rgb(y, u, v)));
+            for (rgb, row) in rows.zip(data.chunks_exact(half_width * 4)) {
+                let quads = row.as_chunks::<4>().0.iter();
+                space.row(rgb, quads.map(|[y0, u, y1, v]| [*y0, *y1, *u, *v]));
             }
         }
     }
 }
 
-/// Luma in one plane, chroma pairs of each row of pixels from `pairs`.
-fn planar<I: Iterator<Item = [u8; 2]>>(
-    frame: &Frame,
-    luma: &[u8],
-    pairs: impl Fn(usize) -> I,
-    out: &mut Vec<u8>,
-) {
-    let space = Coefficients::new(frame.yuv_space());
-    for (y, row) in luma.chunks_exact(frame.width() as usize).enumerate() {
-        for (pixels, [u, v]) in row.chunks(2).zip(pairs(y)) {
-            out.extend(pixels.iter().flat_map(|y| space.rgb(*y, u, v)));
-        }
-    }
+/// Luma two by two; the last of an odd row is told twice.
+fn pairs(luma: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
+    let (pairs, single) = luma.as_chunks::<2>();
+    pairs.iter().copied().chain(single.iter().map(|y| [*y; 2]))
 }

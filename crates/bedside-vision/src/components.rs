@@ -29,21 +29,25 @@ pub fn components(mask: &Mask) -> Vec<Component> {
             if a.0 + 1 != run.0 || a.1 > run.2 {
                 break;
             }
-            let (a, b) = (root(&parent, i), root(&parent, j));
+            let (a, b) = (root(&mut parent, i), root(&mut parent, j));
             if let Some(p) = parent.get_mut(a.max(b)) {
                 *p = a.min(b);
             }
         }
     }
-    let mut found: Vec<(usize, Component)> = Vec::new();
+    let mut components: Vec<Component> = Vec::new();
+    // For each root its place in `components`: a search would make speckle quadratic.
+    let mut places: Vec<Option<usize>> = vec![None; runs.len()];
     for (i, run) in runs.iter().enumerate() {
-        let label = root(&parent, i);
-        match found.iter_mut().find(|(l, _)| *l == label) {
-            Some((_, component)) => component.add(*run),
-            None => found.push((label, Component::new(*run))),
+        let Some(place) = places.get_mut(root(&mut parent, i)) else {
+            continue;
+        };
+        let place = *place.get_or_insert(components.len());
+        match components.get_mut(place) {
+            Some(component) => component.add(*run),
+            None => components.push(Component::new(*run)),
         }
     }
-    let mut components: Vec<Component> = found.into_iter().map(|(_, c)| c).collect();
     components.sort_by_key(|c| std::cmp::Reverse(c.area));
     components
 }
@@ -71,6 +75,11 @@ impl Component {
         b.height = y - b.y + 1;
         self.area += u64::from(end - start);
         self.runs.push((y, start, end));
+    }
+
+    /// Its first pixel in reading order, as (column, row).
+    pub(crate) fn first(&self) -> Option<(u32, u32)> {
+        self.runs.first().map(|(y, start, _)| (*start, *y))
     }
 
     /// The component alone, as a mask of the size told.
@@ -105,11 +114,14 @@ fn runs(mask: &Mask) -> Vec<(u32, u32, u32)> {
     runs
 }
 
-fn root(parent: &[usize], mut i: usize) -> usize {
-    while let Some(p) = parent.get(i)
-        && *p != i
-    {
-        i = *p;
+/// The root of a run, with the way to it halved so that long chains stay quick.
+fn root(parent: &mut [usize], mut i: usize) -> usize {
+    while let Some(p) = parent.get(i).copied().filter(|p| *p != i) {
+        let above = parent.get(p).copied().unwrap_or(p);
+        if let Some(slot) = parent.get_mut(i) {
+            *slot = above;
+        }
+        i = above;
     }
     i
 }

@@ -27,14 +27,8 @@ pub fn outline(mask: &Mask) -> impl Iterator<Item = (u32, u32)> + '_ {
 pub fn polygons(mask: &Mask) -> Vec<Vec<(u32, u32)>> {
     crate::components::components(mask)
         .iter()
-        .map(|c| {
-            let alone = c.mask(mask.width(), mask.height());
-            let top = c.bounding_box.y;
-            let start = (c.bounding_box.x..)
-                .find(|x| alone.get(*x, top))
-                .unwrap_or(0);
-            walk(&alone, (start, top))
-        })
+        // All pixels at a component's border are its own, so the whole mask serves.
+        .filter_map(|c| c.first().map(|start| walk(mask, start)))
         .collect()
 }
 

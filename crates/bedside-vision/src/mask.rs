@@ -135,17 +135,15 @@ pub(crate) fn from_logits(
     let width = letterbox.width() as usize;
     let mut data = vec![0; width * letterbox.height() as usize];
     let mut sums = Sums::default();
-    let mut lines = data
-        .chunks_exact_mut(width)
-        .zip(rgb.chunks_exact(width * 3));
+    let mut lines = data.chunks_exact_mut(width);
     rows(logits, size, letterbox, threshold, |y, row| {
-        let (Some((line, rgb)), Some(row)) = (lines.next(), row) else {
+        let (Some(line), Some(row)) = (lines.next(), row) else {
             return;
         };
         for (set, logit) in line.iter_mut().zip(row) {
             *set = u8::from(*logit > threshold);
         }
-        sums.add(y, line, row, rgb);
+        sums.add(y, line, row, colours(rgb, y, width));
     });
     // The data has the mask's size, so this is always Some.
     let mask = Mask::from_bytes(letterbox.width(), letterbox.height(), data)
@@ -161,10 +159,17 @@ pub(crate) fn stats(mask: &Mask, logits: &[f32], rgb: &[u8]) -> MaskStats {
         .data()
         .chunks_exact(width)
         .zip(logits.chunks_exact(width));
-    for ((y, (line, row)), rgb) in (0..).zip(lines).zip(rgb.chunks_exact(width * 3)) {
-        sums.add(y, line, row, rgb);
+    for (y, (line, row)) in (0..).zip(lines) {
+        sums.add(y, line, row, colours(rgb, y, width));
     }
     sums.stats()
+}
+
+/// The colours of row `y`; none where the pixels are not of this frame. Mask, area and
+/// probability never depend on them: a mask must not vanish for want of colours.
+fn colours(rgb: &[u8], y: u32, width: usize) -> &[u8] {
+    let start = y as usize * width * 3;
+    rgb.get(start..start + width * 3).unwrap_or_default()
 }
 
 /// Sums over set pixels, row by row.
@@ -191,12 +196,17 @@ impl Sums {
         // f32 within a row, f64 across rows: exact enough and quick.
         let (mut area, mut probability) = (0_u32, 0.0_f32);
         let mut colours = [0_u32; 3];
-        let pixels = line.iter().zip(logits).zip(rgb.as_chunks::<3>().0);
-        for ((set, logit), [r, g, b]) in pixels.skip(first).take(last - first + 1) {
+        let inside = first..last + 1;
+        for (set, logit) in line.iter().zip(logits).take(inside.end).skip(inside.start) {
             if *set == 1 {
                 area += 1;
                 probability += 1.0 / (1.0 + (-logit).exp());
-                for (sum, v) in colours.iter_mut().zip([r, g, b]) {
+            }
+        }
+        let pixels = line.iter().zip(rgb.as_chunks::<3>().0);
+        for (set, rgb) in pixels.take(inside.end).skip(inside.start) {
+            if *set == 1 {
+                for (sum, v) in colours.iter_mut().zip(rgb) {
                     *sum += u32::from(*v);
                 }
             }

@@ -200,10 +200,11 @@ impl Picture {
             }
         }
         for (x, y) in outline(mask) {
-            for (dx, dy) in (0..stroke).flat_map(|dx| (0..stroke).map(move |dy| (dx, dy))) {
+            let near = |at: u32| at.saturating_sub(stroke - 1)..at + stroke;
+            for (x, y) in near(x).flat_map(|x| near(y).map(move |y| (x, y))) {
                 // Thicker strokes grow to the inside: no pixel outside the mask is touched.
-                if mask.get(x + dx, y + dy) {
-                    self.set(x + dx, y + dy, colour);
+                if mask.get(x, y) {
+                    self.set(x, y, colour);
                 }
             }
         }

@@ -27,8 +27,11 @@ pub struct Preprocessor {
     options: ResizeOptions,
     resizer: Resizer,
     rgb: Vec<u8>,
+    /// The frame with padding at the sides, when it has any.
     square: Vec<u8>,
-    small: Image<'static>,
+    /// The padded square after the pass across.
+    narrow: Vec<u8>,
+    small: Vec<u8>,
 }
 
 impl Preprocessor {
@@ -44,13 +47,15 @@ impl Preprocessor {
             (1.0 / at(&std), -at(&mean) / at(&std))
         });
         Self {
-            side,
+            // An empty input would leave nothing to divide the square by.
+            side: side.max(1),
             scale: [r, g, b],
             options: ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter)),
             resizer: Resizer::new(),
             rgb: Vec::new(),
             square: Vec::new(),
-            small: Image::new(side, side, PixelType::U8x3),
+            narrow: Vec::new(),
+            small: vec![0; side.max(1) as usize * side.max(1) as usize * 3],
         }
     }
 
@@ -59,26 +64,40 @@ impl Preprocessor {
     pub fn run(&mut self, frame: &Frame, transpose: bool, out: &mut Vec<f32>) -> Letterbox {
         rgb_pixels(frame, &mut self.rgb);
         let letterbox = Letterbox::new(frame.width(), frame.height(), transpose);
-        let square = letterbox.square();
-        let source = if frame.width() == frame.height() {
-            &self.rgb
-        } else {
-            pad(&self.rgb, &letterbox, &mut self.square);
-            &self.square
-        };
-        // Both images have the sizes they are made for, so neither call can fail; if one did,
-        // the input would stay black, which is seen as an empty frame.
-        if let Ok(source) = ImageRef::new(square, square, source, PixelType::U8x3) {
-            let _ = self.resizer.resize(&source, &mut self.small, &self.options);
-        }
-        normalise(
-            self.small.buffer(),
-            self.side as usize,
-            &self.scale,
-            transpose,
-            out,
-        );
+        self.resize(&letterbox);
+        normalise(&self.small, self.side as usize, &self.scale, transpose, out);
         letterbox
+    }
+
+    /// Pad and resize into `small`: across, then down, which is Pillow's order.
+    ///
+    /// Padding above and below goes in between the passes, so that no black row is resized.
+    fn resize(&mut self, letterbox: &Letterbox) {
+        let (width, height, square) = (letterbox.width(), letterbox.height(), letterbox.square());
+        let side = self.side;
+        let bytes = |width: u32, height: u32| width as usize * height as usize * 3;
+        let (source, from_width) = if width < square {
+            pad(&self.rgb, letterbox, &mut self.square);
+            (&self.square, square)
+        } else {
+            (&self.rgb, width)
+        };
+        self.narrow.clear();
+        self.narrow.resize(bytes(side, square), 0);
+        let rows = bytes(side, letterbox.top());
+        let narrow = self.narrow.get_mut(rows..rows + bytes(side, height));
+        convolve(
+            &mut self.resizer,
+            &self.options,
+            (source, from_width, height),
+            (narrow.unwrap_or_default(), side, height),
+        );
+        convolve(
+            &mut self.resizer,
+            &self.options,
+            (&self.narrow, side, square),
+            (self.small.as_mut_slice(), side, side),
+        );
     }
 
     /// Mask and statistics from one prompt's logits, row-major `(rows, columns)` over the square:
@@ -118,18 +137,35 @@ impl Preprocessor {
     }
 }
 
-/// Copy the frame's RGB pixels into a black square.
-fn pad(rgb: &[u8], letterbox: &Letterbox, square: &mut Vec<u8>) {
-    let side = letterbox.square() as usize;
-    let width = letterbox.width() as usize;
-    square.clear();
-    square.resize(side * side * 3, 0);
-    let rows = square
-        .chunks_exact_mut(side * 3)
-        .skip(letterbox.top() as usize);
-    for (to, from) in rows.zip(rgb.chunks_exact(width * 3)) {
-        let left = letterbox.left() as usize * 3;
-        if let Some(to) = to.get_mut(left..left + width * 3) {
+/// Resize interleaved RGB pixels, each told with width and height.
+#[expect(
+    clippy::expect_used,
+    reason = "the buffers are sized by these very numbers; a stale picture would be worse"
+)]
+fn convolve(
+    resizer: &mut Resizer,
+    options: &ResizeOptions,
+    from: (&[u8], u32, u32),
+    to: (&mut [u8], u32, u32),
+) {
+    let from = ImageRef::new(from.1, from.2, from.0, PixelType::U8x3).expect("a whole source");
+    let mut to = Image::from_slice_u8(to.1, to.2, to.0, PixelType::U8x3).expect("a whole target");
+    resizer
+        .resize(&from, &mut to, options)
+        .expect("equal pixel types");
+}
+
+/// Copy the frame's RGB pixels between black columns.
+fn pad(rgb: &[u8], letterbox: &Letterbox, padded: &mut Vec<u8>) {
+    let (width, row) = (
+        letterbox.width() as usize * 3,
+        letterbox.square() as usize * 3,
+    );
+    let left = letterbox.left() as usize * 3;
+    padded.clear();
+    padded.resize(row * letterbox.height() as usize, 0);
+    for (to, from) in padded.chunks_exact_mut(row).zip(rgb.chunks_exact(width)) {
+        if let Some(to) = to.get_mut(left..left + width) {
             to.copy_from_slice(from);
         }
     }
@@ -146,19 +182,18 @@ fn normalise(
     out.clear();
     out.resize(3 * side * side, 0.0);
     for (c, (plane, (factor, offset))) in out.chunks_exact_mut(side * side).zip(scale).enumerate() {
-        let values = rgb
-            .iter()
-            .skip(c)
-            .step_by(3)
-            .map(|v| f32::from(*v) * factor + offset);
+        let values = |first: usize, step: usize| {
+            let bytes = rgb.iter().skip(first * 3 + c).step_by(step * 3);
+            bytes.map(move |v| f32::from(*v) * factor + offset)
+        };
         if transpose {
-            for (i, value) in values.enumerate() {
-                if let Some(to) = plane.get_mut(i % side * side + i / side) {
+            for (x, row) in plane.chunks_exact_mut(side).enumerate() {
+                for (to, value) in row.iter_mut().zip(values(x, side)) {
                     *to = value;
                 }
             }
         } else {
-            for (to, value) in plane.iter_mut().zip(values) {
+            for (to, value) in plane.iter_mut().zip(values(0, 1)) {
                 *to = value;
             }
         }

@@ -4,11 +4,19 @@
 use std::fmt;
 
 use bedside_core::Mask;
+use bedside_core::frame::check_size;
 
 /// Why run lengths are no mask of the size told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RleError {
+    /// No mask has that size: a side is 0 or above [`bedside_core::frame::MAX_SIDE`].
+    Size {
+        /// Width told.
+        width: u32,
+        /// Height told.
+        height: u32,
+    },
     /// The runs do not add up to the number of pixels.
     Length {
         /// Pixels of the mask.
@@ -26,6 +34,7 @@ pub enum RleError {
 impl fmt::Display for RleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Size { width, height } => write!(f, "no mask has {width}x{height} pixels"),
             Self::Length { pixels, runs } => {
                 write!(f, "run lengths add up to {runs} of {pixels} pixels")
             }
@@ -58,8 +67,11 @@ pub fn encode(mask: &Mask) -> Vec<u32> {
 /// The mask of those run lengths.
 ///
 /// # Errors
-/// [`RleError::Length`] when they do not add up to `width * height`.
+/// [`RleError::Size`] when no mask has that size, [`RleError::Length`] when the runs do not add
+/// up to `width * height`.
 pub fn decode(width: u32, height: u32, counts: &[u32]) -> Result<Mask, RleError> {
+    // Before room is made: two numbers in a file could ask for gigabytes.
+    check_size(width, height).map_err(|_| RleError::Size { width, height })?;
     let pixels = u64::from(width) * u64::from(height);
     let runs = counts.iter().map(|c| u64::from(*c)).sum();
     if runs != pixels {

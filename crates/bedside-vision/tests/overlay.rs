@@ -203,3 +203,24 @@ fn long_labels_wrap_within_the_picture() {
         assert_eq!(last(&long), last(&short));
     }
 }
+
+#[test]
+fn thick_outlines_are_as_thick_on_every_side() {
+    let (width, height) = (1500, 40);
+    let rgb = vec![100; (width * height * 3) as usize];
+    let mask = rectangle((width, height), 100, 5, 60, 30);
+    let picture = draw(width, height, &rgb, &[item(&mask, "polyp")], FOOTER);
+    let line = pixel(&picture, 100, 5);
+    let run = |pixels: &mut dyn Iterator<Item = (u32, u32)>| {
+        pixels
+            .take_while(|(x, y)| pixel(&picture, *x, *y) == line)
+            .count()
+    };
+    let thickness = [
+        run(&mut (100..160).map(|x| (x, 20))),
+        run(&mut (100..160).rev().map(|x| (x, 20))),
+        run(&mut (5..35).map(|y| (130, y))),
+        run(&mut (5..35).rev().map(|y| (130, y))),
+    ];
+    assert_eq!(thickness, [3; 4]);
+}

@@ -326,3 +326,30 @@ fn lines_of_pixels_are_frames_too() {
         }
     }
 }
+
+/// A count of 4 GiB in a file must not become 4 GiB of memory.
+#[test]
+fn run_lengths_of_an_impossible_size_are_refused_before_room_is_made() {
+    let counts = [0, 65_536 * 65_535];
+    let error = rle::decode(65_536, 65_535, &counts).unwrap_err();
+    assert_eq!(
+        error,
+        rle::RleError::Size {
+            width: 65_536,
+            height: 65_535
+        }
+    );
+    assert!(rle::decode(0, 4, &[0]).is_err());
+}
+
+/// The colours of another frame, or none, cost the colours and never the mask.
+#[test]
+fn a_mask_does_not_depend_on_the_colours_that_are_kept() {
+    let filter = ResizeFilter::Bilinear;
+    let preprocessor = Preprocessor::new(16, [0.0; 3], [1.0; 3], filter);
+    let letterbox = Letterbox::new(40, 24, false);
+    let (mask, stats) = preprocessor.mask(&[1.0; 16], (4, 4), &letterbox, 0.0);
+    assert_eq!((mask.area(), stats.area), (40 * 24, 40 * 24));
+    assert!((stats.mean_probability - 0.731_058_6).abs() < 1e-5);
+    assert_eq!(stats.mean_rgb, [0.0; 3]);
+}
