@@ -132,9 +132,11 @@ class Smooth(nn.Module):
 
 
 def upsample2(x):
-    """Nearest-neighbour doubling written as broadcast and reshape: no Resize operator."""
+    """Nearest-neighbour doubling by two concatenations: no Resize operator, quick in tract."""
     n, c, h, w = x.shape
-    return x.reshape(n, c, h, 1, w, 1).expand(n, c, h, 2, w, 2).reshape(n, c, 2 * h, 2 * w)
+    x = x.reshape(n, c, h, w, 1)
+    x = torch.cat([x, x], 4).reshape(n, c, h, 2 * w)
+    return torch.cat([x, x], 3).reshape(n, c, 2 * h, 2 * w)
 
 
 class Encoder(nn.Module):
