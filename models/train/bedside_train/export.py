@@ -119,6 +119,17 @@ def export_graphs(student, out):
     )
 
 
+def export_text(path):
+    """The package's text graph for one prompt at a time, as the model contract wants it."""
+    model = onnx.load(str(text.text_graph()))
+    for value in [*model.graph.input, *model.graph.output]:
+        batch, length = value.type.tensor_type.shape.dim[:2]
+        batch.dim_value = 1
+        length.dim_param = "T"
+    del model.graph.value_info[:]
+    onnx.save(model, str(path))
+
+
 class SplitDecoder(torch.nn.Module):
     """The decoder with the encoder's batch axis of one on keys and values."""
 
@@ -451,7 +462,7 @@ def main():
     if args.golden:
         golden(args.out, tests, args.golden)
     if args.text:
-        shutil.copy(text.text_graph(), args.out / "text.onnx")
+        export_text(args.out / "text.onnx")
         shutil.copy(text.tokenizer_file(), args.out / "tokenizer.json")
     if args.card:
         shutil.copy(args.card, args.out / "model-card.md")
