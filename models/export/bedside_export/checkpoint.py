@@ -1,0 +1,183 @@
+"""Reading a BiomedParse v1 checkpoint: all of it, or an error that names what is wrong.
+
+``open_model`` is the usual entry. Nothing in a file is executed, and no weight is ever left at a
+random value: each key is either loaded with its exact shape or dropped for a written reason.
+"""
+
+import fnmatch
+import importlib.resources
+import json
+import pathlib
+import pickle
+import zipfile
+
+import torch
+
+from .model import BiomedParse, Config
+
+# Keys of v1 that inference with a text prompt does not read. Their shapes, which are checked
+# like those of the others, are in dropped_keys.json.
+DROPPED = [
+    ("*.lang_encoder.biomed_encoder.*", "BiomedBERT, built by v1 but never run by its clip path"),
+    ("*.predictor.pn_indicator.weight", "marks points of spatial prompts"),
+    ("*.predictor.mask_sptial_embed.*", "projects features for spatial prompts"),
+    ("*.predictor.spatial_embed.weight", "position of spatial memories"),
+    ("*.predictor.spatial_featured.weight", "content of spatial memories"),
+    ("dilation_kernel", "grows masks of spatial prompts during training"),
+    ("criterion.empty_weight", "class weights of the training loss"),
+]
+
+BERT_VOCABULARY = 30522  # of BiomedBERT, where the token table has CLIP's 49408 in v1
+BERT_WIDTH = 768
+MAY_BE_ZERO = ("bias", "logit_scale", "level_embed.weight", "query_embed.weight")
+REMEDY = "give the published biomedparse_v1.pt or a fine-tuned copy with the same keys"
+
+
+class CheckpointError(Exception):
+    """One line: what is wrong with a checkpoint and what to do about it."""
+
+
+def load(path):
+    """The state dict in a file, name -> tensor. Only tensors are read; no code in it is run."""
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file; give the path of biomedparse_v1.pt")
+    if not path.is_file():
+        raise CheckpointError(f"{path}: not a file; give the path of biomedparse_v1.pt itself")
+    with path.open("rb") as file:
+        start = file.read(64)
+    archive = start.startswith(b"PK\x03\x04")
+    if start.startswith(b"version https://git-lfs"):
+        message = "a Git LFS pointer in place of the weights; fetch them with `git lfs pull`"
+        raise CheckpointError(f"{path}: {message}")
+    if not archive and not start.startswith(b"\x80"):
+        raise CheckpointError(f"{path}: not a PyTorch checkpoint; {REMEDY}")
+    if archive and not zipfile.is_zipfile(path):
+        raise CheckpointError(f"{path}: truncated; download or copy it again")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except pickle.UnpicklingError as e:
+        if archive and _mentions(path, b"pytorch-lightning_version"):
+            raise CheckpointError(f"{path}: {_V2}") from None
+        if "Unsupported" in str(e) or "weights_only" in str(e).lower():
+            message = "holds Python objects besides tensors, which are not loaded for safety"
+            hint = "save its state dict alone with torch.save(model.state_dict(), ...)"
+            raise CheckpointError(f"{path}: {message}; {hint}") from None
+        raise CheckpointError(f"{path}: damaged or not a PyTorch checkpoint; {REMEDY}") from None
+    except (EOFError, RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile):
+        message = "truncated or damaged; download or copy it again"
+        raise CheckpointError(f"{path}: {message}") from None
+    try:
+        return _state_dict(content)
+    except CheckpointError as e:
+        raise CheckpointError(f"{path}: {e}") from None
+
+
+_V2 = "a BiomedParse v2 checkpoint, which is another network; give biomedparse_v1.pt"
+
+
+def _mentions(path, word):
+    """Whether an archive's pickle holds these bytes; it is read as bytes only."""
+    with zipfile.ZipFile(path) as archive:
+        names = [n for n in archive.namelist() if n.endswith("data.pkl")]
+        return any(word in archive.read(n) for n in names)
+
+
+def _state_dict(content):
+    if not isinstance(content, dict):
+        raise CheckpointError(f"holds a {type(content).__name__}, not a state dict; {REMEDY}")
+    if "pytorch-lightning_version" in content or "state_dict" in content:
+        raise CheckpointError(_V2)
+    if "model" in content and isinstance(content["model"], dict):
+        content = content["model"]
+    for key, value in content.items():
+        if not isinstance(key, str) or not isinstance(value, torch.Tensor):
+            kind = type(value).__name__
+            raise CheckpointError(f"{key!r} is a {kind}, not a tensor; {REMEDY}")
+    if any("boltz" in key.lower() for key in content):
+        raise CheckpointError(_V2)
+    if not any(key.startswith(("backbone.", "sem_seg_head.")) for key in content):
+        raise CheckpointError(f"holds no BiomedParse weights; {REMEDY}")
+    return dict(content)
+
+
+def loaded_shapes(config):
+    """Name -> shape of every key that the network loads."""
+    with torch.device("meta"):
+        state = BiomedParse(config).state_dict()
+    return {key: tuple(value.shape) for key, value in state.items()}
+
+
+def dropped_shapes(config):
+    """Name -> shape of every key that is expected and dropped; only v1 has such keys."""
+    if config != Config.v1():
+        return {}
+    text = importlib.resources.files(__package__).joinpath("dropped_keys.json").read_text()
+    return {key: tuple(shape) for key, shape in json.loads(text).items()}
+
+
+def dropped_because(key):
+    """The reason why a key is dropped, or None for a key that is loaded."""
+    return next((why for pattern, why in DROPPED if fnmatch.fnmatchcase(key, pattern)), None)
+
+
+def check_shapes(shapes, config=None):
+    """Raise unless name -> shape holds exactly the expected keys with the expected shapes."""
+    config = config or Config.v1()
+    _check_text_path(shapes, config)
+    expected = loaded_shapes(config) | dropped_shapes(config)
+    for key, shape in expected.items():
+        if key not in shapes:
+            raise CheckpointError(f"key {key} is missing; {REMEDY}")
+        if tuple(shapes[key]) != shape:
+            found = list(shapes[key])
+            raise CheckpointError(f"key {key} has shape {found}, not {list(shape)}; {REMEDY}")
+    for key in shapes:
+        if key not in expected:
+            raise CheckpointError(f"key {key} is not one of BiomedParse v1; {REMEDY}")
+
+
+def _check_text_path(shapes, config):
+    prefix = "sem_seg_head.predictor.lang_encoder."
+    table = tuple(shapes.get(prefix + "lang_encoder.token_embedding.weight", ()))
+    projection = tuple(shapes.get(prefix + "lang_proj", ()))
+    usual = (config.vocabulary, config.text_width)
+    if (table[:1] == (BERT_VOCABULARY,) or projection[:1] == (BERT_WIDTH,)) and table != usual:
+        message = "trained with TOKENIZER: biomed-clip (BiomedBERT as text encoder)"
+        remedy = "only TOKENIZER: clip can be exported, as in the published configuration"
+        raise CheckpointError(f"{message}; {remedy}")
+
+
+def check_values(state):
+    """Raise where a tensor is not of numbers, not finite, or a layer is dead."""
+    for key, value in state.items():
+        if dropped_because(key):
+            continue
+        if not value.is_floating_point():
+            raise CheckpointError(f"key {key} holds {value.dtype}, not real numbers; {REMEDY}")
+        if not torch.isfinite(value).all():
+            message = "holds NaN or infinity; the training run diverged or the file is damaged"
+            raise CheckpointError(f"key {key} {message}")
+        if not key.endswith(MAY_BE_ZERO) and not value.any():
+            raise CheckpointError(f"key {key} is all zero, so its layer is dead; {REMEDY}")
+
+
+def build(state, config=None):
+    """A checked state dict -> BiomedParse in f32, for inference."""
+    config = config or Config.v1()
+    check_shapes({key: value.shape for key, value in state.items()}, config)
+    check_values(state)
+    with torch.device("meta"):
+        model = BiomedParse(config)
+    kept = {key: value.float() for key, value in state.items() if not dropped_because(key)}
+    model.load_state_dict(kept, strict=True, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def open_model(path, config=None):
+    """A checkpoint file -> BiomedParse in f32, for inference."""
+    state = load(path)
+    try:
+        return build(state, config)
+    except CheckpointError as e:
+        raise CheckpointError(f"{path}: {e}") from None

@@ -1,0 +1,87 @@
+"""Frames as the runtime feeds them: padded to a square with black, resized, normalised."""
+
+import csv
+import pathlib
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from .errors import ExportError
+
+# Red, green and blue on the scale 0 to 255: ImageNet's, which BiomedParse v1 was trained with.
+MEAN = (123.675, 116.280, 103.530)
+STD = (58.395, 57.120, 57.375)
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def square(image):
+    """u8 RGB [n, n, 3] with black on both sides of the shorter axis, from u8 RGB [h, w, 3]."""
+    h, w = image.shape[:2]
+    n = max(h, w)
+    out = np.zeros((n, n) + image.shape[2:], np.uint8)
+    top, left = (n - h) // 2, (n - w) // 2
+    out[top : top + h, left : left + w] = image
+    return out
+
+
+def encoder_input(frame, side):
+    """f32 [1, 3, side, side] from a square u8 frame, by Pillow's bicubic as upstream does."""
+    small = Image.fromarray(frame).resize((side, side), Image.Resampling.BICUBIC)
+    x = (np.asarray(small, np.float32) - np.array(MEAN, np.float32)) / np.array(STD, np.float32)
+    return np.ascontiguousarray(x.transpose(2, 0, 1))[None]
+
+
+def read(path):
+    """A picture as a square u8 RGB frame."""
+    try:
+        with Image.open(path) as image:
+            return square(np.asarray(image.convert("RGB")))
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise ExportError(f"{path}: {error}; hint: PNG, JPEG, BMP, TIFF or WebP") from error
+
+
+def folder(path, most):
+    """Up to ``most`` pictures of a folder, spread evenly over its sorted names."""
+    path = pathlib.Path(path)
+    if not path.is_dir():
+        raise ExportError(f"{path}: no such folder; hint: name a folder of pictures")
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ExportError(
+            f"{path}: no pictures in it; hint: put some tens of frames there, PNG or JPEG"
+        )
+    step = max(1, len(files) / most)
+    return [read(files[int(i * step)]) for i in range(min(most, len(files)))]
+
+
+def labelled(path, split="train"):
+    """(square frame, square truth, row) of a folder with manifest.csv, as ``bedside eval`` reads."""
+    path = pathlib.Path(path)
+    try:
+        with open(path / "manifest.csv", newline="", encoding="utf-8") as file:
+            rows = [r for r in csv.DictReader(file) if r["split"] == split and r["mask"]]
+    except (OSError, KeyError) as error:
+        raise ExportError(
+            f"{path}/manifest.csv: {error!r}; hint: columns file, mask, split, modality, object"
+        ) from error
+    if not rows:
+        raise ExportError(f"{path}/manifest.csv: no masks in split '{split}'")
+    for row in rows:
+        truth = square(np.asarray(Image.open(path / row["mask"]).convert("L"))) > 127
+        frame = read(path / row["file"])
+        if truth.shape != frame.shape[:2]:
+            raise ExportError(f"{path / row['mask']}: not the size of {row['file']}")
+        yield frame, truth, row
+
+
+def synthetic(seed, side=192):
+    """A frame that is nobody's: soft blobs over a gradient. Self-tests must not carry patients."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[0:side, 0:side] / side
+    frame = np.stack([60 + 80 * x, 50 + 60 * y, 40 + 30 * (x + y)], -1)
+    for _ in range(6):
+        cy, cx, radius = rng.uniform(0.1, 0.9), rng.uniform(0.1, 0.9), rng.uniform(0.05, 0.3)
+        blob = np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * radius**2))
+        frame += blob[..., None] * rng.uniform(-90, 120, 3)
+    frame += rng.normal(0, 4, frame.shape)
+    return np.clip(frame, 0, 255).astype(np.uint8)

@@ -1,0 +1,39 @@
+"""Exported graphs run by onnxruntime, as the runtime runs them."""
+
+import numpy as np
+import onnxruntime
+from bedside_train.text import pad
+
+from .frames import encoder_input
+
+
+def session(path, threads):
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    return onnxruntime.InferenceSession(str(path), options)
+
+
+class Graphs:
+    """Encoder and decoder of one precision."""
+
+    def __init__(self, encoder, decoder, side, threads=2):
+        self.encoder = session(encoder, threads)
+        self.decoder = session(decoder, threads)
+        self.side = side
+        self.features = [o.name for o in self.encoder.get_outputs()]
+        self.outputs = [o.name for o in self.decoder.get_outputs()]
+
+    def encode(self, frame):
+        """Features by name of a square u8 frame."""
+        return dict(
+            zip(self.features, self.encoder.run(None, {"image": encoder_input(frame, self.side)}))
+        )
+
+    def decode(self, features, rows):
+        """Outputs by name for prompts given as token rows [T, D], rounded as the table rounds."""
+        tokens, mask = pad([r.astype(np.float16).astype(np.float32) for r in rows], None)
+        feed = {**features, "tokens": tokens, "token_mask": mask}
+        return dict(zip(self.outputs, self.decoder.run(None, feed)))
+
+    def __call__(self, frame, rows):
+        return self.decode(self.encode(frame), rows)
