@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use bedside_core::Prompt;
+use bedside_core::{Modality, Prompt};
 
 use crate::archive::MAX_PARTS;
 use crate::contract;
@@ -145,6 +145,15 @@ pub(crate) fn against_table(m: &Manifest, table: &PromptTable) -> Result<(), Bun
             return Err(fail(what, TABLE_HINT));
         }
     }
+    for w in &m.windows {
+        if !table
+            .forms()
+            .any(|f| f.modality == Modality::Ct && f.site == w.site)
+        {
+            let what = format!("`windows`: no form of ct at {:?}", w.site);
+            return Err(fail(what, TABLE_HINT));
+        }
+    }
     for v in &m.validity {
         if !table.forms().any(|f| v.is_for(f)) {
             let what = format!("`validity`: no form {:?} in {}", v.object, v.modality);
@@ -173,7 +182,12 @@ fn texts(m: &Manifest) -> Result<(), BundleError> {
     ];
     let meta = m.meta_objects.iter().map(|s| ("meta_objects", s));
     let prompts = m.self_tests.iter().map(|t| ("prompt", &t.prompt));
-    let sites = m.orientation.iter().map(|o| ("site", &o.site));
+    let sites = m
+        .orientation
+        .iter()
+        .map(|o| &o.site)
+        .chain(m.windows.iter().map(|w| &w.site))
+        .map(|site| ("site", site));
     let objects = m
         .validity
         .iter()
@@ -266,6 +280,19 @@ fn references(m: &Manifest) -> Result<(), BundleError> {
         return Err(fail(
             "`orientation` has a modality and site twice",
             "list each once",
+        ));
+    }
+    if !all_distinct(m.windows.iter().map(|w| &w.site)) {
+        return Err(fail("`windows` has a site twice", "list each once"));
+    }
+    if let Some(w) = m
+        .windows
+        .iter()
+        .find(|w| !(w.low.is_finite() && w.high.is_finite() && w.low < w.high))
+    {
+        return Err(fail(
+            format!("`windows`: {} to {} at {:?}", w.low, w.high, w.site),
+            "low and high in Hounsfield units, low first",
         ));
     }
     let key = |v: &crate::manifest::Validity| {

@@ -44,6 +44,9 @@ pub struct Manifest {
     /// Kinds of frames that are not fed upright; all others are.
     #[serde(default)]
     pub orientation: Vec<Orientation>,
+    /// What CT frames were clipped to in training, by site.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
     /// References for the validity of masks, fitted on the outputs of this bundle's variants.
     #[serde(default)]
     pub validity: Vec<Validity>,
@@ -198,6 +201,18 @@ pub struct Orientation {
     pub site: String,
     /// Whether rows and columns are swapped before the encoder, and back in the mask.
     pub transpose: bool,
+}
+
+/// The range of radiodensity that CT frames of a site show, black to white.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Window {
+    /// Part of the body, as in [`Form::site`].
+    pub site: String,
+    /// Black, in Hounsfield units.
+    pub low: f32,
+    /// White, in Hounsfield units; above `low`.
+    pub high: f32,
 }
 
 /// Beta distributions of four statistics over correct masks of one object: the mean of the

@@ -419,6 +419,24 @@ fn senseless_manifests_are_refused() {
         ("/thresholds/presence", json!(1.5), Manifest, "thresholds"),
         ("/orientation/0/site", json!("hart"), Manifest, "hart"),
         ("/orientation/0/modality", json!("sonar"), Manifest, "sonar"),
+        (
+            "/windows",
+            json!([{"site": "knee", "low": -150, "high": 250}]),
+            Manifest,
+            "no form of ct at \"knee\"",
+        ),
+        (
+            "/windows",
+            json!([{"site": "liver", "low": 230, "high": -25}]),
+            Manifest,
+            "230 to -25 at \"liver\"",
+        ),
+        (
+            "/windows",
+            json!([{"site": "liver", "low": 0, "high": 1}, {"site": "liver", "low": 0, "high": 2}]),
+            Manifest,
+            "a site twice",
+        ),
         ("/validity/0/prob/1", json!(0.0), Manifest, "Beta"),
         (
             "/validity/0/acquisition",

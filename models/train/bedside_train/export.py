@@ -19,6 +19,7 @@ import torch
 from onnxruntime import quantization
 
 from . import data, text
+from .bundle import drop_dead, enlarge, rle, session, sigmoid, statistics, tensor, validity
 from .model import LAYERS, META_CLASSES, TOKEN_DIM, WIDTH, Student
 
 SIDE = 256
@@ -49,24 +50,6 @@ def fold_padding(model):
         assert pads[:2] == [0, 0] and pads[4:6] == [0, 0] and not any(attribute.ints)
         attribute.ints[:] = [pads[2], pads[3], pads[6], pads[7]]
         conv.input[0] = pad.input[0]
-
-
-def drop_dead(model):
-    """Remove nodes and initializers that nothing reads, and the shapes of inner values."""
-    graph = model.graph
-    outputs = {o.name for o in graph.output}
-    while True:
-        read = {i for n in graph.node for i in n.input} | outputs
-        dead = [n for n in graph.node if not any(o in read for o in n.output)]
-        if not dead:
-            break
-        for node in dead:
-            graph.node.remove(node)
-    for init in [i for i in graph.initializer if i.name not in read]:
-        graph.initializer.remove(init)
-    del graph.value_info[:]
-    for opset in [o for o in model.opset_import if o.domain]:
-        model.opset_import.remove(opset)
 
 
 def export(module, args, path, inputs, outputs, dynamic):
@@ -169,12 +152,6 @@ def quantise(out, images):
     onnx.save(model, str(out / "encoder.int8.onnx"))
 
 
-def session(path):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options)
-
-
 class Model:
     """The exported graphs run by onnxruntime on square-padded frames."""
 
@@ -189,10 +166,6 @@ class Model:
         tokens, keep = text.pad([text.tokens(p) for p in prompts], None)
         feed = dict(pixels=pixels, keys=keys, values=values, tokens=tokens, token_mask=keep)
         return self.decoder.run(None, feed)
-
-
-def sigmoid(x):
-    return 1 / (1 + np.exp(-x))
 
 
 def canonical(obj):
@@ -228,7 +201,7 @@ def evaluate(model, items, threshold):
         logits, score, _ = model(square, [canonical(o) for o in names])
         n = mask.shape[0]
         present = sigmoid(score) >= threshold
-        p = cv2.resize(logits[0], (n, n), interpolation=cv2.INTER_LINEAR) > 0
+        p = enlarge(logits[0], n) > 0
         t = mask > 127
         found["other modality absent"] += [float(not s) for s in present[1:]]
         if t.any():
@@ -243,39 +216,18 @@ def evaluate(model, items, threshold):
     }
 
 
-def beta(samples):
-    """Beta parameters by the method of moments."""
-    m, v = float(np.mean(samples)), float(np.var(samples, ddof=1))
-    k = m * (1 - m) / max(v, 1e-7) - 1
-    return [round(m * k, 4), round((1 - m) * k, 4)]
-
-
 def fit_validity(model, items, precision, threshold):
-    """Beta references of mean probability and mean colour over correct masks.
-
-    Statistics as the runtime computes them: at the frame's own size, divided by 256, over
-    pixels inside the mask; only frames whose mask is about right (Dice 0.7) teach.
-    """
-    stats = collections.defaultdict(list)
+    """Beta references of mean probability and mean colour over correct masks."""
+    found = collections.defaultdict(list)
     for square, mask, obj, _ in items:
-        if mask.max() <= 127:
-            continue
         logits, score, _ = model(square, [canonical(obj)])
-        n = mask.shape[0]
-        up = cv2.resize(logits[0], (n, n), interpolation=cv2.INTER_LINEAR)
-        p, t = up > 0, mask > 127
-        if sigmoid(score[0]) < threshold or 2 * (p & t).sum() < 0.7 * (p.sum() + t.sum()):
-            continue
-        rgb = square[p].mean(0) / 256
-        stats[obj].append([sigmoid(up[p]).mean() * 255 / 256, *rgb])
-    rows = []
-    for obj, values in stats.items():
-        name, modality, site = text.TRAINED[obj]
-        columns = np.array(values).T
-        row = {"object": name, "modality": modality, "site": site, "precision": precision}
-        row |= dict(zip(["prob", "red", "green", "blue"], (beta(c) for c in columns)))
-        rows.append(row)
-    return rows
+        sample = statistics(square, logits[0], mask > 127)
+        if sample is not None and sigmoid(score[0]) >= threshold:
+            found[obj].append(sample)
+    return [
+        validity(dict(zip(("object", "modality", "site"), text.TRAINED[o])), precision, samples)
+        for o, samples in found.items()
+    ]
 
 
 def prompt_table():
@@ -296,15 +248,6 @@ def prompt_table():
     return {"token_dim": TOKEN_DIM, "entries": entries}
 
 
-def rle(mask):
-    """COCO run lengths: column by column, starting with the run of zeros."""
-    flat = mask.T.reshape(-1).astype(bool)
-    edges = np.flatnonzero(np.diff(flat)) + 1
-    bounds = np.concatenate([[0], edges, [flat.size]])
-    counts = np.diff(bounds).tolist()
-    return [0] + counts if flat[0] else counts
-
-
 def self_tests(model, items, out, threshold):
     """Golden frames from the phantoms (ours to give away) with the f32 graphs' masks."""
     folder = out / "selftest"
@@ -315,7 +258,7 @@ def self_tests(model, items, out, threshold):
             continue
         frame = cv2.resize(square, (160, 160), interpolation=cv2.INTER_AREA)
         logits, score, _ = model(frame, [canonical(obj)])
-        up = cv2.resize(logits[0], (160, 160), interpolation=cv2.INTER_LINEAR)
+        up = enlarge(logits[0], 160)
         t = cv2.resize(mask, (160, 160), interpolation=cv2.INTER_AREA) > 127
         p = up > 0
         if sigmoid(score[0]) < max(0.9, threshold) or 2 * (p & t).sum() < 0.9 * (p.sum() + t.sum()):
@@ -358,11 +301,7 @@ def golden(out, tests, folder):
             (folder / f"{i}.{precision}.f32").write_bytes(logits.astype("<f4").tobytes())
 
 
-def tensor(name, dtype, *shape):
-    return {"name": name, "dtype": dtype, "shape": list(shape)}
-
-
-def manifest(args, validity, tests):
+def manifest(args, references, tests):
     features = [
         tensor("pixels", "f32", 1, WIDTH, PIXELS, PIXELS),
         tensor("keys", "f32", 1, LAYERS, WIDTH, MEMORY),
@@ -403,7 +342,7 @@ def manifest(args, validity, tests):
         "default_precision": args.default_precision,
         "thresholds": {"mask_logit": 0.0, "presence": args.presence},
         "orientation": [],
-        "validity": validity,
+        "validity": references,
         "meta_objects": list(dict.fromkeys(r["meta_object"] for r in text.ontology())),
         "self_tests": tests,
     }
@@ -450,10 +389,10 @@ def main():
     print("f32 graph against PyTorch, largest difference:", check_parity(student, args.out, inputs[:8]))
     quantise(args.out, inputs)
 
-    validity, report = [], {}
+    references, report = [], {}
     for precision in ("f32", "int8"):
         model = Model(args.out, precision)
-        validity += fit_validity(model, rng.sample(train, min(900, len(train))), precision, args.presence)
+        references += fit_validity(model, rng.sample(train, min(900, len(train))), precision, args.presence)
         report[precision] = evaluate(model, val, args.presence)
         for k, v in report[precision].items():
             print(precision, k, {a: round(b, 4) for a, b in v.items()}, flush=True)
@@ -466,7 +405,7 @@ def main():
         shutil.copy(text.tokenizer_file(), args.out / "tokenizer.json")
     if args.card:
         shutil.copy(args.card, args.out / "model-card.md")
-    (args.out / "bundle.json").write_text(json.dumps(manifest(args, validity, tests), indent=1))
+    (args.out / "bundle.json").write_text(json.dumps(manifest(args, references, tests), indent=1))
 
 
 if __name__ == "__main__":
