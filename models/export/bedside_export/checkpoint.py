@@ -5,6 +5,7 @@ random value: each key is either loaded with its exact shape or dropped for a wr
 """
 
 import fnmatch
+import functools
 import importlib.resources
 import json
 import pathlib
@@ -13,6 +14,7 @@ import zipfile
 
 import torch
 
+from .errors import ExportError
 from .model import BiomedParse, Config
 
 # Keys of v1 that inference with a text prompt does not read. Their shapes, which are checked
@@ -30,42 +32,44 @@ DROPPED = [
 BERT_VOCABULARY = 30522  # of BiomedBERT, where the token table has CLIP's 49408 in v1
 BERT_WIDTH = 768
 MAY_BE_ZERO = ("bias", "logit_scale", "level_embed.weight", "query_embed.weight")
-REMEDY = "give the published biomedparse_v1.pt or a fine-tuned copy with the same keys"
+REMEDY = "hint: give the published biomedparse_v1.pt or a fine-tuned copy with the same keys"
 
 
-class CheckpointError(Exception):
-    """One line: what is wrong with a checkpoint and what to do about it."""
+class CheckpointError(ExportError):
+    """One line: what is wrong with a checkpoint and, after ``hint:``, what to do about it."""
 
 
 def load(path):
     """The state dict in a file, name -> tensor. Only tensors are read; no code in it is run."""
     path = pathlib.Path(path)
     if not path.exists():
-        raise CheckpointError(f"{path}: no such file; give the path of biomedparse_v1.pt")
+        raise CheckpointError(f"{path}: no such file; hint: give the path of biomedparse_v1.pt")
     if not path.is_file():
-        raise CheckpointError(f"{path}: not a file; give the path of biomedparse_v1.pt itself")
+        raise CheckpointError(
+            f"{path}: not a file; hint: give the path of biomedparse_v1.pt itself"
+        )
     with path.open("rb") as file:
         start = file.read(64)
     archive = start.startswith(b"PK\x03\x04")
     if start.startswith(b"version https://git-lfs"):
-        message = "a Git LFS pointer in place of the weights; fetch them with `git lfs pull`"
+        message = "a Git LFS pointer in place of the weights; hint: fetch them with `git lfs pull`"
         raise CheckpointError(f"{path}: {message}")
     if not archive and not start.startswith(b"\x80"):
         raise CheckpointError(f"{path}: not a PyTorch checkpoint; {REMEDY}")
     if archive and not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path}: truncated; download or copy it again")
+        raise CheckpointError(f"{path}: truncated; hint: download or copy it again")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError as e:
         if archive and _mentions(path, b"pytorch-lightning_version"):
             raise CheckpointError(f"{path}: {_V2}") from None
-        if "Unsupported" in str(e) or "weights_only" in str(e).lower():
+        if any(word in str(e) for word in _OBJECT):
             message = "holds Python objects besides tensors, which are not loaded for safety"
-            hint = "save its state dict alone with torch.save(model.state_dict(), ...)"
+            hint = "hint: save its state dict alone with torch.save(model.state_dict(), ...)"
             raise CheckpointError(f"{path}: {message}; {hint}") from None
         raise CheckpointError(f"{path}: damaged or not a PyTorch checkpoint; {REMEDY}") from None
     except (EOFError, RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile):
-        message = "truncated or damaged; download or copy it again"
+        message = "truncated or damaged; hint: download or copy it again"
         raise CheckpointError(f"{path}: {message}") from None
     try:
         return _state_dict(content)
@@ -73,7 +77,9 @@ def load(path):
         raise CheckpointError(f"{path}: {e}") from None
 
 
-_V2 = "a BiomedParse v2 checkpoint, which is another network; give biomedparse_v1.pt"
+# What PyTorch says of a pickle that asks for more than tensors.
+_OBJECT = ("Unsupported global", "Unsupported class", "unrecognized function", "to instantiate")
+_V2 = "a BiomedParse v2 checkpoint, which is another network; hint: give biomedparse_v1.pt"
 
 
 def _mentions(path, word):
@@ -101,6 +107,7 @@ def _state_dict(content):
     return dict(content)
 
 
+@functools.cache
 def loaded_shapes(config):
     """Name -> shape of every key that the network loads."""
     with torch.device("meta"):
@@ -108,6 +115,7 @@ def loaded_shapes(config):
     return {key: tuple(value.shape) for key, value in state.items()}
 
 
+@functools.cache
 def dropped_shapes(config):
     """Name -> shape of every key that is expected and dropped; only v1 has such keys."""
     if config != Config.v1():
@@ -141,10 +149,11 @@ def _check_text_path(shapes, config):
     prefix = "sem_seg_head.predictor.lang_encoder."
     table = tuple(shapes.get(prefix + "lang_encoder.token_embedding.weight", ()))
     projection = tuple(shapes.get(prefix + "lang_proj", ()))
-    usual = (config.vocabulary, config.text_width)
-    if (table[:1] == (BERT_VOCABULARY,) or projection[:1] == (BERT_WIDTH,)) and table != usual:
+    bert = table[:1] == (BERT_VOCABULARY,) or projection == (BERT_WIDTH, config.dim)
+    ours = table[:1] == (config.vocabulary,) and projection[:1] == (config.text_width,)
+    if bert and not ours:
         message = "trained with TOKENIZER: biomed-clip (BiomedBERT as text encoder)"
-        remedy = "only TOKENIZER: clip can be exported, as in the published configuration"
+        remedy = "hint: only TOKENIZER: clip can be exported, as in the published configuration"
         raise CheckpointError(f"{message}; {remedy}")
 
 
@@ -156,7 +165,7 @@ def check_values(state):
         if not value.is_floating_point():
             raise CheckpointError(f"key {key} holds {value.dtype}, not real numbers; {REMEDY}")
         if not torch.isfinite(value).all():
-            message = "holds NaN or infinity; the training run diverged or the file is damaged"
+            message = "holds NaN or infinity; hint: give a file whose training did not diverge"
             raise CheckpointError(f"key {key} {message}")
         if not key.endswith(MAY_BE_ZERO) and not value.any():
             raise CheckpointError(f"key {key} is all zero, so its layer is dead; {REMEDY}")

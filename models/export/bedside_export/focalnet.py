@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import flat
+from .layers import flat, map_size
 
 
 class FocalModulation(nn.Module):
@@ -77,7 +77,7 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x):
         x = self.proj(x)
-        return self.norm(flat(x)), tuple(x.shape[2:])
+        return self.norm(flat(x)), map_size(x)
 
 
 class Stage(nn.Module):

@@ -16,6 +16,7 @@ class Attention(nn.Module):
     def __init__(self, dim, heads):
         super().__init__()
         self.heads = heads
+        self.divisor = math.sqrt(dim // heads)
         self.in_proj_weight = nn.Parameter(torch.empty(3 * dim, dim))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * dim))
         self.out_proj = nn.Linear(dim, dim)
@@ -31,7 +32,7 @@ class Attention(nn.Module):
         bq, bk, _ = self.in_proj_bias.chunk(3)
         q = self.split_heads(F.linear(queries, wq, bq))
         k = self.split_heads(F.linear(keys, wk, bk))
-        scores = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        scores = q @ k.transpose(-1, -2) / self.divisor
         return (scores if bias is None else scores + bias).softmax(-1)
 
     def forward(self, queries, keys, values, bias=None):
@@ -57,7 +58,7 @@ def sine_position(height, width, dim):
     rate = 10000 ** (2 * (torch.arange(half) // 2) / half)
 
     def axis(n):
-        at = torch.arange(1, n + 1, dtype=torch.float32) / (n + 1e-6) * (2 * math.pi)
+        at = torch.arange(1.0, n + 1) / (n + 1e-6) * (2 * math.pi)
         angle = at / rate[:, None]  # [half, n]
         odd = (torch.arange(half) % 2).bool()[:, None]
         return torch.where(odd, angle.cos(), angle.sin())
@@ -65,6 +66,11 @@ def sine_position(height, width, dim):
     rows = axis(height)[:, :, None].expand(half, height, width)
     columns = axis(width)[:, None, :].expand(half, height, width)
     return torch.cat([rows, columns])
+
+
+def map_size(x):
+    """(h, w) of [B,C,h,w], as numbers in traces too: a graph is made for one size."""
+    return int(x.shape[2]), int(x.shape[3])
 
 
 def flat(x):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import Attention, flat, sine_position
+from .layers import Attention, flat, map_size, sine_position
 
 LEVELS = 3  # strides 32, 16 and 8, visited in turn by the layers
 EPSILON = 1e-7  # added to a vector's length before dividing by it
@@ -99,7 +99,7 @@ class MaskDecoder(nn.Module):
         mask_features [1,D,h,w], coarse three maps [1,D,..], tokens [T,D] -> mask logits of all
         queries [Q,h,w] and their class vectors [Q,D].
         """
-        sizes = [tuple(y.shape[2:]) for y in coarse]
+        sizes = [map_size(y) for y in coarse]
         memory, keys = [], []
         for i, y in enumerate(coarse):
             memory.append(flat(y) + self.level_embed.weight[i])

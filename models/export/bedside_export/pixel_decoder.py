@@ -3,9 +3,13 @@
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import Attention, Container, flat, sine_position
+from .layers import Attention, Container, flat, map_size, sine_position
 
 GROUPS = 32
+
+
+def nearest(x):
+    return F.interpolate(x, scale_factor=2, mode="nearest")
 
 
 class EncoderLayer(nn.Module):
@@ -52,11 +56,15 @@ class PixelDecoder(nn.Module):
             self.add_module(f"layer_{i + 1}", ConvNorm(dim, dim, 3))
         self.mask_features = nn.Conv2d(dim, dim, 3, padding=1)
 
-    def pyramid(self, maps, upsample=lambda y: F.interpolate(y, scale_factor=2, mode="nearest")):
-        """The backbone's four maps -> maps [B,D,h,w] at strides 32, 16, 8 and 4."""
+    def pyramid(self, maps, position=None, upsample=nearest):
+        """The backbone's four maps -> maps [B,D,h,w] at strides 32, 16, 8 and 4.
+
+        position: the coarsest map's position code [N,D], where it is at hand.
+        """
         x = self.input_proj(maps[3])
-        size = tuple(x.shape[2:])
-        position = sine_position(*size, x.shape[1]).flatten(1).t()
+        size = map_size(x)
+        if position is None:
+            position = sine_position(*size, x.shape[1]).flatten(1).t()
         x = flat(x)
         for layer in self.transformer.encoder.layers:
             x = layer(x, position)

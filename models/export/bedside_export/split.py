@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import sine_position
+from .layers import map_size, sine_position
 from .mask_decoder import LEVELS, normalise
 from .model import check_side
 
@@ -54,7 +54,8 @@ def centre_mean(x, factor):
 
 def double(x):
     """Nearest-neighbour doubling of [1,C,h,w] by two concatenations: no Resize operator."""
-    _, c, h, w = x.shape
+    c = x.shape[1]
+    h, w = map_size(x)
     x = x.reshape(1, c, h, w, 1)
     x = torch.cat([x, x], 4).reshape(1, c, h, 2 * w)
     return torch.cat([x, x], 3).reshape(1, c, 2 * h, 2 * w)
@@ -259,7 +260,7 @@ class Encoder(nn.Module):
 
     def forward(self, image):
         """Normalised image [1,3,S,S] -> tuple of features."""
-        *coarse, fine = self.pixel_decoder.pyramid(self.backbone(image), double)
+        *coarse, fine = self.pixel_decoder.pyramid(self.backbone(image), self.position0, double)
         pixels, masks = self.mask_features(fine)
         memory, at = [], []
         for i, y in enumerate(coarse):
@@ -350,8 +351,8 @@ class Decoder(nn.Module):
         tokens, token_mask = rest[-2:]
         p = tokens.shape[0]
         position = torch.cat([self.query_embed.expand(p, -1, -1), tokens], 1)
-        hidden = (1 - token_mask) * BLOCKED
-        hidden = F.pad(hidden, (self.count, 0))[:, None, None]  # [P,1,1,Q+T]
+        queries_kept = (token_mask[:, :1] * 0).expand(-1, self.count)
+        hidden = torch.cat([queries_kept, (1 - token_mask) * BLOCKED], 1)[:, None, None]
 
         x = torch.cat([queries[None].expand(p, -1, -1), tokens], 1)
         for i, (attention, ffn) in enumerate(zip(self.selves, self.ffn)):

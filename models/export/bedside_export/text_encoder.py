@@ -4,11 +4,13 @@ A token sees only what stands before it, so what follows the end of a text chang
 only the real tokens need to be run.
 """
 
+import numpy as np
 import torch
 from torch import nn
 
 from .layers import Attention, Container
 
+BLOCKED = np.float32(-1e4)  # bias of what attention must not see; its exponential is 0
 EPSILON = 1e-12  # of the text encoder's LayerNorms, much smaller than elsewhere
 
 
@@ -43,7 +45,8 @@ class TextTransformer(nn.Module):
         context = self.positional_embedding.shape[0]
         length = ids.shape[1]
         x = self.token_embedding(ids) + self.positional_embedding[:length]
-        future = torch.full((context, context), -1e4).triu(1)[:length, :length]
+        future = torch.from_numpy(np.triu(np.full((context, context), BLOCKED), 1))
+        future = future[:length, :length]
         for block in self.resblocks:
             x = block(x, future)
         return self.ln_final(x)
