@@ -33,7 +33,7 @@ from .model import check_side
 BLOCKED = -1e4  # bias of what attention must not see; its exponential is 0, and f16 holds it
 LEVEL_STRIDES = (32, 16, 8)
 FACTORS = (8, 4, 2)  # of the levels against the mask features at stride 4
-COSINE_LIMIT = 1 - 1e-6  # keeps the score finite
+COSINE_LIMIT = 0.999  # keeps the score finite, in f16 too
 
 
 def linear(weight, bias):
