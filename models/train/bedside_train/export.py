@@ -24,8 +24,6 @@ from .model import LAYERS, META_CLASSES, TOKEN_DIM, WIDTH, Student
 
 SIDE = 256
 OPSET = 17
-MEMORY = (SIDE // 16) ** 2
-PIXELS = SIDE // 4
 
 
 def simplify(path):
@@ -72,17 +70,17 @@ def export(module, args, path, inputs, outputs, dynamic):
     onnx.save(model, str(path))
 
 
-def export_graphs(student, out):
+def export_graphs(student, out, side=SIDE, token_dim=TOKEN_DIM):
     """encoder.f32.onnx and decoder.f32.onnx with the shapes of the model contract."""
     student.eval()
     encoder, decoder = student.encoder, student.decoder
-    image = torch.randn(1, 3, SIDE, SIDE)
+    image = torch.randn(1, 3, side, side)
     with torch.no_grad():
         features = encoder(image)
     export(
         encoder, (image,), out / "encoder.f32.onnx", ["image"], ["pixels", "keys", "values"], {}
     )
-    tokens = torch.randn(2, 7, TOKEN_DIM)
+    tokens = torch.randn(2, 7, token_dim)
     keep = torch.ones(2, 7)
     keep[1, 4:] = 0
     pixels, keys, values = features
@@ -301,25 +299,39 @@ def golden(out, tests, folder):
             (folder / f"{i}.{precision}.f32").write_bytes(logits.astype("<f4").tobytes())
 
 
-def manifest(args, references, tests):
+def described(side=SIDE, token_dim=TOKEN_DIM):
+    """The manifest's ``graphs`` and ``variants``: an encoder each in f32 and int8, one decoder."""
+    pixels, memory = side // 4, (side // 16) ** 2
     features = [
-        tensor("pixels", "f32", 1, WIDTH, PIXELS, PIXELS),
-        tensor("keys", "f32", 1, LAYERS, WIDTH, MEMORY),
-        tensor("values", "f32", 1, LAYERS, MEMORY, WIDTH),
+        tensor("pixels", "f32", 1, WIDTH, pixels, pixels),
+        tensor("keys", "f32", 1, LAYERS, WIDTH, memory),
+        tensor("values", "f32", 1, LAYERS, memory, WIDTH),
     ]
-    image = [tensor("image", "f32", 1, 3, SIDE, SIDE)]
-    prompt = [tensor("tokens", "f32", "P", "T", TOKEN_DIM), tensor("token_mask", "f32", "P", "T")]
+    image = [tensor("image", "f32", 1, 3, side, side)]
+    prompt = [tensor("tokens", "f32", "P", "T", token_dim), tensor("token_mask", "f32", "P", "T")]
     answer = [
-        tensor("logits", "f32", "P", PIXELS, PIXELS),
+        tensor("logits", "f32", "P", pixels, pixels),
         tensor("score", "f32", "P"),
         tensor("meta", "f32", "P", META_CLASSES),
     ]
-    graph = lambda part, i, o: {"part": part, "inputs": i, "outputs": o}  # noqa: E731
     graphs = [
-        graph("encoder.f32.onnx", image, features),
-        graph("encoder.int8.onnx", image, features),
-        graph("decoder.f32.onnx", features + prompt, answer),
+        {"part": f"encoder.{p}.onnx", "inputs": image, "outputs": features}
+        for p in ("f32", "int8")
     ]
+    graphs.append({"part": "decoder.f32.onnx", "inputs": features + prompt, "outputs": answer})
+    variants = [
+        {"precision": p, "encoder": f"encoder.{p}.onnx", "decoder": "decoder.f32.onnx"}
+        for p in ("f32", "int8")
+    ]
+    return graphs, variants
+
+
+def meta_objects():
+    return list(dict.fromkeys(r["meta_object"] for r in text.ontology()))
+
+
+def manifest(args, references, tests):
+    graphs, variants = described()
     ids = [tensor(n, "i64", 1, "T") for n in ("input_ids", "attention_mask", "token_type_ids")]
     bundle = {
         "format": 1,
@@ -335,21 +347,17 @@ def manifest(args, references, tests):
             "resize": "bilinear",
         },
         "graphs": graphs,
-        "variants": [
-            {"precision": p, "encoder": f"encoder.{p}.onnx", "decoder": "decoder.f32.onnx"}
-            for p in ("f32", "int8")
-        ],
+        "variants": variants,
         "default_precision": args.default_precision,
         "thresholds": {"mask_logit": 0.0, "presence": args.presence},
         "orientation": [],
         "validity": references,
-        "meta_objects": list(dict.fromkeys(r["meta_object"] for r in text.ontology())),
+        "meta_objects": meta_objects(),
         "self_tests": tests,
     }
     if args.text:
-        graphs.append(
-            graph("text.onnx", ids, [tensor("last_hidden_state", "f32", 1, "T", TOKEN_DIM)])
-        )
+        tokens = [tensor("last_hidden_state", "f32", 1, "T", TOKEN_DIM)]
+        graphs.append({"part": "text.onnx", "inputs": ids, "outputs": tokens})
         bundle["text"] = {"graph": "text.onnx", "tokenizer": "tokenizer.json"}
     return bundle
 

@@ -152,7 +152,8 @@ class Encoder(nn.Module):
         self.values = nn.Conv2d(WIDTH, LAYERS * WIDTH, 1)
         nn.init.trunc_normal_(self.position, std=0.02)
 
-    def forward(self, image):
+    def pyramid(self, image):
+        """Smoothed maps [1,D,.,.] at stride 4, and at stride 16, which prompts attend."""
         levels = self.backbone(image)
         whole = self.context(levels[3].mean((2, 3), keepdim=True))
         y = self.smooth[3](F.relu6(self.lateral[3](levels[3]) + whole))
@@ -161,6 +162,13 @@ class Encoder(nn.Module):
             y = self.smooth[i](F.relu6(self.lateral[i](levels[i]) + upsample2(y)))
             if i == 2:
                 memory = y
+        return y, memory
+
+    def forward(self, image):
+        return self.features(*self.pyramid(image))
+
+    def features(self, y, memory):
+        """What the decoder reads, from the maps of ``pyramid``."""
         n, _, h, w = memory.shape
         pos = self.position
         if (h, w) != pos.shape[2:]:
@@ -194,10 +202,10 @@ def mlp(cin, hidden, cout):
 
 
 class Decoder(nn.Module):
-    def __init__(self):
+    def __init__(self, token_dim=TOKEN_DIM):
         super().__init__()
         d = WIDTH
-        self.token = nn.Sequential(nn.Linear(TOKEN_DIM, d), nn.LayerNorm(d))
+        self.token = nn.Sequential(nn.Linear(token_dim, d), nn.LayerNorm(d))
         self.query = nn.Parameter(torch.zeros(d))
         self.token_kv = nn.ModuleList(nn.Linear(d, 2 * d) for _ in range(LAYERS))
         self.text = nn.ModuleList(Attention() for _ in range(LAYERS))
@@ -244,10 +252,10 @@ class Decoder(nn.Module):
 class Student(nn.Module):
     """Both halves over a batch of B images with K prompts each, for training."""
 
-    def __init__(self):
+    def __init__(self, token_dim=TOKEN_DIM):
         super().__init__()
         self.encoder = Encoder()
-        self.decoder = Decoder()
+        self.decoder = Decoder(token_dim)
 
     def forward(self, images, tokens, token_mask):
         """images [B,3,H,W], tokens [B,K,T,E], token_mask [B,K,T] -> per image stacked outputs."""
