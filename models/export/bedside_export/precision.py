@@ -17,6 +17,7 @@ import onnx
 from bedside_train.bundle import drop_dead, session
 from onnxruntime import quantization
 from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.onnx_model import OnnxModel
 
 
 @contextlib.contextmanager
@@ -33,6 +34,7 @@ def to_f16(source, target):
     """Weights and arithmetic in f16; inputs and outputs stay f32, as the contract wants them."""
     model = onnx.load(str(source))
     model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+    OnnxModel(model).topological_sort()  # the converter appends its casts at the end
     del model.graph.value_info[:]
     onnx.checker.check_model(model)
     onnx.save(model, str(target))
@@ -58,13 +60,13 @@ def weighted(model):
     }
 
 
-def group(name, depth=3):
+def group(name, depth=2):
     """The part of the network that a node belongs to, from the scope in its name."""
     scope = [s for s in name.split("/") if s]
     return "/".join(scope[:-1][:depth]) or scope[0]
 
 
-def groups(model, depth=3):
+def groups(model, depth=2):
     """Weighted nodes by part of the network, in the graph's order."""
     found = collections.OrderedDict()
     for name in weighted(model):
@@ -128,7 +130,7 @@ def relative_error(got, want):
     return float(np.abs(got - want).max() / scale)
 
 
-def sensitivity(source, feeds, judge, depth=3):
+def sensitivity(source, feeds, judge, depth=2):
     """Error that each part of the network causes when it alone is int8, worst first.
 
     ``judge(outputs)`` turns a frame's encoder outputs, by name, into the logits that matter.
@@ -151,3 +153,21 @@ def sensitivity(source, feeds, judge, depth=3):
             ]
         found.append((part, nodes, max(errors)))
     return sorted(found, key=lambda row: -row[2])
+
+
+def protect(source, table, share):
+    """Nodes to keep in f32: the most sensitive parts that fit while the rest, at a byte a weight,
+    leaves the graph under ``share`` of its f32 size. ``table`` is what ``sensitivity`` found."""
+    model = onnx.load(str(source))
+    weights = {i.name: int(np.prod(i.dims)) for i in model.graph.initializer}
+    named = weighted(model)
+    sizes = {n.name: weights[n.input[1]] for n in model.graph.node if n.name in named}
+    total = sum(weights.values())
+    spare = share * 4 * total - (4 * (total - sum(sizes.values())) + sum(sizes.values()))
+    keep = []
+    for _, nodes, _ in table:
+        cost = 3 * sum(sizes[n] for n in nodes)
+        if cost <= spare:
+            keep += nodes
+            spare -= cost
+    return keep

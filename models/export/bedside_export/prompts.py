@@ -1,28 +1,34 @@
-"""The prompt table: all 82 object types in their trained forms, by the checkpoint's own text
-encoder."""
+"""The prompt table: the 82 object types in their trained forms, by the teacher of the weights."""
 
 import numpy as np
 import torch
 from bedside_train.text import ontology
 
 
-def encode(text_encoder, tokenizer, prompt):
-    """Token rows f32 [T, D] of one prompt, start and end tokens included."""
-    ids = torch.tensor([tokenizer.encode(prompt.strip().lower()).ids])
-    with torch.no_grad():
-        return text_encoder(ids)[0].numpy().astype(np.float32)
+def encoder(text_encoder, tokenizer):
+    """A checkpoint's own text encoder: prompt -> token rows f32 [T, D], start and end included."""
+
+    def encode(prompt):
+        ids = torch.tensor([tokenizer.encode(prompt.strip().lower()).ids])
+        with torch.no_grad():
+            return text_encoder(ids)[0].numpy().astype(np.float32)
+
+    return encode
 
 
-def table(text_encoder, tokenizer, dim):
-    """``prompts.json`` of docs/bundle-format.md; every form was trained."""
+def table(encode, dim, trained=None):
+    """``prompts.json`` of docs/bundle-format.md.
+
+    trained: prompt texts that the weights know; all where it is ``None``.
+    """
     entries = [
         {
             "object": row["name"],
             "modality": row["modality"],
             "site": row["site"],
             "acquisition": row["acquisition"],
-            "trained": True,
-            "tokens": encode(text_encoder, tokenizer, row["text"]).tolist(),
+            "trained": trained is None or row["text"] in trained,
+            "tokens": encode(row["text"]).tolist(),
         }
         for row in ontology()
     ]

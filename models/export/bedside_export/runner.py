@@ -10,13 +10,15 @@ from .frames import encoder_input
 def session(path, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors: that CPUs have no f16 kernels is no news
     return onnxruntime.InferenceSession(str(path), options)
 
 
 class Graphs:
-    """Encoder and decoder of one precision."""
+    """Encoder and decoder of one precision. ``prepare(frame, side)`` makes the encoder's input."""
 
-    def __init__(self, encoder, decoder, side, threads=2):
+    def __init__(self, encoder, decoder, side, prepare=encoder_input, threads=2):
+        self.prepare = prepare
         self.encoder = session(encoder, threads)
         self.decoder = session(decoder, threads)
         self.side = side
@@ -25,9 +27,8 @@ class Graphs:
 
     def encode(self, frame):
         """Features by name of a square u8 frame."""
-        return dict(
-            zip(self.features, self.encoder.run(None, {"image": encoder_input(frame, self.side)}))
-        )
+        image = self.prepare(frame, self.side)
+        return dict(zip(self.features, self.encoder.run(None, {"image": image})))
 
     def decode(self, features, rows):
         """Outputs by name for prompts given as token rows [T, D], rounded as the table rounds."""

@@ -71,7 +71,7 @@ def build(folder):
     )
     start, end = vocabulary[START], vocabulary[END]
     tokenizer.post_processor = processors.RobertaProcessing(
-        sep=(END, end), cls=(START, start), trim_offsets=False, add_prefix_space=False
+        (END, end), (START, start), trim_offsets=False, add_prefix_space=False
     )
     for text, ids in KNOWN.items():
         got = tokenizer.encode(text).ids

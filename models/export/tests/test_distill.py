@@ -1,0 +1,83 @@
+"""The student comes nearer to a small random teacher on frames that it did not learn from."""
+
+import json
+
+import clip
+import pytest
+import torch
+from bedside_export import distill, frames, pack
+from bedside_export.errors import ExportError
+from bedside_export.model import BiomedParse
+from helpers import fill
+from PIL import Image
+from test_export import CONFIG
+
+PROMPTS = ["polyp in colon endoscope", "tumor in breast ultrasound"]
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distill")
+    model = BiomedParse(CONFIG).eval()
+    with torch.no_grad():
+        fill(model)
+    torch.save(model.state_dict(), folder / "teacher.pt")
+    clip.write(folder / "clip")
+    (folder / "frames").mkdir()
+    for i in range(40):
+        Image.fromarray(frames.synthetic(i, 96)).save(folder / f"frames/{i:02}.png")
+    return folder
+
+
+def arguments(inputs, *more):
+    prompts = [word for p in PROMPTS for word in ("--prompt", p)]
+    return distill.arguments(
+        ["--teacher", str(inputs / "teacher.pt"), "--tokenizer", str(inputs / "clip")]
+        + ["--frames", str(inputs / "frames"), "--run", str(inputs / "run")]
+        + ["--out", str(inputs / "student.bedside"), "--size", "64", "--side", "64"]
+        + ["--batch", "8", "--save-every", "30", "--from-scratch", *prompts, *more]
+    )
+
+
+@pytest.fixture(autouse=True)
+def unpacked(monkeypatch):
+    monkeypatch.setattr(pack, "program", lambda told: "bedside")
+    monkeypatch.setattr(pack, "pack", lambda *_: "packed")
+
+
+def test_error_on_held_out_frames_falls_and_a_run_resumes(inputs, monkeypatch):
+    with torch.enable_grad():
+        before, middle = distill.distill(arguments(inputs, "--steps", "60"), CONFIG)
+        remembered = sorted((inputs / "run/teacher").iterdir())
+        assert len(remembered) == 40
+        # The teacher is not asked again, and the run goes on from its last step.
+        monkeypatch.setattr(distill.CheckpointTeacher, "__call__", None)
+        first, after = distill.distill(arguments(inputs, "--steps", "120"), CONFIG)
+    assert first == before
+    assert torch.load(inputs / "run/last.pt", weights_only=True)["step"] == 120
+    assert middle["error"] < before["error"] and after["error"] < middle["error"]
+    assert after["dice"] > before["dice"]
+    report = json.loads((inputs / "student.report/report.json").read_text())
+    assert "Held-out frames" in report["facts"][0]
+    assert set(report["precisions"]) == {"f32", "int8"}
+
+
+def test_a_run_folder_serves_one_teacher_and_one_set_of_prompts(inputs):
+    other = arguments(inputs, "--steps", "1", "--prompt", "liver in abdomen ct")
+    with pytest.raises(ExportError, match="another"):
+        distill.distill(other, CONFIG)
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        (["--prompt", "warts"], "no form"),
+        (["--prompt", "left heart ventricle in heart ultrasound"], "orientations"),
+        (["--side", "50"], "multiples of 32"),
+        (["--frames", "/nowhere"], "no such folder"),
+        (["--teacher", "/nowhere.pt"], "no such file"),
+    ],
+)
+def test_bad_input_is_refused(inputs, more, words):
+    with pytest.raises(ExportError, match=words):
+        distill.distill(arguments(inputs, *more), CONFIG)

@@ -1,0 +1,192 @@
+"""The command, end to end, on a small network with the true vocabulary size."""
+
+import dataclasses
+import json
+import subprocess
+
+import clip
+import numpy as np
+import onnx
+import pytest
+import torch
+from bedside_export import __main__ as command
+from bedside_export import frames, manifest, pack, precision
+from bedside_export.errors import ExportError
+from bedside_export.model import BiomedParse, Config
+from helpers import fill
+from PIL import Image
+
+CONFIG = dataclasses.replace(Config.tiny(), vocabulary=clip.SIZE, context=77)
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A folder with a checkpoint, CLIP's stand-in and frames."""
+    folder = tmp_path_factory.mktemp("inputs")
+    model = BiomedParse(CONFIG).eval()
+    with torch.no_grad():
+        fill(model)
+    torch.save(model.state_dict(), folder / "small.pt")
+    clip.write(folder / "clip")
+    (folder / "frames").mkdir()
+    for i in range(6):
+        Image.fromarray(frames.synthetic(i, 96)[: 96 - 8 * i]).save(folder / f"frames/{i}.png")
+    return folder
+
+
+@pytest.fixture
+def program():
+    try:
+        return pack.program(None)
+    except ExportError:
+        pytest.skip("no `bedside` program; cargo build --release --bin bedside")
+
+
+def arguments(inputs, out, *more):
+    args = command.arguments(
+        ["--checkpoint", str(inputs / "small.pt"), "--tokenizer", str(inputs / "clip")]
+        + ["--out", str(out), "--size", "64", *more]
+    )
+    args.config = CONFIG
+    return args
+
+
+@pytest.fixture(scope="module")
+def source(inputs, tmp_path_factory):
+    """The unpacked source of every precision; packing is replaced by nothing."""
+    folder = tmp_path_factory.mktemp("source")
+    args = arguments(
+        inputs, folder / "small.bedside", "--precision", "f32,f16,int8", "--meta",
+        "--calibrate", str(inputs / "frames"), "--keep", str(folder / "kept"), "--sensitivity",
+        "--target-dist", str(target_dist(folder)),
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack, "program", lambda told: "bedside")
+        patch.setattr(pack, "pack", lambda *_: "packed")
+        command.export(args)
+    return folder
+
+
+def target_dist(folder):
+    path = folder / "target_dist.json"
+    beta = [[80.0, 3.0], [9.0, 2.0], [7.0, 8.0], [5.0, 10.0]]
+    path.write_text(json.dumps({"Endoscopy": {"polyp": beta}, "Dermoscopy": {"lesion": beta}}))
+    return path
+
+
+def test_every_precision_answers_and_says_how_well(source):
+    report = json.loads((source / "small.report/report.json").read_text())
+    assert set(report["precisions"]) == {"f32", "f16", "int8"}
+    for precision_, limit in (("f16", 0.2), ("int8", 0.8)):
+        entry = report["precisions"][precision_]
+        assert len(entry["prompts"]) == 5
+        for row in entry["prompts"].values():
+            assert 0 < row["largest_error"] < limit, "no error at all means nothing was converted"
+    assert report["precisions"]["f16"]["share_of_f32"] < 0.6
+    notes = report["precisions"]["int8"]["notes"]
+    assert set(notes["logit error by way"]) == {"dynamic", "static"}
+    assert notes["sensitivity"]
+    page = (source / "small.report/report.html").read_text()
+    assert page.count("<img") == 16 or page.count("<img") == 8
+
+
+def test_the_manifest_tells_what_the_runtime_needs(source):
+    said = json.loads((source / "kept/bundle.json").read_text())
+    assert said["licence"] == "CC-BY-NC-SA-4.0"
+    assert said["orientation"] == [{"modality": "ultrasound", "site": "heart", "transpose": True}]
+    assert {w["site"] for w in said["windows"]} >= {"abdomen", "lung", "liver"}
+    assert said["input"]["mean"] == [123.675, 116.28, 103.53] and said["input"]["side"] == 64
+    validity = {(v["object"], v["precision"]) for v in said["validity"]}
+    assert validity == {("colon polyp", p) for p in ("f32", "f16", "int8")}
+    assert any(0 < sum(t["mask"][1::2]) for t in said["self_tests"])
+    table = json.loads((source / "kept/prompts.json").read_text())
+    assert table["token_dim"] == 64 and len({e["object"] for e in table["entries"]}) == 82
+    assert len(said["meta_objects"]) == 15
+
+
+def test_weights_are_int8_where_the_report_says_so(source):
+    graph = onnx.load(source / "kept/encoder.int8.onnx").graph
+    kinds = {n.op_type for n in graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
+    assert not any(i.data_location for i in graph.initializer), "no external data"
+
+
+def test_the_bundle_round_trips(inputs, tmp_path, program):
+    out = tmp_path / "small.bedside"
+    assert command.export(arguments(inputs, out, "--precision", "f32")) is None
+    assert subprocess.run([program, "verify", str(out)]).returncode == 0
+    data = bytearray(out.read_bytes())
+    data[len(data) // 2] ^= 1
+    out.write_bytes(data)
+    assert subprocess.run([program, "verify", str(out)]).returncode != 0
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        (["--size", "100"], ["--size", "multiple of 32"]),
+        (["--precision", "int4"], ["int4", "f32, f16, int8"]),
+        (["--precision", "f32,f32"], ["each once"]),
+        (["--precision", "int8"], ["--calibrate"]),
+        (["--labelled", "a", "--target-dist", "b"], ["choose one"]),
+        (["--out", "nowhere/x.bedside"], ["NAME.bedside"]),
+        (["--out", "x.onnx"], ["NAME.bedside"]),
+        (["--bedside", "/no/such/program"], ["cargo build"]),
+        (["--tokenizer", "/nowhere"], ["vocab.json", "clip-vit-base-patch32"]),
+        (["--checkpoint", "/nowhere.pt"], ["no such file"]),
+        (["--precision", "f32,int8", "--calibrate", "/nowhere"], ["no such folder"]),
+    ],
+)
+def test_bad_input_is_refused_in_one_line(inputs, tmp_path, capsys, monkeypatch, more, words):
+    if "--bedside" not in more:
+        monkeypatch.setattr(pack, "program", lambda told: "bedside")
+    base = ["--checkpoint", str(inputs / "small.pt"), "--tokenizer", str(inputs / "clip")]
+    base += ["--out", str(tmp_path / "x.bedside")]
+    assert command.main([*base, *more]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("error: ") and all(w in said for w in words), said
+    assert not list(tmp_path.iterdir()), "nothing half-written"
+
+
+def test_an_empty_calibration_folder_is_refused(tmp_path):
+    with pytest.raises(ExportError, match="no pictures"):
+        frames.folder(tmp_path, 3)
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(ExportError, match=r"broken\.png"):
+        frames.folder(tmp_path, 3)
+
+
+def test_the_comparer_refuses_what_would_hide_an_error():
+    with pytest.raises(ValueError):
+        precision.relative_error([np.nan], [1.0])
+    with pytest.raises(ValueError):
+        precision.relative_error([1.0], [0.0])
+    assert precision.relative_error([1.0, 2.5], [1.0, 2.0]) == 0.25
+
+
+def test_frames_are_padded_to_a_square_with_black():
+    wide = np.full((3, 8, 3), 200, np.uint8)
+    padded = frames.square(wide)
+    assert padded.shape == (8, 8, 3)
+    assert (padded[2:5] == 200).all() and not padded[:2].any() and not padded[5:].any()
+
+
+def test_references_without_a_form_are_told(tmp_path):
+    rows, left = manifest.carried(target_dist(tmp_path), ["f32"])
+    assert [r["object"] for r in rows] == ["colon polyp"]
+    assert left == ["Dermoscopy: lesion"]
+    (tmp_path / "bad.json").write_text('{"OCT": {"edema": [[1, 2]]}}')
+    with pytest.raises(ExportError, match="Beta"):
+        manifest.carried(tmp_path / "bad.json", ["f32"])
+
+
+def test_protect_spends_no_more_than_the_share_allows(source):
+    path = source / "kept/encoder.f32.onnx"
+    parts = precision.groups(onnx.load(str(path)))
+    table = [(p, n, 1.0 / (i + 1)) for i, (p, n) in enumerate(parts.items())]
+    assert precision.protect(path, table, 0.26) == [] or set(
+        precision.protect(path, table, 0.26)
+    ) < set(precision.protect(path, table, 0.6))
+    assert set(precision.protect(path, table, 1.0)) == set(
+        precision.weighted(onnx.load(str(path)))
+    )
