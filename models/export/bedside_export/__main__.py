@@ -103,18 +103,17 @@ def parity(model, runner, frame, rows, limit=1e-4):
     return worst
 
 
-def int8(args, work, calibration, rows, note):
+def int8(args, work, runner, calibration, rows, note):
     """int8 graphs; -> what was done and why, for the report.
 
     Both ways of quantizing matrix products are made, and the one whose logits are nearer to
     f32's is kept.
     """
-    f32 = Graphs(work / "encoder.f32.onnx", work / "decoder.f32.onnx", args.size)
     feeds = [{"image": frames.encoder_input(f, args.size)} for f in calibration]
     held = feeds[-2:]
-    features = [f32.encode(f) for f in calibration[-2:]]
-    judge = lambda feature: f32.decode(feature, rows)["logits"]  # noqa: E731
-    wanted = [judge(f) for f in features]
+    judge = lambda feature: runner.decode(feature, rows)["logits"]  # noqa: E731
+    wanted = [judge(runner.encode(f)) for f in calibration[-2:]]
+    runner.encoder = None  # gigabytes that calibration needs
 
     keep, table = [], []
     if args.sensitivity:
@@ -126,8 +125,9 @@ def int8(args, work, calibration, rows, note):
         note(f"int8: convolutions static, matrix products {way}")
         target = work / f"encoder.{way}.onnx"
         precision.to_int8(work / "encoder.f32.onnx", target, feeds, static, keep)
-        runner = Graphs(target, work / "decoder.f32.onnx", args.size)
-        got = [judge(runner.encode(f)) for f in calibration[-2:]]
+        lower = Graphs(target, work / "decoder.f32.onnx", args.size)
+        got = [judge(lower.encode(f)) for f in calibration[-2:]]
+        del lower
         errors[way] = max(precision.relative_error(g, w) for g, w in zip(got, wanted))
     best = min(errors, key=errors.get)
     for way in errors:
@@ -204,6 +204,7 @@ def export(args):
         note("f32 against the plain network")
         off = parity(model, runner, shown[0], asked)
         facts = [f"f32 graphs differ from the PyTorch network by {off:.1e} of the largest logit."]
+        del model
         notes = {}
         for p in args.precision:
             if p == "f32":
@@ -214,13 +215,14 @@ def export(args):
                 for a, b in zip(paths["f32"], paths[p]):
                     precision.to_f16(work / a, work / b)
             else:
-                notes[p] = int8(args, work, shown, asked, note)
+                notes[p] = int8(args, work, runner, shown, asked, note)
         if "int8" in args.precision and "f32" not in args.precision:
             precision.to_int8(work / "text.f32.onnx", work / "text.onnx", [], (), gather=True)
         else:
             shutil.copy(work / "text.f32.onnx", work / "text.onnx")
         (work / "text.f32.onnx").unlink()
 
+        del runner
         runners = {p: Graphs(*(work / part for part in two), args.size) for p, two in paths.items()}
         sizes = {p: sum((work / part).stat().st_size for part in two) for p, two in paths.items()}
         note("report")
@@ -270,7 +272,7 @@ def export(args):
             args, described, variants, references, tests, meta if args.meta else [], text
         )
         (work / "bundle.json").write_text(json.dumps(said, indent=1))
-        del runners, runner
+        del runners
         note("packing")
         if args.keep:
             shutil.copytree(work, args.keep, dirs_exist_ok=True)

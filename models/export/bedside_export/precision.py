@@ -96,6 +96,7 @@ def to_int8(source, target, feeds, static=("Conv",), keep=()):
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
+                op_types_to_quantize=list(static),
                 nodes_to_quantize=by_qdq,
                 calibrate_method=quantization.CalibrationMethod.MinMax,
                 extra_options={"CalibMovingAverage": True},

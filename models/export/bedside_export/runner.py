@@ -10,6 +10,7 @@ from .frames import encoder_input
 def session(path, threads):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.enable_cpu_mem_arena = False  # it keeps gigabytes that the next step needs
     options.log_severity_level = 3  # errors: that CPUs have no f16 kernels is no news
     return onnxruntime.InferenceSession(str(path), options)
 
