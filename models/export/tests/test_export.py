@@ -13,6 +13,8 @@ from bedside_export import __main__ as command
 from bedside_export import frames, manifest, pack, precision
 from bedside_export.errors import ExportError
 from bedside_export.model import BiomedParse, Config
+from bedside_export.runner import Graphs
+from bedside_train.bundle import enlarge, sigmoid
 from helpers import fill
 from PIL import Image
 
@@ -178,6 +180,45 @@ def test_references_without_a_form_are_told(tmp_path):
     (tmp_path / "bad.json").write_text('{"OCT": {"edema": [[1, 2]]}}')
     with pytest.raises(ExportError, match="Beta"):
         manifest.carried(tmp_path / "bad.json", ["f32"])
+
+
+def labelled(folder, graphs, row, count=12):
+    """A folder whose truth is the network's own masks, and the statistics inside them."""
+    (folder / "images").mkdir()
+    lines, inside = ["file,mask,split,modality,object"], []
+    for i in range(count):
+        frame = frames.synthetic(i, 96)
+        up = enlarge(graphs(frame, [row])["logits"][0], 96)
+        Image.fromarray(frame).save(folder / f"images/{i}.png")
+        Image.fromarray(((up > 0) * 255).astype(np.uint8)).save(folder / f"images/{i}.mask.png")
+        lines.append(f"images/{i}.png,images/{i}.mask.png,train,endoscopy,polyp")
+        inside.append([sigmoid(up[up > 0]).mean() * 255 / 256, *(frame[up > 0].mean(0) / 256)])
+    (folder / "manifest.csv").write_text("\n".join(lines) + "\n")
+    return np.array(inside)
+
+
+def test_references_are_fitted_on_correct_masks(source, tmp_path):
+    kept = source / "kept"
+    graphs = Graphs(kept / "encoder.f32.onnx", kept / "decoder.f32.onnx", 64)
+    entries = json.loads((kept / "prompts.json").read_text())["entries"]
+    tokens = {
+        (e["object"], e["modality"], e["site"]): np.array(e["tokens"], np.float32)
+        for e in entries
+    }
+    inside = labelled(tmp_path, graphs, tokens["colon polyp", "endoscopy", "colon"])
+    (row,) = manifest.fitted(tmp_path, "f32", graphs, tokens)
+    assert (row["object"], row["site"], row["precision"]) == ("colon polyp", "colon", "f32")
+    for name, values in zip(manifest.STATISTICS, inside.T):
+        a, b = row[name]
+        assert a / (a + b) == pytest.approx(values.mean(), abs=1e-4)
+        spread = a * b / ((a + b) ** 2 * (a + b + 1))
+        assert spread == pytest.approx(values.var(ddof=1), rel=0.01)
+    lines = (tmp_path / "manifest.csv").read_text().splitlines()
+    (tmp_path / "manifest.csv").write_text("\n".join(lines[:4]))
+    with pytest.raises(ExportError, match="fewer than 10"):
+        manifest.fitted(tmp_path, "f32", graphs, tokens)
+    with pytest.raises(ExportError, match=r"names \d forms"):
+        manifest.form_of({"modality": "ct", "object": "tumor"}, tmp_path)
 
 
 def test_protect_spends_no_more_than_the_share_allows(source):
