@@ -14,7 +14,7 @@ import torch
 from bedside_train.text import ontology
 
 from . import checkpoint, frames, graphs, manifest, pack, precision, prompts, report, tokenizer
-from .errors import ExportError
+from .errors import ExportError, run
 from .model import Config, check_side
 from .runner import Graphs
 from .selftest import self_tests
@@ -244,9 +244,7 @@ def export(args):
             keys = [(e["object"], e["modality"], e["site"]) for e in table["entries"]]
             for p in args.precision:
                 note(f"validity at {p}")
-                references += manifest.fitted(
-                    args.labelled, p, runners[p], dict(zip(keys, rows))
-                )
+                references += manifest.fitted(args.labelled, p, runners[p], dict(zip(keys, rows)))
         for entry in left:
             note(f"no form for validity reference {entry}")
         note("self-tests")
@@ -281,14 +279,7 @@ def export(args):
 
 
 def main(argv=None):
-    try:
-        export(arguments(argv))
-    except (ExportError, checkpoint.CheckpointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run(lambda: export(arguments(argv)))
 
 
 if __name__ == "__main__":

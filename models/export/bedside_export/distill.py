@@ -27,7 +27,7 @@ from bedside_train.text import ontology, package_file, pad
 from tokenizers import Tokenizer
 
 from . import checkpoint, frames, manifest, pack, prompts, report, tokenizer
-from .errors import ExportError
+from .errors import ExportError, run
 from .model import Config
 from .runner import Graphs, session
 from .selftest import self_tests
@@ -99,7 +99,10 @@ def remember(teacher, shown, rows, side, folder):
         path = folder / f"{hashlib.sha256(frame.tobytes()).hexdigest()[:24]}.npz"
         if not path.exists():
             features, logits = teacher(frame, rows)
-            arrays = {"features": resized(features, side // 16), "logits": resized(logits, side // 4)}
+            arrays = {
+                "features": resized(features, side // 16),
+                "logits": resized(logits, side // 4),
+            }
             if not all(np.isfinite(a).all() for a in arrays.values()):
                 raise ExportError("the teacher answers with numbers that are none")
             part = path.with_suffix(".part.npz")
@@ -195,8 +198,11 @@ def train(pupil, kept, tokens, mask, metas, args, run):
 
     def save():
         state = {
-            "pupil": pupil.state_dict(), "average": average.state_dict(),
-            "optimiser": optimiser.state_dict(), "step": step, "before": before,
+            "pupil": pupil.state_dict(),
+            "average": average.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "step": step,
+            "before": before,
         }
         torch.save(state, last.with_suffix(".part"))
         last.with_suffix(".part").replace(last)
@@ -255,7 +261,9 @@ def write(average, teacher, rows, chosen, shown, figures, args, work):
         f"{after['error']:.4f} after; Dice {before['dice']:.3f} before, {after['dice']:.3f} after.",
         f"{args.steps} steps of {args.batch} frames; teacher: {args.teacher.name}.",
     ]
-    report.write(folder, f"{args.name} {args.version}", facts, runners, shown[-8:], choices, sizes, {})
+    report.write(
+        folder, f"{args.name} {args.version}", facts, runners, shown[-8:], choices, sizes, {}
+    )
     said = {
         "format": 1,
         "name": args.name,
@@ -264,14 +272,18 @@ def write(average, teacher, rows, chosen, shown, figures, args, work):
         "licence": args.licence,
         "lineage": f"bedside edge student, distilled from {args.teacher.name}",
         "input": {
-            "side": side, "mean": list(data.MEAN), "std": list(data.STD), "resize": "bilinear",
+            "side": side,
+            "mean": list(data.MEAN),
+            "std": list(data.STD),
+            "resize": "bilinear",
         },
         "graphs": described,
         "variants": variants,
         "default_precision": "f32",
         "thresholds": {"mask_logit": 0.0, "presence": 0.5},
         "orientation": [
-            o for o in manifest.ORIENTATION
+            o
+            for o in manifest.ORIENTATION
             if any(r["modality"] == o["modality"] and r["site"] == o["site"] for r in chosen)
         ],
         "validity": [],
@@ -375,14 +387,7 @@ def distill(args, config=None):
 
 
 def main(argv=None):
-    try:
-        distill(arguments(argv))
-    except (ExportError, checkpoint.CheckpointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return run(lambda: distill(arguments(argv)))
 
 
 if __name__ == "__main__":

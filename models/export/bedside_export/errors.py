@@ -1,5 +1,19 @@
-"""The one exception that the command shows as a line: what is wrong, and what to do about it."""
+"""The one exception that a command shows as a line: what is wrong, and what to do about it."""
+
+import sys
 
 
 class ExportError(Exception):
     """Bad input; the message names the cause and, after ``hint:``, the remedy."""
+
+
+def run(command):
+    """Call a command's work; -> its exit code. Bad input ends in one line on standard error."""
+    try:
+        command()
+    except ExportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0

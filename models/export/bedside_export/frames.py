@@ -4,6 +4,7 @@ import csv
 import pathlib
 
 import numpy as np
+from bedside_train.data import square
 from PIL import Image, UnidentifiedImageError
 
 from .errors import ExportError
@@ -12,16 +13,6 @@ from .errors import ExportError
 MEAN = (123.675, 116.280, 103.530)
 STD = (58.395, 57.120, 57.375)
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
-
-
-def square(image):
-    """u8 RGB [n, n, 3] with black on both sides of the shorter axis, from u8 RGB [h, w, 3]."""
-    h, w = image.shape[:2]
-    n = max(h, w)
-    out = np.zeros((n, n) + image.shape[2:], np.uint8)
-    top, left = (n - h) // 2, (n - w) // 2
-    out[top : top + h, left : left + w] = image
-    return out
 
 
 def encoder_input(frame, side):

@@ -21,7 +21,9 @@ def program(told):
 
 def pack(program, source, bundle):
     """Pack and verify; the bundle is the old file or the whole new one. -> what was said."""
-    said = subprocess.run([program, "pack", str(source), str(bundle)], capture_output=True, text=True)
+    said = subprocess.run(
+        [program, "pack", str(source), str(bundle)], capture_output=True, text=True
+    )
     if said.returncode:
         raise ExportError(f"bedside pack: {said.stderr.strip()}")
     return said.stdout.strip()

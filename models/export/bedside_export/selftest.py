@@ -35,7 +35,13 @@ def self_tests(work, runners, choices):
         (work / part).write_bytes(frame.tobytes())
         side = frame.shape[0]
         tests.append(
-            {"part": part, "width": side, "height": side, "prompt": text, "mask": rle(mask),
-             "min_iou": round(max(0.4, min(0.95, float(worst) - 0.05)), 3)}
+            {
+                "part": part,
+                "width": side,
+                "height": side,
+                "prompt": text,
+                "mask": rle(mask),
+                "min_iou": round(max(0.4, min(0.95, float(worst) - 0.05)), 3),
+            }
         )
     return tests

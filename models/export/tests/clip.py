@@ -8,7 +8,12 @@ import json
 SIZE = 49408
 # Pieces that BiomedParse's prompts fall into, with CLIP's ids.
 PIECES = {
-    "liver</w>": 12639, "in</w>": 530, "ab": 596, "do": 2164, "men</w>": 576, "ct</w>": 1122,
+    "liver</w>": 12639,
+    "in</w>": 530,
+    "ab": 596,
+    "do": 2164,
+    "men</w>": 576,
+    "ct</w>": 1122,
 }
 
 

@@ -2,37 +2,24 @@
 
 import json
 
-import clip
 import pytest
 import torch
-from bedside_export import distill, frames, pack
+from bedside_export import distill, pack
 from bedside_export.errors import ExportError
-from bedside_export.model import BiomedParse
-from helpers import fill
-from PIL import Image
-from test_export import CONFIG
+from inputs import CONFIG, write
 
 PROMPTS = ["polyp in colon endoscope", "tumor in breast ultrasound"]
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("distill")
-    model = BiomedParse(CONFIG).eval()
-    with torch.no_grad():
-        fill(model)
-    torch.save(model.state_dict(), folder / "teacher.pt")
-    clip.write(folder / "clip")
-    (folder / "frames").mkdir()
-    for i in range(40):
-        Image.fromarray(frames.synthetic(i, 96)).save(folder / f"frames/{i:02}.png")
-    return folder
+    return write(tmp_path_factory.mktemp("distill"), 40)
 
 
 def arguments(inputs, *more):
     prompts = [word for p in PROMPTS for word in ("--prompt", p)]
     return distill.arguments(
-        ["--teacher", str(inputs / "teacher.pt"), "--tokenizer", str(inputs / "clip")]
+        ["--teacher", str(inputs / "small.pt"), "--tokenizer", str(inputs / "clip")]
         + ["--frames", str(inputs / "frames"), "--run", str(inputs / "run")]
         + ["--out", str(inputs / "student.bedside"), "--size", "64", "--side", "64"]
         + ["--batch", "8", "--save-every", "30", "--from-scratch", *prompts, *more]

@@ -1,39 +1,23 @@
 """The command, end to end, on a small network with the true vocabulary size."""
 
-import dataclasses
 import json
 import subprocess
 
-import clip
 import numpy as np
 import onnx
 import pytest
-import torch
 from bedside_export import __main__ as command
 from bedside_export import frames, manifest, pack, precision
 from bedside_export.errors import ExportError
-from bedside_export.model import BiomedParse, Config
 from bedside_export.runner import Graphs
 from bedside_train.bundle import enlarge, sigmoid
-from helpers import fill
+from inputs import CONFIG, write
 from PIL import Image
-
-CONFIG = dataclasses.replace(Config.tiny(), vocabulary=clip.SIZE, context=77)
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    """A folder with a checkpoint, CLIP's stand-in and frames."""
-    folder = tmp_path_factory.mktemp("inputs")
-    model = BiomedParse(CONFIG).eval()
-    with torch.no_grad():
-        fill(model)
-    torch.save(model.state_dict(), folder / "small.pt")
-    clip.write(folder / "clip")
-    (folder / "frames").mkdir()
-    for i in range(6):
-        Image.fromarray(frames.synthetic(i, 96)[: 96 - 8 * i]).save(folder / f"frames/{i}.png")
-    return folder
+    return write(tmp_path_factory.mktemp("inputs"), 6)
 
 
 @pytest.fixture
@@ -58,9 +42,18 @@ def source(inputs, tmp_path_factory):
     """The unpacked source of every precision; packing is replaced by nothing."""
     folder = tmp_path_factory.mktemp("source")
     args = arguments(
-        inputs, folder / "small.bedside", "--precision", "f32,f16,int8", "--meta",
-        "--calibrate", str(inputs / "frames"), "--keep", str(folder / "kept"), "--sensitivity",
-        "--target-dist", str(target_dist(folder)),
+        inputs,
+        folder / "small.bedside",
+        "--precision",
+        "f32,f16,int8",
+        "--meta",
+        "--calibrate",
+        str(inputs / "frames"),
+        "--keep",
+        str(folder / "kept"),
+        "--sensitivity",
+        "--target-dist",
+        str(target_dist(folder)),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "program", lambda told: "bedside")
@@ -202,8 +195,7 @@ def test_references_are_fitted_on_correct_masks(source, tmp_path):
     graphs = Graphs(kept / "encoder.f32.onnx", kept / "decoder.f32.onnx", 64)
     entries = json.loads((kept / "prompts.json").read_text())["entries"]
     tokens = {
-        (e["object"], e["modality"], e["site"]): np.array(e["tokens"], np.float32)
-        for e in entries
+        (e["object"], e["modality"], e["site"]): np.array(e["tokens"], np.float32) for e in entries
     }
     inside = labelled(tmp_path, graphs, tokens["colon polyp", "endoscopy", "colon"])
     (row,) = manifest.fitted(tmp_path, "f32", graphs, tokens)
@@ -228,6 +220,4 @@ def test_protect_spends_no_more_than_the_share_allows(source):
     assert precision.protect(path, table, 0.26) == [] or set(
         precision.protect(path, table, 0.26)
     ) < set(precision.protect(path, table, 0.6))
-    assert set(precision.protect(path, table, 1.0)) == set(
-        precision.weighted(onnx.load(str(path)))
-    )
+    assert set(precision.protect(path, table, 1.0)) == set(precision.weighted(onnx.load(str(path))))

@@ -17,14 +17,19 @@ STD = (128.0, 128.0, 128.0)
 CACHE_SIDE = 288  # frames are kept at this size; a margin over the input for zooming in
 
 
-def letterbox(image, side, interpolation):
-    """Pad to a square with black, equally on both sides, then resize to side x side."""
+def square(image):
+    """Pad to a square with black, equally on both sides of the shorter axis: [n,n,...]."""
     h, w = image.shape[:2]
     n = max(h, w)
-    canvas = np.zeros((n, n) + image.shape[2:], image.dtype)
+    out = np.zeros((n, n) + image.shape[2:], image.dtype)
     top, left = (n - h) // 2, (n - w) // 2
-    canvas[top : top + h, left : left + w] = image
-    return cv2.resize(canvas, (side, side), interpolation=interpolation)
+    out[top : top + h, left : left + w] = image
+    return out
+
+
+def letterbox(image, side, interpolation):
+    """The square of an image, resized to side x side."""
+    return cv2.resize(square(image), (side, side), interpolation=interpolation)
 
 
 def rows(folder, split):
@@ -41,7 +46,9 @@ def load(folders, split, side=CACHE_SIDE):
     for folder in folders:
         for base, row in rows(folder, split):
             image = cv2.imread(str(base / row["file"]), cv2.IMREAD_COLOR)
-            mask = cv2.imread(str(base / row["mask"]), cv2.IMREAD_GRAYSCALE) if row["mask"] else None
+            mask = (
+                cv2.imread(str(base / row["mask"]), cv2.IMREAD_GRAYSCALE) if row["mask"] else None
+            )
             if image is None:
                 raise SystemExit(f"cannot read {base / row['file']}")
             if mask is None:
@@ -98,7 +105,11 @@ def degrade(image, rng, np_rng, ultrasound):
     side = x.shape[0]
     if rng.random() < 0.25:
         noise = np_rng.standard_normal((side, side, 1), dtype=np.float32)
-        x = x * (1 + noise * rng.uniform(0.02, 0.15)) if ultrasound else x + noise * rng.uniform(2, 12)
+        x = (
+            x * (1 + noise * rng.uniform(0.02, 0.15))
+            if ultrasound
+            else x + noise * rng.uniform(2, 12)
+        )
     if rng.random() < 0.2:
         ramp = np.linspace(rng.uniform(0.5, 1.3), rng.uniform(0.5, 1.3), side, dtype=np.float32)
         x = x * (ramp[:, None, None] if rng.random() < 0.7 else ramp[None, :, None])

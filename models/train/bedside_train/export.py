@@ -77,9 +77,7 @@ def export_graphs(student, out, side=SIDE, token_dim=TOKEN_DIM):
     image = torch.randn(1, 3, side, side)
     with torch.no_grad():
         features = encoder(image)
-    export(
-        encoder, (image,), out / "encoder.f32.onnx", ["image"], ["pixels", "keys", "values"], {}
-    )
+    export(encoder, (image,), out / "encoder.f32.onnx", ["image"], ["pixels", "keys", "values"], {})
     tokens = torch.randn(2, 7, token_dim)
     keep = torch.ones(2, 7)
     keep[1, 4:] = 0
@@ -315,8 +313,7 @@ def described(side=SIDE, token_dim=TOKEN_DIM):
         tensor("meta", "f32", "P", META_CLASSES),
     ]
     graphs = [
-        {"part": f"encoder.{p}.onnx", "inputs": image, "outputs": features}
-        for p in ("f32", "int8")
+        {"part": f"encoder.{p}.onnx", "inputs": image, "outputs": features} for p in ("f32", "int8")
     ]
     graphs.append({"part": "decoder.f32.onnx", "inputs": features + prompt, "outputs": answer})
     variants = [
@@ -394,13 +391,18 @@ def main():
         for s, *_ in sample
     ]
     inputs = [i[None] for i in inputs]
-    print("f32 graph against PyTorch, largest difference:", check_parity(student, args.out, inputs[:8]))
+    print(
+        "f32 graph against PyTorch, largest difference:",
+        check_parity(student, args.out, inputs[:8]),
+    )
     quantise(args.out, inputs)
 
     references, report = [], {}
     for precision in ("f32", "int8"):
         model = Model(args.out, precision)
-        references += fit_validity(model, rng.sample(train, min(900, len(train))), precision, args.presence)
+        references += fit_validity(
+            model, rng.sample(train, min(900, len(train))), precision, args.presence
+        )
         report[precision] = evaluate(model, val, args.presence)
         for k, v in report[precision].items():
             print(precision, k, {a: round(b, 4) for a, b in v.items()}, flush=True)

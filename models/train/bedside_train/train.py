@@ -61,8 +61,7 @@ class Batches:
         total = sum(len(self.groups[n]) for n in others)
         self.names = names
         self.weights = [
-            SHARES[n] if n in SHARES else PHANTOM_SHARE * len(self.groups[n]) / total
-            for n in names
+            SHARES[n] if n in SHARES else PHANTOM_SHARE * len(self.groups[n]) / total for n in names
         ]
         self.meta = meta_ids()
         self.negatives = negatives()
