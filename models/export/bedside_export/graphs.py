@@ -7,6 +7,7 @@ the manifest: ``{"part", "inputs", "outputs"}`` with name, dtype and shape of ea
 import pathlib
 import warnings
 
+import numpy as np
 import onnx
 import torch
 
@@ -60,6 +61,7 @@ def _write(module, args, path, inputs, outputs, dynamic, shapes):
                 dim.dim_param = size
             else:
                 dim.dim_value = size
+    _split_gemm(graph)
     _drop_unread(graph)
     # The exporter's doc strings quote source files of the machine it ran on.
     for node in graph.node:
@@ -68,6 +70,31 @@ def _write(module, args, path, inputs, outputs, dynamic, shapes):
     del model, graph
     onnx.checker.check_model(str(path), full_check=True)
     return signature(path)
+
+
+def _split_gemm(graph):
+    """Turn each Gemm with constant weights into MatMul and Add: tract types Gemm wrongly in f16,
+    and int8 conversion looks for MatMul."""
+    constants = {t.name: t for t in graph.initializer}
+    for at in reversed(range(len(graph.node))):
+        node = graph.node[at]
+        if node.op_type != "Gemm" or node.input[1] not in constants:
+            continue
+        set_to = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+        if set_to.get("alpha", 1) != 1 or set_to.get("beta", 1) != 1 or set_to.get("transA", 0):
+            continue
+        weight = onnx.numpy_helper.to_array(constants[node.input[1]])
+        name = f"{node.name}.weight"
+        turned = np.ascontiguousarray(weight.T if set_to.get("transB", 0) else weight)
+        graph.initializer.append(onnx.numpy_helper.from_array(turned, name))
+        product = f"{node.name}.product"
+        scope = node.name.removesuffix("Gemm")
+        x, bias, out = node.input[0], node.input[2], node.output[0]
+        matmul = onnx.helper.make_node("MatMul", [x, name], [product], name=f"{scope}MatMul")
+        add = onnx.helper.make_node("Add", [product, bias], [out], name=f"{scope}Add")
+        graph.node.remove(node)
+        graph.node.insert(at, matmul)
+        graph.node.insert(at + 1, add)
 
 
 def _drop_unread(graph):

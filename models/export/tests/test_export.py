@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from bedside_export import __main__ as command
-from bedside_export import frames, manifest, pack, precision
+from bedside_export import distill, frames, manifest, pack, precision
 from bedside_export.errors import ExportError
 from bedside_export.runner import Graphs
 from bedside_train.bundle import enlarge, sigmoid
@@ -107,9 +107,23 @@ def test_weights_are_int8_where_the_report_says_so(source):
 
 
 def test_the_bundle_round_trips(inputs, tmp_path, program):
+    """tract passes the self-tests at every precision; one altered byte and nothing passes."""
     out = tmp_path / "small.bedside"
-    assert command.export(arguments(inputs, out, "--precision", "f32")) is None
-    assert subprocess.run([program, "verify", str(out)]).returncode == 0
+    more = ["--precision", "f32,f16,int8", "--calibrate", str(inputs / "frames")]
+    command.export(arguments(inputs, out, *more))
+    said = subprocess.run([program, "verify", str(out)], capture_output=True, text=True)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert all(f" {p} " in said.stdout for p in ("f32", "f16", "int8"))
+
+    frame, prompt = frames.synthetic(3, 96), "polyp in colon endoscope"
+    answers = []
+    for teacher in (
+        distill.BundleTeacher(out, tmp_path / "unpacked"),
+        distill.CheckpointTeacher(inputs / "small.pt", inputs / "clip", 64, CONFIG),
+    ):
+        answers.append(teacher(frame, [teacher.encode(prompt)])[1])
+    assert precision.relative_error(*answers) < 1e-2, "a bundle teaches as its checkpoint does"
+
     data = bytearray(out.read_bytes())
     data[len(data) // 2] ^= 1
     out.write_bytes(data)
