@@ -233,6 +233,7 @@ def export(args):
         folder = args.out.with_suffix(".report")
         folder.mkdir(exist_ok=True)
         report.write(folder, title, facts, runners, held, choices, sizes, notes)
+        shutil.copy(folder / "report.json", work / "report.json")
 
         references, left = [], []
         if args.target_dist:

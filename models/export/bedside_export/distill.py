@@ -12,6 +12,7 @@ import json
 import math
 import pathlib
 import random
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -264,6 +265,7 @@ def write(average, teacher, rows, chosen, shown, figures, args, work):
     report.write(
         folder, f"{args.name} {args.version}", facts, runners, shown[-8:], choices, sizes, {}
     )
+    shutil.copy(folder / "report.json", work / "report.json")
     said = {
         "format": 1,
         "name": args.name,

@@ -81,6 +81,7 @@ def test_every_precision_answers_and_says_how_well(source):
     notes = report["precisions"]["int8"]["notes"]
     assert set(notes["logit error by way"]) == {"dynamic", "static"}
     assert notes["sensitivity"]
+    assert json.loads((source / "kept/report.json").read_text()) == report, "the bundle has it too"
     page = (source / "small.report/report.html").read_text()
     assert page.count("<img") == 16 or page.count("<img") == 8
 
