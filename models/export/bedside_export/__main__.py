@@ -103,22 +103,23 @@ def parity(model, runner, frame, rows, limit=1e-4):
     return worst
 
 
-def int8(args, work, runner, calibration, rows, note):
+def int8(args, work, runner, calibration, held, rows, note):
     """int8 graphs; -> what was done and why, for the report.
 
     Both ways of quantizing matrix products are made, and the one whose logits are nearer to
-    f32's is kept.
+    f32's on two frames of ``held``, which are not calibrated on, is kept.
     """
+    held = held[-2:]
     feeds = [{"image": frames.encoder_input(f, args.size)} for f in calibration]
-    held = feeds[-2:]
     judge = lambda feature: runner.decode(feature, rows)["logits"]  # noqa: E731
-    wanted = [judge(runner.encode(f)) for f in calibration[-2:]]
+    wanted = [judge(runner.encode(f)) for f in held]
     runner.encoder = None  # gigabytes that calibration needs
 
     keep, table = [], []
     if args.sensitivity:
         note("int8: sensitivity of each part")
-        table = precision.sensitivity(work / "encoder.f32.onnx", held, judge)
+        asked = [{"image": frames.encoder_input(f, args.size)} for f in held]
+        table = precision.sensitivity(work / "encoder.f32.onnx", feeds, asked, judge)
         keep = precision.protect(work / "encoder.f32.onnx", table, INT8_SHARE)
     errors = {}
     for way, static in (("dynamic", ("Conv",)), ("static", ("Conv", "MatMul"))):
@@ -126,7 +127,7 @@ def int8(args, work, runner, calibration, rows, note):
         target = work / f"encoder.{way}.onnx"
         precision.to_int8(work / "encoder.f32.onnx", target, feeds, static, keep)
         lower = Graphs(target, work / "decoder.f32.onnx", args.size)
-        got = [judge(lower.encode(f)) for f in calibration[-2:]]
+        got = [judge(lower.encode(f)) for f in held]
         del lower
         errors[way] = max(precision.relative_error(g, w) for g, w in zip(got, wanted))
     best = min(errors, key=errors.get)
@@ -169,6 +170,15 @@ def export(args):
     shown = frames.folder(args.calibrate, taken) if args.calibrate else []
     if not shown:
         shown = [frames.synthetic(100 + i) for i in range(4)]
+    if len(shown) < 4:
+        raise ExportError(
+            f"{args.calibrate}: {len(shown)} frames, but some calibrate and others judge; hint: "
+            "4 at the very least, some tens are good"
+        )
+    held = shown[-max(2, len(shown) // 3) :]
+    references, left = [], []
+    if args.target_dist:
+        references, left = manifest.carried(args.target_dist, args.precision)
     note("reading the checkpoint")
     config = getattr(args, "config", Config.v1())
     model = checkpoint.open_model(args.checkpoint, config)
@@ -215,7 +225,7 @@ def export(args):
                 for a, b in zip(paths["f32"], paths[p]):
                     precision.to_f16(work / a, work / b)
             else:
-                notes[p] = int8(args, work, runner, shown, asked, note)
+                notes[p] = int8(args, work, runner, shown[: -len(held)], held, asked, note)
         if "int8" in args.precision and "f32" not in args.precision:
             precision.to_int8(work / "text.f32.onnx", work / "text.onnx", [], (), gather=True)
         else:
@@ -226,7 +236,6 @@ def export(args):
         runners = {p: Graphs(*(work / part for part in two), args.size) for p, two in paths.items()}
         sizes = {p: sum((work / part).stat().st_size for part in two) for p, two in paths.items()}
         note("report")
-        held = shown[-max(2, len(shown) // 3) :]
         if not args.calibrate:
             facts.append("Frames of this report are synthetic: --calibrate FOLDER shows real ones.")
         title = f"{args.name} {args.version} at {args.size}"
@@ -235,9 +244,7 @@ def export(args):
         report.write(folder, title, facts, runners, held, choices, sizes, notes)
         shutil.copy(folder / "report.json", work / "report.json")
 
-        references, left = [], []
         if args.target_dist:
-            references, left = manifest.carried(args.target_dist, args.precision)
             facts.append(
                 "Validity references are upstream's, fitted on its own outputs at 1024 in f32."
             )

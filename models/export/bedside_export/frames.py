@@ -22,11 +22,11 @@ def encoder_input(frame, side):
     return np.ascontiguousarray(x.transpose(2, 0, 1))[None]
 
 
-def read(path):
-    """A picture as a square u8 RGB frame."""
+def read(path, mode="RGB"):
+    """A picture as a square u8 frame, RGB or gray (``L``)."""
     try:
         with Image.open(path) as image:
-            return square(np.asarray(image.convert("RGB")))
+            return square(np.asarray(image.convert(mode)))
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise ExportError(f"{path}: {error}; hint: PNG, JPEG, BMP, TIFF or WebP") from error
 
@@ -58,7 +58,7 @@ def labelled(path, split="train"):
     if not rows:
         raise ExportError(f"{path}/manifest.csv: no masks in split '{split}'")
     for row in rows:
-        truth = square(np.asarray(Image.open(path / row["mask"]).convert("L"))) > 127
+        truth = read(path / row["mask"], "L") > 127
         frame = read(path / row["file"])
         if truth.shape != frame.shape[:2]:
             raise ExportError(f"{path / row['mask']}: not the size of {row['file']}")

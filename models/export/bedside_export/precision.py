@@ -131,15 +131,16 @@ def relative_error(got, want):
     return float(np.abs(got - want).max() / scale)
 
 
-def sensitivity(source, feeds, judge, depth=2):
+def sensitivity(source, feeds, held, judge, depth=2):
     """Error that each part of the network causes when it alone is int8, worst first.
 
+    Calibrated on ``feeds``, judged on ``held``.
     ``judge(outputs)`` turns a frame's encoder outputs, by name, into the logits that matter.
     -> [(group, nodes, relative error of the logits)]
     """
     names = [o.name for o in onnx.load(str(source)).graph.output]
     run = session(source)
-    reference = [judge(dict(zip(names, run.run(None, f)))) for f in feeds]
+    reference = [judge(dict(zip(names, run.run(None, f)))) for f in held]
     parts = groups(onnx.load(str(source)), depth)
     found = []
     for part, nodes in parts.items():
@@ -150,7 +151,7 @@ def sensitivity(source, feeds, judge, depth=2):
             run = session(target)
             errors = [
                 relative_error(judge(dict(zip(names, run.run(None, f)))), want)
-                for f, want in zip(feeds, reference)
+                for f, want in zip(held, reference)
             ]
         found.append((part, nodes, max(errors)))
     return sorted(found, key=lambda row: -row[2])

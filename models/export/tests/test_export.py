@@ -17,7 +17,7 @@ from PIL import Image
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory):
-    return write(tmp_path_factory.mktemp("inputs"), 6)
+    return write(tmp_path_factory.mktemp("inputs"), 12)
 
 
 @pytest.fixture
@@ -72,11 +72,14 @@ def target_dist(folder):
 def test_every_precision_answers_and_says_how_well(source):
     report = json.loads((source / "small.report/report.json").read_text())
     assert set(report["precisions"]) == {"f32", "f16", "int8"}
-    for precision_, limit in (("f16", 0.2), ("int8", 0.8)):
+    for precision_, least in (("f16", 0.95), ("int8", 0.8)):
         entry = report["precisions"][precision_]
         assert len(entry["prompts"]) == 5
         for row in entry["prompts"].values():
-            assert 0 < row["largest_error"] < limit, "no error at all means nothing was converted"
+            # Single logits prove little here: one that rounds across 0 changes what a layer
+            # attends. No error at all would mean that nothing was converted.
+            assert row["largest_error"] > 0
+            assert row["dice"]["mean"] > least
     assert report["precisions"]["f16"]["share_of_f32"] < 0.6
     notes = report["precisions"]["int8"]["notes"]
     assert set(notes["logit error by way"]) == {"dynamic", "static"}
@@ -158,12 +161,18 @@ def test_bad_input_is_refused_in_one_line(inputs, tmp_path, capsys, monkeypatch,
     assert not list(tmp_path.iterdir()), "nothing half-written"
 
 
-def test_an_empty_calibration_folder_is_refused(tmp_path):
+def test_calibration_folders_without_enough_pictures_are_refused(inputs, tmp_path):
     with pytest.raises(ExportError, match="no pictures"):
         frames.folder(tmp_path, 3)
+    for i in range(3):
+        Image.fromarray(frames.synthetic(i, 32)).save(tmp_path / f"{i}.png")
+    few = arguments(inputs, tmp_path / "x.bedside", "--precision", "int8", "--calibrate", "x")
+    few.calibrate, few.bedside = tmp_path, "true"
+    with pytest.raises(ExportError, match="3 frames.*hint: 4"):
+        command.export(few)
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(ExportError, match=r"broken\.png"):
-        frames.folder(tmp_path, 3)
+        frames.folder(tmp_path, 9)
 
 
 def test_the_comparer_refuses_what_would_hide_an_error():
