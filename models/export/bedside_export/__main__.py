@@ -68,6 +68,8 @@ def check(args):
         )
     if args.labelled and args.target_dist:
         raise ExportError("--labelled and --target-dist exclude each other; hint: choose one")
+    if args.labelled:
+        manifest.check_labelled(args.labelled)
     if args.out.suffix != ".bedside" or not args.out.absolute().parent.is_dir():
         raise ExportError(f"--out {args.out}; hint: NAME.bedside in a folder that is there")
     if args.keep and args.keep.exists() and any(args.keep.iterdir()):
@@ -196,7 +198,8 @@ def export(args):
         classes = class_embeddings(model.text_encoder, texts)
 
     with tempfile.TemporaryDirectory(dir=args.out.absolute().parent) as scratch:
-        work = pathlib.Path(scratch)
+        work, folder = pathlib.Path(scratch) / "source", pathlib.Path(scratch) / "report"
+        work.mkdir()
         note("graphs in f32")
         encoder, decoder = Encoder(model, args.size), Decoder(model, class_embeddings=classes)
         signatures = {
@@ -239,8 +242,6 @@ def export(args):
         if not args.calibrate:
             facts.append("Frames of this report are synthetic: --calibrate FOLDER shows real ones.")
         title = f"{args.name} {args.version} at {args.size}"
-        folder = args.out.with_suffix(".report")
-        folder.mkdir(exist_ok=True)
         report.write(folder, title, facts, runners, held, choices, sizes, notes)
         shutil.copy(folder / "report.json", work / "report.json")
 
@@ -279,11 +280,11 @@ def export(args):
         )
         (work / "bundle.json").write_text(json.dumps(said, indent=1))
         del runners
-        note("packing")
+        note("packing, and the self-tests in bedside")
         if args.keep:
             shutil.copytree(work, args.keep, dirs_exist_ok=True)
         note(pack.pack(bedside, work, args.out))
-        note(f"report in {folder}")
+        note(f"report in {report.show(folder, args.out)}")
 
 
 def main(argv=None):

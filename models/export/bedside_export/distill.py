@@ -72,7 +72,7 @@ class BundleTeacher:
         side = said["input"]["side"]
         self.graphs = Graphs(scratch / best["encoder"], scratch / best["decoder"], side)
         self.words = Tokenizer.from_file(str(scratch / text["tokenizer"]))
-        self.text = session(scratch / text["graph"], 2)
+        self.text = session(scratch / text["graph"])
         self.dim = self.text.get_outputs()[0].shape[-1]
 
     def encode(self, prompt):
@@ -254,8 +254,7 @@ def write(average, teacher, rows, chosen, shown, figures, args, work):
     choices = list(zip(args.prompt, rows))
     decoder = (work / "decoder.f32.onnx").stat().st_size
     sizes = {p: (work / f"encoder.{p}.onnx").stat().st_size + decoder for p in runners}
-    folder = args.out.with_suffix(".report")
-    folder.mkdir(exist_ok=True)
+    folder = work.parent / "report"
     before, after = figures
     facts = [
         f"Held-out frames, student against teacher: mask error {before['error']:.4f} before, "
@@ -295,7 +294,8 @@ def write(average, teacher, rows, chosen, shown, figures, args, work):
     table = prompts.table(teacher.encode, teacher.dim, set(args.prompt))
     (work / "prompts.json").write_text(json.dumps(table))
     (work / "bundle.json").write_text(json.dumps(said, indent=1))
-    return pack.pack(pack.program(args.bedside), work, args.out)
+    packed = pack.pack(pack.program(args.bedside), work, args.out)
+    return f"{packed}\nreport in {report.show(folder, args.out)}"
 
 
 def identity(args):

@@ -45,19 +45,30 @@ def folder(path, most):
     return [read(files[int(i * step)]) for i in range(min(most, len(files)))]
 
 
-def labelled(path, split="train"):
-    """(square frame, square truth, row) of a folder with manifest.csv, as ``bedside eval`` reads."""
-    path = pathlib.Path(path)
+COLUMNS = ("file", "mask", "split", "modality", "object")
+
+
+def labels(path, split="train"):
+    """Rows with a mask of a folder's manifest.csv, as ``bedside eval`` reads it."""
+    name = pathlib.Path(path) / "manifest.csv"
+    hint = f"hint: columns {', '.join(COLUMNS)}"
     try:
-        with open(path / "manifest.csv", newline="", encoding="utf-8") as file:
-            rows = [r for r in csv.DictReader(file) if r["split"] == split and r["mask"]]
-    except (OSError, KeyError) as error:
-        raise ExportError(
-            f"{path}/manifest.csv: {error!r}; hint: columns file, mask, split, modality, object"
-        ) from error
+        with name.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, ValueError) as error:
+        raise ExportError(f"{name}: {error}; {hint}") from error
+    if any(row.get(column) is None for row in rows for column in COLUMNS):
+        raise ExportError(f"{name}: a column is missing; {hint}")
+    rows = [r for r in rows if r["split"] == split and r["mask"]]
     if not rows:
-        raise ExportError(f"{path}/manifest.csv: no masks in split '{split}'")
-    for row in rows:
+        raise ExportError(f"{name}: no masks in split '{split}'; hint: label some frames")
+    return rows
+
+
+def labelled(path, split="train"):
+    """(square frame, square truth, row) of each labelled frame."""
+    path = pathlib.Path(path)
+    for row in labels(path, split):
         truth = read(path / row["mask"], "L") > 127
         frame = read(path / row["file"])
         if truth.shape != frame.shape[:2]:

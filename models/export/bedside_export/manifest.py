@@ -8,7 +8,7 @@ from bedside_train.bundle import statistics, validity
 from bedside_train.text import ontology
 
 from .errors import ExportError
-from .frames import MEAN, STD, labelled
+from .frames import MEAN, STD, labelled, labels
 
 LICENCE = "CC-BY-NC-SA-4.0"
 
@@ -101,6 +101,12 @@ def form_of(row, path):
             "tells them apart"
         )
     return found[0]
+
+
+def check_labelled(path):
+    """Refuse now what :func:`fitted` would refuse after minutes."""
+    for row in labels(path):
+        form_of(row, path)
 
 
 def fitted(path, precision, graphs, tokens):

@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 import subprocess
+import tempfile
 
 from .errors import ExportError
 
@@ -19,11 +20,23 @@ def program(told):
     return found
 
 
-def pack(program, source, bundle):
-    """Pack and verify; the bundle is the old file or the whole new one. -> what was said."""
-    said = subprocess.run(
-        [program, "pack", str(source), str(bundle)], capture_output=True, text=True
-    )
+def _say(*command):
+    said = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if said.returncode:
-        raise ExportError(f"bedside pack: {said.stderr.strip()}")
+        raise ExportError(f"bedside {command[1]}: {said.stdout}{said.stderr.strip()}")
     return said.stdout.strip()
+
+
+def pack(program, source, bundle):
+    """Pack and verify; the bundle is the old file or the whole new one. -> what was said.
+
+    Verifying runs the self-tests of every precision in the runtime that the device has, so a
+    bundle that is there has passed them.
+    """
+    with tempfile.TemporaryDirectory(dir=bundle.absolute().parent) as scratch:
+        new = pathlib.Path(scratch) / bundle.name
+        _say(program, "pack", source, new)
+        verified = _say(program, "verify", new)
+        size = new.stat().st_size
+        new.replace(bundle)
+    return f"wrote {bundle}, {size} bytes\n{verified}"

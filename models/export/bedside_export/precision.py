@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from bedside_train.bundle import drop_dead, session
 from onnxruntime import quantization
-from onnxruntime.transformers.float16 import convert_float_to_float16
+from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
 
@@ -30,10 +30,19 @@ def _quiet():
         logging.disable(logging.NOTSET)
 
 
+# These sum squares, or values of a whole map: past 65504 f16 has no numbers, and a residual stream
+# of some hundreds is past it when squared.
+SUMS = ["LayerNormalization", "InstanceNormalization", "ReduceMean", "ReduceL2"]
+
+
 def to_f16(source, target):
-    """Weights and arithmetic in f16; inputs and outputs stay f32, as the contract wants them."""
+    """Weights and arithmetic in f16, but for ``SUMS``; inputs and outputs stay f32, as the contract
+    wants them."""
     model = onnx.load(str(source))
-    model = convert_float_to_float16(model, keep_io_types=True, disable_shape_infer=True)
+    # The converter casts between f16 and f32 only where it knows a value's type: it has to infer.
+    model = convert_float_to_float16(
+        model, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *SUMS]
+    )
     OnnxModel(model).topological_sort()  # the converter appends its casts at the end
     del model.graph.value_info[:]
     onnx.checker.check_model(model)

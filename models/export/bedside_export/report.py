@@ -4,6 +4,7 @@ import base64
 import html
 import io
 import json
+import shutil
 
 import numpy as np
 from bedside_train.bundle import enlarge
@@ -54,12 +55,20 @@ def summary(values):
     return {"mean": float(np.mean(values)), "worst": float(np.min(values)), "n": len(values)}
 
 
+def show(folder, bundle):
+    """The report beside the bundle that it is of. -> its folder"""
+    target = bundle.with_suffix(".report")
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    return target
+
+
 def write(folder, title, facts, graphs, frames, prompts, sizes, notes):
-    """report.json and report.html in ``folder``; -> what is in the JSON.
+    """report.json and report.html in ``folder``, made here; -> what is in the JSON.
 
     facts: lines about where the numbers come from; sizes: bytes of encoder and decoder by
     precision; notes: by precision, what was quantized how and what stayed f32, with why.
     """
+    folder.mkdir()
     compared = compare(graphs, frames, prompts)
     out = {"title": title, "facts": facts, "frames": len(frames), "precisions": {}}
     for precision in graphs:

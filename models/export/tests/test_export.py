@@ -110,6 +110,25 @@ def test_weights_are_int8_where_the_report_says_so(source):
     assert not any(i.data_location for i in graph.initializer), "no external data"
 
 
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_sums_of_squares_stay_in_f32(source, half):
+    path = source / f"kept/{half}.f16.onnx"
+    onnx.checker.check_model(str(path), full_check=True)  # types of every operator, too
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    kinds = {v.name: v.type.tensor_type.elem_type for v in graph.value_info}
+    kinds |= {i.name: i.data_type for i in graph.initializer}
+    norms = [n for n in graph.node if n.op_type in precision.SUMS]
+    assert "LayerNormalization" in {n.op_type for n in norms}
+    for node in norms:
+        found = {kinds[name] for name in [*node.input, *node.output] if name}
+        assert found <= {onnx.TensorProto.FLOAT, onnx.TensorProto.INT64}, node.name
+    sizes = {k: 0 for k in (onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT)}
+    for weight in graph.initializer:
+        if weight.data_type in sizes:
+            sizes[weight.data_type] += len(weight.raw_data)
+    assert sizes[onnx.TensorProto.FLOAT16] > 9 * sizes[onnx.TensorProto.FLOAT]
+
+
 def test_the_bundle_round_trips(inputs, tmp_path, program):
     """tract passes the self-tests at every precision; one altered byte and nothing passes."""
     out = tmp_path / "small.bedside"
@@ -142,6 +161,7 @@ def test_the_bundle_round_trips(inputs, tmp_path, program):
         (["--precision", "f32,f32"], ["each once"]),
         (["--precision", "int8"], ["--calibrate"]),
         (["--labelled", "a", "--target-dist", "b"], ["choose one"]),
+        (["--labelled", "/nowhere"], ["/nowhere/manifest.csv", "modality"]),
         (["--out", "nowhere/x.bedside"], ["NAME.bedside"]),
         (["--out", "x.onnx"], ["NAME.bedside"]),
         (["--bedside", "/no/such/program"], ["cargo build"]),
@@ -159,6 +179,35 @@ def test_bad_input_is_refused_in_one_line(inputs, tmp_path, capsys, monkeypatch,
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert said.startswith("error: ") and all(w in said for w in words), said
     assert not list(tmp_path.iterdir()), "nothing half-written"
+
+
+@pytest.mark.parametrize("fails", ["pack", "verify"])
+def test_a_bundle_that_fails_on_the_device_replaces_nothing(tmp_path, fails):
+    program = tmp_path / "bedside"
+    program.write_text(
+        f'#!/bin/sh\n[ $1 = pack ] && echo new > "$3"\n'
+        f'[ $1 = {fails} ] && echo "error: 1 of 2 failed" >&2 && exit 4\nexit 0\n'
+    )
+    program.chmod(0o755)
+    (tmp_path / "source").mkdir()
+    bundle = tmp_path / "x.bedside"
+    bundle.write_text("old")
+    with pytest.raises(ExportError, match=f"bedside {fails}: error: 1 of 2 failed"):
+        pack.pack(program, tmp_path / "source", bundle)
+    assert bundle.read_text() == "old"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bedside", "source", "x.bedside"]
+
+
+def test_labels_are_checked_before_minutes_are_spent(tmp_path):
+    table = tmp_path / "manifest.csv"
+    for text, words in (
+        ("file,mask,split,object\na.png,b.png,train,polyp\n", "column is missing"),
+        ("file,mask,split,modality,object\na.png,b.png,val,endoscopy,polyp\n", "no masks"),
+        ("file,mask,split,modality,object\na.png,b.png,train,endoscopy,dragon\n", "dragon"),
+    ):
+        table.write_text(text)
+        with pytest.raises(ExportError, match=words):
+            manifest.check_labelled(tmp_path)
 
 
 def test_calibration_folders_without_enough_pictures_are_refused(inputs, tmp_path):
