@@ -118,16 +118,17 @@ def int8(args, work, runner, calibration, held, rows, note):
     runner.encoder = None  # gigabytes that calibration needs
 
     keep, table = [], []
+    ranges = work.parent / "ranges.json"
     if args.sensitivity:
         note("int8: sensitivity of each part")
         asked = [{"image": frames.encoder_input(f, args.size)} for f in held]
-        table = precision.sensitivity(work / "encoder.f32.onnx", feeds, asked, judge)
+        table = precision.sensitivity(work / "encoder.f32.onnx", feeds, asked, judge, ranges)
         keep = precision.protect(work / "encoder.f32.onnx", table, INT8_SHARE)
     errors = {}
     for way, static in (("dynamic", ("Conv",)), ("static", ("Conv", "MatMul"))):
         note(f"int8: convolutions static, matrix products {way}")
         target = work / f"encoder.{way}.onnx"
-        precision.to_int8(work / "encoder.f32.onnx", target, feeds, static, keep)
+        precision.to_int8(work / "encoder.f32.onnx", target, feeds, static, keep, ranges)
         lower = Graphs(target, work / "decoder.f32.onnx", args.size)
         got = [judge(lower.encode(f)) for f in held]
         del lower
@@ -205,7 +206,7 @@ def export(args):
         signatures = {
             "encoder": graphs.export_encoder(encoder, work / "encoder.f32.onnx"),
             "decoder": graphs.export_decoder(decoder, encoder, work / "decoder.f32.onnx"),
-            "text": graphs.export_text(model.text_encoder, work / "text.f32.onnx"),
+            "text": graphs.export_text(model.text_encoder, work / "text.onnx"),
         }
         del encoder, decoder
         texts = [r["text"] for r in ontology()]
@@ -229,12 +230,6 @@ def export(args):
                     precision.to_f16(work / a, work / b)
             else:
                 notes[p] = int8(args, work, runner, shown[: -len(held)], held, asked, note)
-        if "int8" in args.precision and "f32" not in args.precision:
-            precision.to_int8(work / "text.f32.onnx", work / "text.onnx", [], (), gather=True)
-        else:
-            shutil.copy(work / "text.f32.onnx", work / "text.onnx")
-        (work / "text.f32.onnx").unlink()
-
         del runner
         runners = {p: Graphs(*(work / part for part in two), args.size) for p, two in paths.items()}
         sizes = {p: sum((work / part).stat().st_size for part in two) for p, two in paths.items()}
@@ -267,7 +262,7 @@ def export(args):
                 signatures["encoder"] | {"part": encoder},
                 signatures["decoder"] | {"part": decoder},
             ]
-        described.append(signatures["text"] | {"part": "text.onnx"})
+        described.append(signatures["text"])
         for p in set(paths) - set(args.precision):
             for part in paths[p]:
                 (work / part).unlink()

@@ -14,10 +14,12 @@ import tempfile
 
 import numpy as np
 import onnx
-from bedside_train.bundle import drop_dead, session
+from bedside_train.bundle import drop_dead
 from onnxruntime import quantization
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
+
+from .runner import session
 
 
 @contextlib.contextmanager
@@ -83,11 +85,13 @@ def groups(model, depth=2):
     return found
 
 
-def to_int8(source, target, feeds, static=("Conv",), keep=()):
+def to_int8(source, target, feeds, static=("Conv",), keep=(), ranges=None):
     """Quantize the graph at ``source``.
 
     ``static`` names the operators quantized by QDQ with calibrated activations; matrix products
     that are not among them are quantized dynamically. Nodes named in ``keep`` stay f32.
+    ``ranges`` is a file that takes the calibrated ranges, or has them from an earlier call for the
+    same graph and frames; running the frames again is most of the time.
     """
     names = weighted(onnx.load(str(source)))
     by_qdq = [n for n, op in names.items() if op in static and n not in keep]
@@ -105,9 +109,10 @@ def to_int8(source, target, feeds, static=("Conv",), keep=()):
                 per_channel=True,
                 activation_type=quantization.QuantType.QUInt8,
                 weight_type=quantization.QuantType.QInt8,
-                op_types_to_quantize=list(static),
+                op_types_to_quantize=["Conv", "MatMul"],  # so that ranges serve any ``static``
                 nodes_to_quantize=by_qdq,
                 calibrate_method=quantization.CalibrationMethod.MinMax,
+                calibration_cache_path=ranges,
                 extra_options={"CalibMovingAverage": True},
             )
         else:
@@ -140,23 +145,24 @@ def relative_error(got, want):
     return float(np.abs(got - want).max() / scale)
 
 
-def sensitivity(source, feeds, held, judge, depth=2):
+def sensitivity(source, feeds, held, judge, ranges, depth=2):
     """Error that each part of the network causes when it alone is int8, worst first.
 
-    Calibrated on ``feeds``, judged on ``held``.
+    Calibrated on ``feeds``, judged on ``held``; ``ranges`` is as in :func:`to_int8`.
     ``judge(outputs)`` turns a frame's encoder outputs, by name, into the logits that matter.
     -> [(group, nodes, relative error of the logits)]
     """
     names = [o.name for o in onnx.load(str(source)).graph.output]
     run = session(source)
     reference = [judge(dict(zip(names, run.run(None, f)))) for f in held]
+    del run  # gigabytes that calibration needs
     parts = groups(onnx.load(str(source)), depth)
     found = []
     for part, nodes in parts.items():
         others = {n for g, ns in parts.items() if g != part for n in ns}
         with tempfile.TemporaryDirectory() as scratch:
             target = pathlib.Path(scratch) / "part.onnx"
-            to_int8(source, target, feeds, keep=others)
+            to_int8(source, target, feeds, keep=others, ranges=ranges)
             run = session(target)
             errors = [
                 relative_error(judge(dict(zip(names, run.run(None, f)))), want)

@@ -153,6 +153,29 @@ def test_the_bundle_round_trips(inputs, tmp_path, program):
     assert subprocess.run([program, "verify", str(out)]).returncode != 0
 
 
+def test_int8_alone_makes_a_bundle(inputs, tmp_path, program):
+    out, kept = tmp_path / "small.bedside", tmp_path / "kept"
+    more = ["--precision", "int8", "--calibrate", str(inputs / "frames"), "--keep", str(kept)]
+    command.export(arguments(inputs, out, *more))
+    assert out.exists()
+    graphs = {p.name for p in kept.glob("*.onnx")}
+    assert graphs == {"encoder.int8.onnx", "decoder.int8.onnx", "text.onnx"}
+
+
+def test_ranges_are_calibrated_once_for_every_way(source, tmp_path):
+    """Ranges from another call give the same graph, and no frame is run again."""
+    path, ranges = source / "kept/encoder.f32.onnx", tmp_path / "ranges.json"
+    feeds = [{"image": frames.encoder_input(frames.synthetic(i), 64)} for i in range(2)]
+    ways = [("Conv",), ("Conv", "MatMul")]
+    for i, static in enumerate(ways):
+        precision.to_int8(path, tmp_path / f"{i}.alone.onnx", feeds, static)
+        given = [] if ranges.exists() else feeds
+        precision.to_int8(path, tmp_path / f"{i}.shared.onnx", given, static, ranges=ranges)
+        alone, shared = (tmp_path / f"{i}.{name}.onnx" for name in ("alone", "shared"))
+        assert alone.read_bytes() == shared.read_bytes()
+    assert (tmp_path / "0.shared.onnx").stat().st_size != shared.stat().st_size
+
+
 @pytest.mark.parametrize(
     "more, words",
     [
