@@ -21,5 +21,5 @@ pub use backend::{Backend, LoadOptions, OpTime, Session};
 pub use error::{EngineError, ErrorKind};
 pub use faulty::{Fault, FaultyBackend, Release};
 pub use signature::{DType, Dim, Signature, TensorSpec};
-pub use tract_cpu::TractCpu;
+pub use tract_cpu::{TractCpu, TractStock};
 pub use value::Value;

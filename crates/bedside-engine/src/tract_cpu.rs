@@ -1,20 +1,25 @@
 //! tract on the CPU.
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bedside_kernels::{Coded, Cpu};
 use tract_core::internal::*;
 use tract_core::runtime::RunOptions;
 use tract_linalg::multithread::Executor;
+use tract_onnx::Onnx;
+use tract_onnx::pb::{ModelProto, TensorProto};
 use tract_onnx::prelude::{Framework, InferenceModelExt};
+use tract_onnx::tensor::load_tensor;
 
 use crate::backend::{Backend, LoadOptions, OpTime, Session};
 use crate::error::{EngineError, ErrorKind};
 use crate::signature::{DType, Dim, Signature, TensorSpec};
 use crate::value::Value;
 
-/// tract's CPU engine, which picks its kernels for the processor it finds.
+/// tract on the CPU, with the operators of [`bedside_kernels`] for the image network.
 ///
 /// A symbolic dimension stays symbolic in the plan, so that one plan serves every number of
 /// prompts. tract picks matrix-vector kernels for a batch of one, which round otherwise than the
@@ -29,21 +34,42 @@ impl Backend for TractCpu {
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        let label = options.label.as_str();
-        let plan = guarded(label, ErrorKind::Graph, || prepare(onnx, options.threads))?;
-        let (plan, signature) = plan;
-        signature.check(&options.expected, label)?;
-        let state = guarded(label, ErrorKind::Graph, || plan.spawn())?;
-        let batch = batch_symbol(&signature);
-        let label = label.to_owned();
-        Ok(Box::new(TractSession {
-            label,
-            signature,
-            batch,
-            state,
-            broken: None,
-        }))
+        Ok(Box::new(load(onnx, options, true)?))
     }
+}
+
+/// tract on the CPU with its own operators alone: what [`TractCpu`] is measured against.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TractStock;
+
+impl Backend for TractStock {
+    fn name(&self) -> &'static str {
+        "tract-stock"
+    }
+
+    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+        Ok(Box::new(load(onnx, options, false)?))
+    }
+}
+
+fn load(onnx: &[u8], options: &LoadOptions, own: bool) -> Result<TractSession, EngineError> {
+    let label = options.label.as_str();
+    let executor = match options.threads {
+        0 | 1 => Executor::SingleThread,
+        n => guarded(label, ErrorKind::Run, || Ok(Executor::multithread(n)))?,
+    };
+    let prepared = guarded(label, ErrorKind::Graph, || prepare(onnx, &executor, own))?;
+    let (plan, signature) = prepared;
+    signature.check(&options.expected, label)?;
+    let state = guarded(label, ErrorKind::Graph, || plan.spawn())?;
+    Ok(TractSession {
+        label: label.to_owned(),
+        batch: batch_symbol(&signature),
+        signature,
+        executor,
+        state,
+        broken: None,
+    })
 }
 
 /// A plan with its buffers.
@@ -52,6 +78,7 @@ struct TractSession {
     signature: Signature,
     /// Which inputs have the batch as their outermost dimension; none in a graph without one.
     batch: Vec<bool>,
+    executor: Executor,
     state: TypedSimpleState,
     /// After a panic the state can't be trusted.
     broken: Option<EngineError>,
@@ -88,7 +115,7 @@ impl TractSession {
     fn guarded_run(
         &mut self,
         inputs: &[Value],
-        run: impl FnOnce(&mut TypedSimpleState, TVec<TValue>) -> TractResult<TVec<TValue>>,
+        run: impl FnOnce(&mut TypedSimpleState, TVec<TValue>) -> TractResult<TVec<TValue>> + Send,
     ) -> Result<Vec<Value>, EngineError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
@@ -104,7 +131,7 @@ impl TractSession {
         let single = batched()
             .next()
             .is_some_and(|v| v.shape().first() == Some(&1));
-        let (state, batch) = (&mut self.state, &self.batch);
+        let (state, batch, executor) = (&mut self.state, &self.batch, &self.executor);
         let result = guarded(&self.label, ErrorKind::Run, || {
             let inputs = inputs.iter().zip(batch).map(|(value, batched)| {
                 let tensor: &Arc<Tensor> = value.tensor();
@@ -115,7 +142,12 @@ impl TractSession {
                     false => TValue::from_const(tensor.clone()),
                 })
             });
-            let outputs = run(state, inputs.collect::<TractResult<_>>()?)?;
+            let inputs = inputs.collect::<TractResult<_>>()?;
+            // Within the pool, where operators find its threads without a hand-over each.
+            let outputs = match executor {
+                Executor::MultiThread(pool) => pool.install(|| run(state, inputs)),
+                _ => run(state, inputs),
+            }?;
             let outputs = outputs.into_iter().map(|output| match single {
                 true => output.slice(0, 0, 1).map(Arc::new),
                 false => Ok(output.into_arc_tensor()),
@@ -168,23 +200,73 @@ fn guarded<T>(
     }
 }
 
-/// Parse, declutter, optimise, plan.
-fn prepare(onnx: &[u8], threads: usize) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
-    let model = tract_onnx::onnx()
-        .model_for_read(&mut &*onnx)?
-        .into_typed()?
-        .into_decluttered()?;
+/// Parse, put in our own operators, declutter, optimise, plan.
+fn prepare(
+    onnx: &[u8],
+    executor: &Executor,
+    own: bool,
+) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
+    let reader = tract_onnx::onnx();
+    let proto = reader.proto_model_for_read(&mut &*onnx)?;
+    let mut model = reader.model_for_proto_model(&proto)?.into_typed()?;
+    if own {
+        let coded = coded(&reader, proto)?;
+        model = bedside_kernels::rewrite(&model, &coded, Cpu::detect())?;
+    }
+    let model = model.into_decluttered()?;
     let signature = signature(&model)?;
-    let executor = match threads {
-        0 | 1 => Executor::SingleThread,
-        n => Executor::multithread(n),
-    };
     let options = RunOptions {
-        executor: Some(executor),
+        executor: Some(executor.clone()),
         ..RunOptions::default()
     };
     let plan = TypedSimplePlan::new_with_options(model.into_optimized()?, &options)?;
     Ok((plan, signature))
+}
+
+/// Constants that the graph dequantizes, by the node that does: tract makes f32 of them as it
+/// reads the graph.
+fn coded(reader: &Onnx, proto: ModelProto) -> TractResult<HashMap<String, Coded>> {
+    let Some(graph) = proto.graph else {
+        return Ok(HashMap::new());
+    };
+    let mut tensors = HashMap::new();
+    for tensor in &graph.initializer {
+        tensors.insert(tensor.name.as_str(), tensor);
+    }
+    let tensor = |name: &String| -> TractResult<Option<Tensor>> {
+        let found = tensors.get(name.as_str());
+        let load = |t: &&TensorProto| load_tensor(&*reader.provider, t, None);
+        found.map(load).transpose()
+    };
+    let mut coded = HashMap::new();
+    for node in graph
+        .node
+        .iter()
+        .filter(|n| n.op_type == "DequantizeLinear")
+    {
+        let [values, scales, zero @ ..] = node.input.as_slice() else {
+            continue;
+        };
+        let per_channel = node.attribute.iter().find(|a| a.name == "axis");
+        let zero = zero.first().map(tensor).transpose()?.flatten();
+        let zero_free = match &zero {
+            Some(zero) => zero
+                .cast_to::<f32>()?
+                .try_as_plain_ram()?
+                .as_slice::<f32>()?
+                .iter()
+                .all(|z| *z == 0.0),
+            None => true,
+        };
+        if let (Some(values), Some(scales), true) = (tensor(values)?, tensor(scales)?, zero_free)
+            && (scales.len() == 1 || per_channel.is_some_and(|a| a.i == 0))
+        {
+            let scales = scales.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
+            let values = Arc::new(values);
+            coded.insert(node.name.clone(), Coded { values, scales });
+        }
+    }
+    Ok(coded)
 }
 
 fn signature(model: &TypedModel) -> TractResult<Signature> {
@@ -229,11 +311,12 @@ mod tests {
 
     fn session() -> (TractSession, [Value; 1]) {
         let onnx = include_bytes!("../conformance/dynamic_matmul.onnx");
-        let (plan, signature) = prepare(onnx, 1).unwrap();
+        let (plan, signature) = prepare(onnx, &Executor::SingleThread, true).unwrap();
         let session = TractSession {
             label: "decoder".into(),
             batch: batch_symbol(&signature),
             signature,
+            executor: Executor::SingleThread,
             state: plan.spawn().unwrap(),
             broken: None,
         };

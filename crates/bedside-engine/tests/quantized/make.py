@@ -1,0 +1,127 @@
+"""Small quantized graphs and onnxruntime's answers, for ../quantized.rs.
+
+    pip install onnxruntime==1.32.0 onnx numpy
+    python crates/bedside-engine/tests/quantized/make.py
+
+onnxruntime fuses each into its integer operators (QLinearConv, QLinearAdd); the answers are theirs.
+"""
+
+import pathlib
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+HERE = pathlib.Path(__file__).parent
+
+
+class Graph:
+    def __init__(self, channels, side):
+        self.rng = np.random.default_rng(channels * 100 + side)
+        self.shape = [1, channels, side, side]
+        self.nodes, self.constants = [], []
+
+    def constant(self, name, array):
+        self.constants.append(numpy_helper.from_array(array, name))
+        return name
+
+    def node(self, op, inputs, name, **attributes):
+        self.nodes.append(helper.make_node(op, inputs, [name], name=name, **attributes))
+        return name
+
+    def code(self, x, scale, zero):
+        """QuantizeLinear and DequantizeLinear of an activation."""
+        s = self.constant(f"{x}.scale", np.float32(scale))
+        z = self.constant(f"{x}.zero", np.uint8(zero))
+        q = self.node("QuantizeLinear", [x, s, z], f"{x}.q")
+        return self.node("DequantizeLinear", [q, s, z], f"{x}.dq")
+
+    def conv(self, x, scale, cin, cout, kernel, stride=1, group=1):
+        """Convolution of an activation with that scale; weights i8 a channel, bias i32."""
+        name = f"{x}.conv"
+        weights = self.rng.integers(-127, 128, [cout, cin // group, kernel, kernel], np.int8)
+        scales = self.rng.uniform(0.002, 0.01, cout).astype(np.float32)
+        bias = self.rng.integers(-3000, 3000, cout, np.int32)
+        parts = [x]
+        for what, values, s in (
+            ("weight", weights, scales),
+            ("bias", bias, (scales * np.float32(scale)).astype(np.float32)),
+        ):
+            zero = np.zeros(cout, values.dtype)
+            inputs = [
+                self.constant(f"{name}.{what}", values),
+                self.constant(f"{name}.{what}.scale", s),
+                self.constant(f"{name}.{what}.zero", zero),
+            ]
+            parts.append(self.node("DequantizeLinear", inputs, f"{name}.{what}.dq", axis=0))
+        pad = kernel // 2
+        return self.node(
+            "Conv", parts, name, kernel_shape=[kernel] * 2, strides=[stride] * 2,
+            pads=[pad] * 4, group=group,
+        )  # fmt: skip
+
+    def write(self, name, out):
+        self.node("Identity", [out], "y")
+        graph = helper.make_graph(
+            self.nodes,
+            name,
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, self.shape)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            self.constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        model = onnx.shape_inference.infer_shapes(model)
+        onnx.checker.check_model(model)
+        onnx.save(model, HERE / f"{name}.onnx")
+        x = self.rng.uniform(-1.2, 1.2, self.shape).astype(np.float32)
+        session = onnxruntime.InferenceSession(str(HERE / f"{name}.onnx"))
+        (y,) = session.run(None, {"x": x})
+        assert len(np.unique(y)) > 50, f"{name} says little"
+        (HERE / f"{name}.x.f32").write_bytes(x.astype("<f4").tobytes())
+        (HERE / f"{name}.y.f32").write_bytes(y.astype("<f4").tobytes())
+
+
+def pointwise():
+    g = Graph(24, 6)
+    x = g.code("x", 0.01, 121)
+    g.write("pointwise", g.code(g.conv(x, 0.01, 24, 40, 1), 0.05, 99))
+
+
+def strided():
+    g = Graph(3, 11)
+    x = g.code("x", 0.01, 131)
+    g.write("strided", g.code(g.conv(x, 0.01, 3, 20, 3, stride=2), 0.02, 0))
+
+
+def depthwise():
+    g = Graph(40, 9)
+    x = g.code("x", 0.01, 128)
+    g.write("depthwise", g.code(g.conv(x, 0.01, 40, 40, 5, stride=2, group=40), 0.02, 110))
+
+
+def residual():
+    g = Graph(16, 5)
+    x = g.code("x", 0.01, 128)
+    y = g.code(g.conv(x, 0.01, 16, 16, 1), 0.04, 130)
+    g.write("residual", g.code(g.node("Add", [x, y], "sum"), 0.05, 0))
+
+
+def twice():
+    """Twice the size, as the exporter writes it, added to another activation."""
+    g = Graph(16, 4)
+    x = g.code("x", 0.01, 128)
+    small = g.code(g.conv(x, 0.01, 16, 16, 1), 0.04, 0)
+    at, up = small, None
+    for shape, axis in (([1, 16, 4, 4, 1], 4), ([1, 16, 4, 8], 3), ([1, 16, 8, 8], None)):
+        to = g.constant(f"{at}.shape", np.array(shape))
+        up = g.node("Reshape", [at, to], f"{at}.reshaped")
+        if axis is not None:
+            at = g.node("Concat", [up, up], f"{up}.twice", axis=axis)
+    up = g.code(up, 0.04, 0)
+    y = g.code(g.conv(up, 0.04, 16, 16, 3), 0.3, 120)
+    g.write("twice", g.code(g.node("Add", [up, y], "sum"), 0.37, 90))
+
+
+for case in (pointwise, strided, depthwise, residual, twice):
+    case()

@@ -1,0 +1,203 @@
+//! What happens to a sum of products before it is stored.
+
+use crate::lanes::{LANES, Lanes};
+
+/// An affine u8 code: `real = (code - zero) * scale`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Quant {
+    /// Real value of one step.
+    pub scale: f32,
+    /// Code of the real 0.
+    pub zero: u8,
+}
+
+impl Quant {
+    /// Steps from zero, rounded half to even, within what the code can say; NaN gives the least.
+    #[inline(always)]
+    fn round(self, steps: f32) -> f32 {
+        // Adding and taking away 1.5 * 2^23 rounds to even, in vectors and without a library.
+        const MAGIC: f32 = 12_582_912.0;
+        let zero = f32::from(self.zero);
+        (within(steps, -zero, 255.0 - zero) + MAGIC) - MAGIC
+    }
+
+    #[inline(always)]
+    fn code(self, steps: f32) -> u8 {
+        let code = self.round(steps) + f32::from(self.zero);
+        // SAFETY: `round` leaves a whole number from 0 to 255 and no NaN.
+        #[allow(unsafe_code, reason = "a checked cast does not vectorise")]
+        unsafe {
+            code.to_int_unchecked::<i32>() as u8
+        }
+    }
+
+    /// The real value of a code.
+    #[inline(always)]
+    pub fn real(self, code: u8) -> f32 {
+        (f32::from(code) - f32::from(self.zero)) * self.scale
+    }
+
+    /// The code of a real value, as ONNX's QuantizeLinear has it.
+    #[inline(always)]
+    pub fn quantize(self, real: f32) -> u8 {
+        self.code(real / self.scale)
+    }
+}
+
+/// An element of an activation: f32, or u8 that a [`Quant`] explains.
+pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
+    /// The real value.
+    fn real(self, quant: Option<Quant>) -> f32;
+    /// Store a real value.
+    fn store(real: f32, quant: Option<Quant>) -> Self;
+    /// Store steps of `quant`.
+    fn store_steps(steps: f32, quant: Quant) -> Self;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn real(self, _: Option<Quant>) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn store(real: f32, _: Option<Quant>) -> Self {
+        real
+    }
+    #[inline(always)]
+    fn store_steps(steps: f32, quant: Quant) -> Self {
+        quant.round(steps) * quant.scale
+    }
+}
+
+impl Element for u8 {
+    #[inline(always)]
+    fn real(self, quant: Option<Quant>) -> f32 {
+        quant.map_or(f32::from(self), |q| q.real(self))
+    }
+    #[inline(always)]
+    fn store(real: f32, quant: Option<Quant>) -> Self {
+        quant.map_or(0, |q| q.quantize(real))
+    }
+    #[inline(always)]
+    fn store_steps(steps: f32, quant: Quant) -> Self {
+        quant.code(steps)
+    }
+}
+
+/// From the sum of products to the stored element, in this order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Epilogue {
+    /// Factor of each channel; of integer sums, their scale over [`Self::steps`]' scale.
+    pub(crate) factor: Option<Vec<Lanes<f32>>>,
+    /// The value is in steps of this code and is rounded to it, as a quantized graph says.
+    pub(crate) steps: Option<Quant>,
+    /// Another activation of the same shape is added; its code when it is coded.
+    pub(crate) residual: Option<Option<Quant>>,
+    /// Values are kept within these.
+    pub(crate) clip: Option<(f32, f32)>,
+    /// The code of what is stored, when it is coded.
+    pub(crate) out: Option<Quant>,
+}
+
+/// Where a tile is stored: `M` rows of a channel count, sixteen columns or fewer of each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Place {
+    /// First channel.
+    pub(crate) column: usize,
+    /// Channels, at most sixteen.
+    pub(crate) columns: usize,
+    /// Index of the first row's first element.
+    pub(crate) start: usize,
+    /// Elements from a row to the next.
+    pub(crate) stride: usize,
+}
+
+impl Epilogue {
+    /// Finish `M` rows of sums, and store them.
+    #[inline(always)]
+    pub(crate) fn store<const M: usize, R: Element, O: Element>(
+        &self,
+        sums: &[[f32; LANES]; M],
+        place: Place,
+        residual: &[R],
+        out: &mut [O],
+    ) {
+        for (m, sums) in sums.iter().enumerate() {
+            let range = place.range(m);
+            let residual = residual.get(range.clone()).unwrap_or_default();
+            if let Some(out) = out.get_mut(range) {
+                self.row(*sums, place.column, residual, out);
+            }
+        }
+    }
+
+    /// Loops over lanes by index: compilers make vectors of these.
+    #[inline(always)]
+    fn row<R: Element, O: Element>(
+        &self,
+        mut v: [f32; LANES],
+        column: usize,
+        residual: &[R],
+        out: &mut [O],
+    ) {
+        let mut stored = [O::default(); LANES];
+        let factor = self.factor.as_ref();
+        if let Some(Lanes(factor)) = factor.and_then(|f| f.get(column / LANES)) {
+            for lane in 0..LANES {
+                v[lane] *= factor[lane];
+            }
+        }
+        if let Some(steps) = self.steps {
+            if self.residual.is_none() && self.clip.is_none() && self.out == Some(steps) {
+                for lane in 0..LANES {
+                    stored[lane] = O::store_steps(v[lane], steps);
+                }
+                return copy(&stored, out);
+            }
+            for lane in 0..LANES {
+                v[lane] = steps.round(v[lane]) * steps.scale;
+            }
+        }
+        if let Some(quant) = self.residual {
+            let mut other = [R::default(); LANES];
+            copy(residual, &mut other);
+            for lane in 0..LANES {
+                v[lane] += other[lane].real(quant);
+            }
+        }
+        if let Some((low, high)) = self.clip {
+            for lane in 0..LANES {
+                v[lane] = within(v[lane], low, high);
+            }
+        }
+        for lane in 0..LANES {
+            stored[lane] = O::store(v[lane], self.out);
+        }
+        copy(&stored, out);
+    }
+}
+
+/// As `clamp`, but NaN becomes `low`: what one instruction each for the two limits gives.
+#[inline(always)]
+fn within(x: f32, low: f32, high: f32) -> f32 {
+    let x = if x > low { x } else { low };
+    if x < high { x } else { high }
+}
+
+impl Place {
+    #[inline(always)]
+    fn range(self, row: usize) -> std::ops::Range<usize> {
+        let at = self.start + row * self.stride;
+        at..at + self.columns
+    }
+}
+
+/// Copy what fits; the common full width without a loop.
+#[inline(always)]
+pub(crate) fn copy<T: Copy>(from: &[T], to: &mut [T]) {
+    if let (Some(from), Some(to)) = (from.first_chunk::<LANES>(), to.first_chunk_mut::<LANES>()) {
+        *to = *from;
+    } else {
+        to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
+    }
+}

@@ -1,0 +1,23 @@
+//! Operators for [tract](https://docs.rs/tract-core) that image networks spend their time in.
+//!
+//! tract reads the graph, optimises and schedules it; [`rewrite`] replaces convolutions, and what
+//! follows them up to the next, with operators of this crate. They keep activations as
+//! [1, h, w, channels], f32 or u8 codes, so that sixteen channels lie side by side and nothing is
+//! packed at run time. Quantized graphs (QDQ) run in integers, as onnxruntime runs them.
+//!
+//! This is the one crate of the workspace that holds `unsafe` code: inner loops without bounds
+//! checks, instructions chosen at run time, and output memory that is not cleared first.
+
+mod cpu;
+mod depthwise;
+mod epilogue;
+mod lanes;
+mod ops;
+mod product;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+
+pub use cpu::{Cpu, Dot, Simd};
+pub use epilogue::Quant;
+pub use rewrite::{Coded, rewrite};

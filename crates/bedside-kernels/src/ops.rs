@@ -1,0 +1,627 @@
+//! Operators of tract's graph. Activations are [1, h, w, channels], f32 or u8 codes.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use tract_core::internal::*;
+
+use crate::cpu::Cpu;
+use crate::depthwise::{Depthwise, Strip, Window, strip};
+use crate::epilogue::{Element, Epilogue, Place, Quant, copy};
+use crate::lanes::{LANES, Lanes};
+use crate::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
+
+/// Run `work(index, block)` on blocks of `len` elements, beside each other where the caller runs
+/// in a pool of threads.
+fn for_blocks<O: Send>(out: &mut [O], len: usize, work: impl Fn(usize, &mut [O]) + Sync) {
+    if threads() > 1 && out.len() > len {
+        out.par_chunks_mut(len)
+            .enumerate()
+            .for_each(|(i, block)| work(i, block));
+    } else {
+        for (i, block) in out.chunks_mut(len).enumerate() {
+            work(i, block);
+        }
+    }
+}
+
+/// Threads of the pool that this runs in, 1 outside of any.
+fn threads() -> usize {
+    rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads())
+}
+
+/// How many of `rows` make a block: bytes of a row that it reads fill half a common L2 cache at
+/// most, and every thread gets its share.
+fn block_rows(rows: usize, bytes: usize) -> usize {
+    const CACHE: usize = 256 << 10;
+    let share = match threads() {
+        1 => rows,
+        threads => rows.div_ceil(2 * threads),
+    };
+    share
+        .min((CACHE / bytes.max(1)).max(24))
+        .next_multiple_of(12)
+}
+
+thread_local! {
+    static CODES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static REALS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static PADDED: RefCell<Vec<Lanes<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The weights of a [`Convolution`], ready for the kernels.
+#[derive(Debug)]
+pub(crate) enum Kernel {
+    F32(F32Panels),
+    U8(I8Panels),
+    Depthwise(Depthwise),
+}
+
+/// A convolution over NHWC, dense or depthwise, with all that follows it up to what is stored.
+#[derive(Debug)]
+pub(crate) struct ConvolutionPlan {
+    pub(crate) cpu: Cpu,
+    /// `channels` are the input's.
+    pub(crate) window: Window,
+    pub(crate) out_channels: usize,
+    /// Length of a row of a dense kernel, filled up for the int8 kernels.
+    pub(crate) depth: usize,
+    /// The code of 0 in the input; what padding is.
+    pub(crate) zero: u8,
+    pub(crate) kernel: Kernel,
+    pub(crate) epilogue: Epilogue,
+}
+
+/// See [`ConvolutionPlan`]. Inputs: the activation, and what is added if anything is.
+#[derive(Debug, Clone)]
+pub(crate) struct Convolution(pub(crate) Arc<ConvolutionPlan>);
+
+impl PartialEq for Convolution {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Convolution {}
+
+impl ConvolutionPlan {
+    fn out_shape(&self) -> [usize; 4] {
+        let [h, w] = self.window.output;
+        [1, h, w, self.out_channels]
+    }
+
+    /// Whether a row of the product is a pixel of the input as it lies there.
+    fn direct(&self) -> bool {
+        self.window.kernel == [1, 1]
+            && self.window.stride == [1, 1]
+            && self.window.input == self.window.output
+            && self.depth == self.window.channels
+    }
+
+    fn run<R: Element, O: Element>(
+        &self,
+        input: &Tensor,
+        residual: &[R],
+        out: &mut [O],
+    ) -> TractResult<()> {
+        match &self.kernel {
+            Kernel::F32(panels) => {
+                let input = slice::<f32>(input)?;
+                self.dense(input, residual, out, &REALS, |rows, out| {
+                    product_f32(self.cpu, panels, &rows, out);
+                });
+            }
+            Kernel::U8(panels) => {
+                let input = slice::<u8>(input)?;
+                self.dense(input, residual, out, &CODES, |rows, out| {
+                    product_u8(self.cpu, panels, &rows, out);
+                });
+            }
+            Kernel::Depthwise(depthwise) => match input.datum_type() {
+                DatumType::U8 => self.depthwise(depthwise, slice::<u8>(input)?, residual, out),
+                _ => self.depthwise(depthwise, slice::<f32>(input)?, residual, out),
+            },
+        }
+        Ok(())
+    }
+
+    fn dense<T: Element, R: Element, O: Element>(
+        &self,
+        input: &[T],
+        residual: &[R],
+        out: &mut [O],
+        scratch: &'static std::thread::LocalKey<RefCell<Vec<T>>>,
+        product: impl Fn(Rows<'_, T, R>, &mut [O]) + Sync,
+    ) {
+        let width = self.out_channels;
+        let block = block_rows(out.len() / width, self.depth * size_of::<T>());
+        let padding = T::store_steps(
+            0.0,
+            Quant {
+                scale: 1.0,
+                zero: self.zero,
+            },
+        );
+        for_blocks(out, block * width, |index, out| {
+            let first = index * block;
+            let residual = residual.get(first * width..).unwrap_or_default();
+            let residual = residual.get(..out.len()).unwrap_or_default();
+            let epilogue = &self.epilogue;
+            if self.direct() {
+                let rows = input.get(first * self.depth..).unwrap_or_default();
+                product(
+                    Rows {
+                        rows,
+                        residual,
+                        epilogue,
+                    },
+                    out,
+                );
+                return;
+            }
+            let count = out.len() / width;
+            scratch.with_borrow_mut(|rows| {
+                rows.clear();
+                rows.resize(count * self.depth, T::default());
+                for (i, row) in rows.chunks_exact_mut(self.depth).enumerate() {
+                    self.gather(input, first + i, padding, row);
+                }
+                product(
+                    Rows {
+                        rows,
+                        residual,
+                        epilogue,
+                    },
+                    out,
+                );
+            });
+        });
+    }
+
+    /// The window of output pixel `pixel`, tap by tap.
+    fn gather<T: Copy>(&self, input: &[T], pixel: usize, padding: T, row: &mut [T]) {
+        let Window {
+            channels,
+            input: [height, width],
+            output,
+            kernel,
+            stride,
+            before,
+        } = self.window;
+        let (oy, ox) = (pixel / output[1] * stride[0], pixel % output[1] * stride[1]);
+        // Columns of the window that lie in the input: the same for all its rows.
+        let first = before[1].saturating_sub(ox).min(kernel[1]);
+        let last = (width + before[1])
+            .saturating_sub(ox)
+            .clamp(first, kernel[1]);
+        for (ky, target) in row
+            .chunks_exact_mut(kernel[1] * channels)
+            .take(kernel[0])
+            .enumerate()
+        {
+            let y = (oy + ky).wrapping_sub(before[0]);
+            let start = (y
+                .wrapping_mul(width)
+                .wrapping_add(ox + first)
+                .wrapping_sub(before[1]))
+            .wrapping_mul(channels);
+            let inside = start..start.wrapping_add((last - first) * channels);
+            match input.get(inside).filter(|_| y < height) {
+                Some(source) if source.len() == target.len() => target.copy_from_slice(source),
+                Some(source) => {
+                    target.fill(padding);
+                    let target = target.get_mut(first * channels..last * channels);
+                    target.unwrap_or_default().copy_from_slice(source);
+                }
+                None => target.fill(padding),
+            }
+        }
+    }
+
+    fn depthwise<T: Element, R: Element, O: Element>(
+        &self,
+        depthwise: &Depthwise,
+        input: &[T],
+        residual: &[R],
+        out: &mut [O],
+    ) {
+        let [height, width] = self.window.output;
+        let row = width * self.out_channels;
+        // What a strip reads stays in a common L2 cache while groups of channels pass over it.
+        const CACHE: usize = 192 << 10;
+        let bytes =
+            self.window.input[1] * self.window.stride[0] * self.window.channels * size_of::<T>();
+        let share = match threads() {
+            1 => height,
+            threads => height.div_ceil(2 * threads),
+        };
+        let rows = share.min((CACHE / bytes.max(1)).max(2));
+        for_blocks(out, rows * row, |index, out| {
+            let first = index * rows;
+            let residual = residual.get(first * row..).unwrap_or_default();
+            PADDED.with_borrow_mut(|scratch| {
+                let epilogue = &self.epilogue;
+                strip(
+                    self.cpu,
+                    Strip {
+                        depthwise,
+                        input,
+                        first,
+                        residual,
+                        epilogue,
+                        scratch,
+                    },
+                    out,
+                );
+            });
+        });
+    }
+}
+
+/// An activation's elements.
+fn slice<T: Datum>(tensor: &Tensor) -> TractResult<&[T]> {
+    tensor.try_as_plain_ram()?.as_slice::<T>()
+}
+
+/// A tensor that `fill` writes whole.
+fn filled<O: Datum + Element>(
+    shape: &[usize],
+    fill: impl FnOnce(&mut [O]) -> TractResult<()>,
+) -> TractResult<TValue> {
+    #[allow(
+        unsafe_code,
+        reason = "clearing what is then written whole costs a pass over it"
+    )]
+    // SAFETY: f32 and u8 have no invalid values, and every operator here writes all of them.
+    let mut out = unsafe { Tensor::uninitialized::<O>(shape)? };
+    fill(out.try_as_plain_ram_mut()?.as_slice_mut::<O>()?)?;
+    Ok(out.into_tvalue())
+}
+
+impl Op for Convolution {
+    fn name(&self) -> StaticName {
+        match &self.0.kernel {
+            Kernel::F32(_) => "Convolution.f32".into(),
+            Kernel::U8(_) => "Convolution.u8".into(),
+            Kernel::Depthwise(_) => "Depthwise".into(),
+        }
+    }
+
+    fn info(&self) -> TractResult<Vec<String>> {
+        Ok(vec![format!(
+            "{} {:?} to {} channels",
+            self.0.cpu, self.0.window, self.0.out_channels
+        )])
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Convolution {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let plan = &self.0;
+        let input = &inputs[0];
+        let shape = plan.out_shape();
+        let other = inputs.get(1);
+        let coded = other.is_some_and(|o| o.datum_type() == DatumType::U8);
+        let out = match (plan.epilogue.out.is_some(), other) {
+            (true, None) => filled(&shape, |out| plan.run::<u8, u8>(input, &[], out))?,
+            (false, None) => filled(&shape, |out| plan.run::<f32, f32>(input, &[], out))?,
+            (true, Some(o)) if coded => {
+                filled(&shape, |out| plan.run::<u8, u8>(input, slice(o)?, out))?
+            }
+            (true, Some(o)) => filled(&shape, |out| plan.run::<f32, u8>(input, slice(o)?, out))?,
+            (false, Some(o)) if coded => {
+                filled(&shape, |out| plan.run::<u8, f32>(input, slice(o)?, out))?
+            }
+            (false, Some(o)) => filled(&shape, |out| plan.run::<f32, f32>(input, slice(o)?, out))?,
+        };
+        Ok(tvec!(out))
+    }
+}
+
+/// The type of what an epilogue stores.
+fn stored(epilogue: &Epilogue) -> DatumType {
+    if epilogue.out.is_some() {
+        DatumType::U8
+    } else {
+        DatumType::F32
+    }
+}
+
+impl TypedOp for Convolution {
+    fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(stored(&self.0.epilogue).fact(self.0.out_shape())))
+    }
+
+    fn cost(&self, _: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+        let plan = &self.0;
+        let products: usize = plan.out_shape().iter().product::<usize>()
+            * match &plan.kernel {
+                Kernel::Depthwise(_) => plan.window.kernel.iter().product(),
+                _ => plan.depth,
+            };
+        Ok(tvec!((Cost::FMA(f32::datum_type()), products.to_dim())))
+    }
+
+    as_op!();
+}
+
+/// The sum of two activations, the second of the same shape or one value a channel.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Sum {
+    /// The first's code, when it is coded.
+    pub(crate) code: Option<Quant>,
+    pub(crate) epilogue: Epilogue,
+}
+
+impl Eq for Sum {}
+
+impl Sum {
+    fn run<T: Element, R: Element, O: Element>(
+        &self,
+        channels: usize,
+        a: &[T],
+        b: &[R],
+        out: &mut [O],
+    ) {
+        let spread = b.len() == channels;
+        let block = block_rows(out.len() / channels, channels * 8) * channels;
+        for_blocks(out, block, |index, out| {
+            let first = index * block;
+            let a = a.get(first..).unwrap_or_default();
+            let b = if spread {
+                b
+            } else {
+                b.get(first..).unwrap_or_default()
+            };
+            for (i, (out, a)) in out.chunks_mut(channels).zip(a.chunks(channels)).enumerate() {
+                let b = if spread {
+                    b
+                } else {
+                    b.get(i * channels..).unwrap_or_default()
+                };
+                let lanes = out
+                    .chunks_mut(LANES)
+                    .zip(a.chunks(LANES))
+                    .zip(b.chunks(LANES));
+                for ((out, a), b) in lanes {
+                    let mut from = [T::default(); LANES];
+                    copy(a, &mut from);
+                    let place = Place {
+                        column: 0,
+                        columns: out.len(),
+                        start: 0,
+                        stride: LANES,
+                    };
+                    let real = from.map(|x| x.real(self.code));
+                    self.epilogue.store(&[real], place, b, out);
+                }
+            }
+        });
+    }
+}
+
+impl Op for Sum {
+    fn name(&self) -> StaticName {
+        "Sum".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Sum {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let (a, b) = args_2!(inputs);
+        let shape = a.shape().to_vec();
+        let channels = shape.last().copied().unwrap_or(1);
+        let coded = |t: &Tensor| t.datum_type() == DatumType::U8;
+        macro_rules! run {
+            ($a:ty, $b:ty, $o:ty) => {
+                filled(&shape, |out| {
+                    self.run::<$a, $b, $o>(channels, slice(&a)?, slice(&b)?, out);
+                    Ok(())
+                })?
+            };
+        }
+        let out = match (coded(&a), coded(&b), self.epilogue.out.is_some()) {
+            (true, true, true) => run!(u8, u8, u8),
+            (true, true, false) => run!(u8, u8, f32),
+            (true, false, true) => run!(u8, f32, u8),
+            (true, false, false) => run!(u8, f32, f32),
+            (false, true, true) => run!(f32, u8, u8),
+            (false, true, false) => run!(f32, u8, f32),
+            (false, false, true) => run!(f32, f32, u8),
+            (false, false, false) => run!(f32, f32, f32),
+        };
+        Ok(tvec!(out))
+    }
+}
+
+impl TypedOp for Sum {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(stored(&self.epilogue).fact(inputs[0].shape.clone())))
+    }
+
+    as_op!();
+}
+
+/// Every pixel four times: twice the height and the width.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Twice;
+
+impl Twice {
+    fn run<T: Element>(&self, shape: &[usize], input: &[T], out: &mut [T]) {
+        let [_, _, width, channels] = *shape else {
+            return;
+        };
+        let row = 2 * width * channels;
+        for_blocks(out, 16 * row, |index, out| {
+            for (y, out) in out.chunks_mut(row).enumerate() {
+                let from = (index * 16 + y) / 2 * width * channels;
+                let from = input.get(from..).unwrap_or_default();
+                for (out, pixel) in out
+                    .chunks_exact_mut(2 * channels)
+                    .zip(from.chunks_exact(channels))
+                {
+                    out.chunks_exact_mut(channels)
+                        .for_each(|o| o.copy_from_slice(pixel));
+                }
+            }
+        });
+    }
+}
+
+impl Op for Twice {
+    fn name(&self) -> StaticName {
+        "Twice".into()
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Twice {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let input = args_1!(inputs);
+        let [n, h, w, c] = *input.shape() else {
+            bail!("not NHWC")
+        };
+        let shape = [n, 2 * h, 2 * w, c];
+        let out = match input.datum_type() {
+            DatumType::U8 => filled::<u8>(&shape, |out| {
+                self.run(input.shape(), slice(&input)?, out);
+                Ok(())
+            })?,
+            _ => filled::<f32>(&shape, |out| {
+                self.run(input.shape(), slice(&input)?, out);
+                Ok(())
+            })?,
+        };
+        Ok(tvec!(out))
+    }
+}
+
+impl TypedOp for Twice {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let mut shape = inputs[0].shape.clone();
+        for axis in [1, 2] {
+            let doubled = shape[axis].clone() * 2;
+            shape.set(axis, doubled);
+        }
+        Ok(tvec!(inputs[0].datum_type.fact(shape)))
+    }
+
+    as_op!();
+}
+
+/// Between [1, channels, h, w] and [1, h, w, channels]; codes become real where `code` says how,
+/// and reals become codes where `out` does.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Relayout {
+    /// To NHWC, else from it.
+    pub(crate) to_nhwc: bool,
+    pub(crate) code: Option<Quant>,
+    pub(crate) out: Option<Quant>,
+}
+
+impl Eq for Relayout {}
+
+impl Relayout {
+    fn shape(&self, from: &[usize]) -> TractResult<[usize; 4]> {
+        let [n, a, b, c] = *from else {
+            bail!("rank {}, not 4", from.len())
+        };
+        Ok(if self.to_nhwc {
+            [n, b, c, a]
+        } else {
+            [n, c, a, b]
+        })
+    }
+
+    /// A matrix [rows, columns] is turned, in squares of sixteen.
+    fn run<T: Element, O: Element>(&self, columns: usize, input: &[T], out: &mut [O]) {
+        let rows = input.len() / columns;
+        for_blocks(out, LANES * rows, |index, out| {
+            let first = index * LANES;
+            let width = out.len() / rows;
+            for start in (0..rows).step_by(LANES) {
+                let mut square = [[O::default(); LANES]; LANES];
+                let lines = input.chunks(columns).skip(start).take(LANES);
+                for (row, line) in lines.enumerate() {
+                    let mut from = [T::default(); LANES];
+                    copy(
+                        line.get(first..first + width).unwrap_or_default(),
+                        &mut from,
+                    );
+                    for lane in 0..LANES {
+                        square[lane][row] = O::store(from[lane].real(self.code), self.out);
+                    }
+                }
+                for (line, out) in square.iter().zip(out.chunks_mut(rows)) {
+                    copy(line, out.get_mut(start..).unwrap_or_default());
+                }
+            }
+        });
+    }
+}
+
+impl Op for Relayout {
+    fn name(&self) -> StaticName {
+        if self.to_nhwc {
+            "ToNHWC".into()
+        } else {
+            "FromNHWC".into()
+        }
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Relayout {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let input = args_1!(inputs);
+        let shape = self.shape(input.shape())?;
+        let columns = match self.to_nhwc {
+            true => shape[1] * shape[2],
+            false => shape[1],
+        };
+        macro_rules! run {
+            ($t:ty, $o:ty) => {
+                filled(&shape, |out| {
+                    self.run::<$t, $o>(columns, slice(&input)?, out);
+                    Ok(())
+                })?
+            };
+        }
+        let out = match (input.datum_type(), self.out.is_some(), self.code.is_some()) {
+            (DatumType::U8, true, _) => run!(u8, u8),
+            (DatumType::U8, false, _) => run!(u8, f32),
+            (_, true, _) => run!(f32, u8),
+            (_, false, _) => run!(f32, f32),
+        };
+        Ok(tvec!(out))
+    }
+}
+
+impl TypedOp for Relayout {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let shape = inputs[0].shape.as_concrete().context("shape of symbols")?;
+        let dtype = if self.out.is_some() {
+            DatumType::U8
+        } else {
+            DatumType::F32
+        };
+        Ok(tvec!(dtype.fact(self.shape(shape)?)))
+    }
+
+    as_op!();
+}

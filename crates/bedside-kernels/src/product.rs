@@ -1,0 +1,444 @@
+//! Products of activation rows with constant weights: the heart of convolutions and projections.
+//!
+//! Weights are packed in panels of sixteen columns; a tile is a few rows times one panel, with its
+//! sums in registers. Rows are read where they lie, so nothing of an activation is packed, and
+//! every row is summed in the same order whatever its neighbours: a row has the same bits in any
+//! batch.
+#![allow(
+    unsafe_code,
+    reason = "inner loops read without bounds checks; vector instructions that were asked for"
+)]
+
+use crate::cpu::{Cpu, Dot, compiled_for_each};
+use crate::epilogue::{Element, Epilogue, Place};
+use crate::lanes::{LANES, Lanes, lanes, multiply_add};
+
+/// Weights [k, n] in panels, and how to multiply with them.
+pub(crate) trait Panels: Sync {
+    /// Elements of the rows that are multiplied.
+    type Input: Copy + Default + Send + Sync + 'static;
+
+    /// Length of a row.
+    fn depth(&self) -> usize;
+
+    /// Columns.
+    fn width(&self) -> usize;
+
+    /// Products of `M` rows, the first at `rows`, each `depth` after the one before, with the
+    /// columns of panel `panel`.
+    ///
+    /// # Safety
+    /// `rows` points to `M * depth` elements, and `panel < width / 16`, rounded up.
+    unsafe fn tile<const M: usize, const FMA: bool>(
+        &self,
+        panel: usize,
+        rows: *const Self::Input,
+    ) -> [[f32; LANES]; M];
+}
+
+/// f32 weights.
+#[derive(Debug, Clone)]
+pub(crate) struct F32Panels {
+    depth: usize,
+    width: usize,
+    panels: Vec<Lanes<f32>>,
+    /// What every sum starts from.
+    bias: Vec<Lanes<f32>>,
+}
+
+impl F32Panels {
+    /// From `weight(row, column)` and a bias for each column.
+    pub(crate) fn new(depth: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32) -> Self {
+        let width = bias.len();
+        let mut panels = vec![Lanes([0.0; LANES]); width.div_ceil(LANES) * depth];
+        for (at, lanes) in panels.iter_mut().enumerate() {
+            let (panel, row) = (at / depth, at % depth);
+            for (lane, value) in lanes.0.iter_mut().enumerate() {
+                let column = panel * LANES + lane;
+                if column < width {
+                    *value = weight(row, column);
+                }
+            }
+        }
+        Self {
+            depth,
+            width,
+            panels,
+            bias: lanes(bias),
+        }
+    }
+}
+
+impl Panels for F32Panels {
+    type Input = f32;
+
+    fn depth(&self) -> usize {
+        self.depth
+    }
+
+    fn width(&self) -> usize {
+        self.width
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const M: usize, const FMA: bool>(
+        &self,
+        panel: usize,
+        rows: *const f32,
+    ) -> [[f32; LANES]; M] {
+        // SAFETY: the panel is one of ours, and the caller vouches for the rows.
+        unsafe {
+            let mut sums = [self.bias.get_unchecked(panel).0; M];
+            let weights = self.panels.as_ptr().add(panel * self.depth);
+            for k in 0..self.depth {
+                let Lanes(weights) = &*weights.add(k);
+                for (m, sum) in sums.iter_mut().enumerate() {
+                    let x = *rows.add(m * self.depth + k);
+                    for lane in 0..LANES {
+                        sum[lane] = multiply_add::<FMA>(x, weights[lane], sum[lane]);
+                    }
+                }
+            }
+            sums
+        }
+    }
+}
+
+/// i8 weights for u8 rows, in groups of four along the row.
+#[derive(Debug, Clone)]
+pub(crate) struct I8Panels {
+    /// A multiple of four.
+    depth: usize,
+    width: usize,
+    panels: Vec<Lanes<[i8; 4]>>,
+    /// Added to every sum: the bias, and what the rows' zero point takes away.
+    offsets: Vec<Lanes<i32>>,
+}
+
+impl I8Panels {
+    /// Rows of `depth` elements, a multiple of four: `weight` gives 0 where there is none.
+    ///
+    /// `zero` is the code of 0 in the rows, `bias` is in units of the products.
+    pub(crate) fn new(
+        dot: Dot,
+        depth: usize,
+        zero: u8,
+        bias: &[i32],
+        weight: impl Fn(usize, usize) -> i8,
+    ) -> Self {
+        debug_assert!(depth.is_multiple_of(4));
+        let width = bias.len();
+        let groups = depth / 4;
+        let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * groups];
+        for (at, lanes) in panels.iter_mut().enumerate() {
+            let (panel, group) = (at / groups, at % groups);
+            for (lane, four) in lanes.0.iter_mut().enumerate() {
+                let column = panel * LANES + lane;
+                if column < width {
+                    *four = std::array::from_fn(|i| weight(group * 4 + i, column));
+                }
+            }
+        }
+        // `sdot` multiplies signed by signed: the kernel takes 128 from every code.
+        let zero = i32::from(zero) - if dot == Dot::Sdot { 128 } else { 0 };
+        let offsets: Vec<i32> = bias
+            .iter()
+            .enumerate()
+            .map(|(column, bias)| {
+                let sum: i32 = (0..depth).map(|k| i32::from(weight(k, column))).sum();
+                bias - zero * sum
+            })
+            .collect();
+        Self {
+            depth,
+            width,
+            panels,
+            offsets: lanes(&offsets),
+        }
+    }
+
+    /// Weights of a panel, and what is added to its sums.
+    ///
+    /// # Safety
+    /// `panel` is one of these panels.
+    #[inline(always)]
+    unsafe fn panel(&self, panel: usize) -> (*const Lanes<[i8; 4]>, &Lanes<i32>) {
+        // SAFETY: there are `depth / 4` groups and one group of offsets a panel.
+        unsafe {
+            (
+                self.panels.as_ptr().add(panel * (self.depth / 4)),
+                self.offsets.get_unchecked(panel),
+            )
+        }
+    }
+}
+
+/// Sums as f32, in stretches so short that they are exact, which are added as integers.
+struct FloatDot<'a>(&'a I8Panels);
+
+/// 2^24 / (255 * 128), down to a multiple of four: f32 holds sums of so many products exactly.
+const EXACT: usize = 512;
+
+impl Panels for FloatDot<'_> {
+    type Input = u8;
+
+    fn depth(&self) -> usize {
+        self.0.depth
+    }
+
+    fn width(&self) -> usize {
+        self.0.width
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const M: usize, const FMA: bool>(
+        &self,
+        panel: usize,
+        rows: *const u8,
+    ) -> [[f32; LANES]; M] {
+        // SAFETY: the panel is one of ours, and the caller vouches for the rows.
+        unsafe {
+            let (weights, offsets) = self.0.panel(panel);
+            let mut sums = [offsets.0; M];
+            for start in (0..self.0.depth).step_by(EXACT) {
+                let mut exact = [[0.0f32; LANES]; M];
+                for k in start..(start + EXACT).min(self.0.depth) {
+                    let four = &(*weights.add(k / 4)).0;
+                    let w: [f32; LANES] = std::array::from_fn(|lane| f32::from(four[lane][k % 4]));
+                    for (m, sum) in exact.iter_mut().enumerate() {
+                        let x = f32::from(*rows.add(m * self.0.depth + k));
+                        for lane in 0..LANES {
+                            sum[lane] = multiply_add::<FMA>(x, w[lane], sum[lane]);
+                        }
+                    }
+                }
+                for (sum, exact) in sums.iter_mut().zip(&exact) {
+                    for lane in 0..LANES {
+                        sum[lane] += exact[lane].to_int_unchecked::<i32>();
+                    }
+                }
+            }
+            sums.map(|sum| sum.map(|s| s as f32))
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Vnni<'a>(&'a I8Panels);
+
+#[cfg(target_arch = "x86_64")]
+impl Panels for Vnni<'_> {
+    type Input = u8;
+
+    fn depth(&self) -> usize {
+        self.0.depth
+    }
+
+    fn width(&self) -> usize {
+        self.0.width
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const M: usize, const FMA: bool>(
+        &self,
+        panel: usize,
+        rows: *const u8,
+    ) -> [[f32; LANES]; M] {
+        use std::arch::x86_64::{
+            _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32,
+            _mm512_storeu_ps,
+        };
+        // SAFETY: the panel is one of ours, the caller vouches for the rows, and only
+        // `product_vnni` calls this, on processors that have these instructions.
+        unsafe {
+            let (weights, offsets) = self.0.panel(panel);
+            let mut sums = [_mm512_loadu_si512(std::ptr::from_ref(offsets).cast()); M];
+            for k in 0..self.0.depth / 4 {
+                let weights = _mm512_loadu_si512(weights.add(k).cast());
+                for (m, sum) in sums.iter_mut().enumerate() {
+                    let four = rows.add(m * self.0.depth + 4 * k);
+                    let four = _mm512_set1_epi32(four.cast::<i32>().read_unaligned());
+                    *sum = _mm512_dpbusd_epi32(*sum, four, weights);
+                }
+            }
+            let mut out = [[0.0; LANES]; M];
+            for (out, sum) in out.iter_mut().zip(sums) {
+                _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtepi32_ps(sum));
+            }
+            out
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+struct Sdot<'a>(&'a I8Panels);
+
+#[cfg(target_arch = "aarch64")]
+impl Panels for Sdot<'_> {
+    type Input = u8;
+
+    fn depth(&self) -> usize {
+        self.0.depth
+    }
+
+    fn width(&self) -> usize {
+        self.0.width
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const M: usize, const FMA: bool>(
+        &self,
+        panel: usize,
+        rows: *const u8,
+    ) -> [[f32; LANES]; M] {
+        use std::arch::aarch64::{
+            int32x4_t, vcvtq_f32_s32, vdupq_n_u32, vld1q_s8, vld1q_s32, vst1q_f32,
+        };
+        // SAFETY: the panel is one of ours, the caller vouches for the rows, and only
+        // `product_sdot` calls this, on processors that have these instructions.
+        unsafe {
+            let (weights, offsets) = self.0.panel(panel);
+            let offsets: [int32x4_t; 4] =
+                std::array::from_fn(|q| vld1q_s32(offsets.0.as_ptr().add(4 * q)));
+            let mut sums = [offsets; M];
+            for k in 0..self.0.depth / 4 {
+                let weights: *const i8 = weights.add(k).cast();
+                let weights: [_; 4] = std::array::from_fn(|q| vld1q_s8(weights.add(16 * q)));
+                for (m, sum) in sums.iter_mut().enumerate() {
+                    let four = rows.add(m * self.0.depth + 4 * k).cast::<u32>();
+                    let four = vdupq_n_u32(four.read_unaligned() ^ 0x8080_8080);
+                    for (sum, weights) in sum.iter_mut().zip(weights) {
+                        // The intrinsic is not stable yet.
+                        std::arch::asm!(
+                            "sdot {sum:v}.4s, {weights:v}.16b, {four:v}.16b",
+                            sum = inout(vreg) *sum,
+                            weights = in(vreg) weights,
+                            four = in(vreg) four,
+                            options(pure, nomem, nostack, preserves_flags),
+                        );
+                    }
+                }
+            }
+            let mut out = [[0.0; LANES]; M];
+            for (out, sum) in out.iter_mut().zip(sums) {
+                for (q, sum) in sum.into_iter().enumerate() {
+                    vst1q_f32(out.as_mut_ptr().add(4 * q), vcvtq_f32_s32(sum));
+                }
+            }
+            out
+        }
+    }
+}
+
+/// What a product reads and how it ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a, T, R> {
+    /// Rows of the panels' depth, one after another.
+    pub(crate) rows: &'a [T],
+    /// What the epilogue adds: as many elements as are stored; empty when it adds nothing.
+    pub(crate) residual: &'a [R],
+    /// How it ends.
+    pub(crate) epilogue: &'a Epilogue,
+}
+
+/// `out` [rows, width] from as many rows of f32.
+pub(crate) fn product_f32<R: Element, O: Element>(
+    cpu: Cpu,
+    panels: &F32Panels,
+    rows: &Rows<'_, f32, R>,
+    out: &mut [O],
+) {
+    product(cpu.simd, panels, rows, out);
+}
+
+/// `out` [rows, width] from as many rows of codes.
+pub(crate) fn product_u8<R: Element, O: Element>(
+    cpu: Cpu,
+    panels: &I8Panels,
+    rows: &Rows<'_, u8, R>,
+    out: &mut [O],
+) {
+    match cpu.dot {
+        // SAFETY: values of `Dot` other than `Float` come from `Cpu::supported`, which asked the
+        // processor.
+        #[cfg(target_arch = "x86_64")]
+        Dot::Vnni => unsafe { product_vnni(&Vnni(panels), rows, out) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Dot::Sdot => unsafe { product_sdot(&Sdot(panels), rows, out) },
+        _ => product(cpu.simd, &FloatDot(panels), rows, out),
+    }
+}
+
+compiled_for_each! {
+    fn product<P: Panels, R: Element, O: Element>(
+        panels: &P,
+        rows: &Rows<'_, P::Input, R>,
+        out: &mut [O],
+    ) = tiles
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+fn product_vnni<R: Element, O: Element>(panels: &Vnni<'_>, rows: &Rows<'_, u8, R>, out: &mut [O]) {
+    tiles::<12, true, _, R, O>(panels, rows, out);
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "dotprod")]
+fn product_sdot<R: Element, O: Element>(panels: &Sdot<'_>, rows: &Rows<'_, u8, R>, out: &mut [O]) {
+    tiles::<6, true, _, R, O>(panels, rows, out);
+}
+
+/// Panel by panel, so that one stays in the nearest cache while all rows pass by.
+#[inline(always)]
+fn tiles<const ROWS: usize, const FMA: bool, P: Panels, R: Element, O: Element>(
+    panels: &P,
+    rows: &Rows<'_, P::Input, R>,
+    out: &mut [O],
+) {
+    let count = out.len() / panels.width();
+    assert!(rows.rows.len() >= count * panels.depth() && out.len() == count * panels.width());
+    for panel in 0..panels.width().div_ceil(LANES) {
+        let mut row = 0;
+        while row + ROWS <= count {
+            tile::<ROWS, FMA, P, R, O>(panels, rows, out, panel, row);
+            row += ROWS;
+        }
+        if ROWS > 6 && row + 6 <= count {
+            tile::<6, FMA, P, R, O>(panels, rows, out, panel, row);
+            row += 6;
+        }
+        if row + 4 <= count {
+            tile::<4, FMA, P, R, O>(panels, rows, out, panel, row);
+            row += 4;
+        }
+        while row < count {
+            tile::<1, FMA, P, R, O>(panels, rows, out, panel, row);
+            row += 1;
+        }
+    }
+}
+
+#[inline(always)]
+fn tile<const M: usize, const FMA: bool, P: Panels, R: Element, O: Element>(
+    panels: &P,
+    rows: &Rows<'_, P::Input, R>,
+    out: &mut [O],
+    panel: usize,
+    row: usize,
+) {
+    // SAFETY: `tiles` has seen that there are so many rows, and counts the panels.
+    let sums = unsafe {
+        let rows = rows.rows.as_ptr().add(row * panels.depth());
+        panels.tile::<M, FMA>(panel, rows)
+    };
+    let column = panel * LANES;
+    let place = Place {
+        column,
+        columns: LANES.min(panels.width() - column),
+        start: row * panels.width() + column,
+        stride: panels.width(),
+    };
+    rows.epilogue.store(&sums, place, rows.residual, out);
+}
