@@ -151,9 +151,11 @@ fn body<const ROWS: usize, const FMA: bool, T: Element, R: Element, O: Element>(
             let targets = padded_row.iter_mut().skip(before[1]);
             for (pixel, target) in pixels.zip(targets) {
                 if let Some(from) = pixel.get(channel..).and_then(|p| p.first_chunk::<LANES>()) {
+                    let (from, mut reals) = (*from, [0.0; LANES]);
                     for lane in 0..LANES {
-                        target.0[lane] = from[lane].real(None) - zero;
+                        reals[lane] = from[lane].real(None) - zero;
                     }
+                    target.0 = reals;
                 } else {
                     let from = pixel.iter().skip(channel).take(used);
                     for (lane, from) in target.0.iter_mut().zip(from) {

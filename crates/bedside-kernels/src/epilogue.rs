@@ -112,6 +112,18 @@ pub(crate) struct Place {
     pub(crate) stride: usize,
 }
 
+/// Which steps an epilogue has: what its inner loops are compiled for.
+mod kind {
+    /// Sums are stored.
+    pub(super) const BARE: u8 = 0;
+    /// Sums are kept within limits and stored.
+    pub(super) const CLIPPED: u8 = 1;
+    /// Sums are multiplied, rounded to steps and stored as their code.
+    pub(super) const CODED: u8 = 2;
+    /// Any steps.
+    pub(super) const ANY: u8 = 3;
+}
+
 impl Epilogue {
     /// Finish `M` rows of sums, and store them.
     #[inline(always)]
@@ -122,50 +134,87 @@ impl Epilogue {
         residual: &[R],
         out: &mut [O],
     ) {
+        let simple = self.residual.is_none() && self.out == self.steps;
+        match (simple, &self.factor, self.clip, self.out) {
+            (true, None, None, None) => {
+                self.rows::<{ kind::BARE }, M, R, O>(sums, place, residual, out)
+            }
+            (true, None, Some(_), None) => {
+                self.rows::<{ kind::CLIPPED }, M, R, O>(sums, place, residual, out)
+            }
+            (true, Some(_), None, Some(_)) => {
+                self.rows::<{ kind::CODED }, M, R, O>(sums, place, residual, out)
+            }
+            _ => self.rows::<{ kind::ANY }, M, R, O>(sums, place, residual, out),
+        }
+    }
+
+    #[inline(always)]
+    fn rows<const KIND: u8, const M: usize, R: Element, O: Element>(
+        &self,
+        sums: &[[f32; LANES]; M],
+        place: Place,
+        residual: &[R],
+        out: &mut [O],
+    ) {
+        let ones = [1.0; LANES];
+        let factor = self.factor.as_ref();
+        let factor = factor.and_then(|f| f.get(place.column / LANES));
+        let factor = factor.map_or(&ones, |f| &f.0);
         for (m, sums) in sums.iter().enumerate() {
-            let range = place.range(m);
-            let residual = residual.get(range.clone()).unwrap_or_default();
+            let at = place.start + m * place.stride;
+            let range = at..at + place.columns;
+            let residual = match KIND {
+                kind::ANY => residual.get(range.clone()).unwrap_or_default(),
+                _ => &[],
+            };
             if let Some(out) = out.get_mut(range) {
-                self.row(*sums, place.column, residual, out);
+                copy(&self.row::<KIND, R, O>(*sums, factor, residual), out);
             }
         }
     }
 
     /// Loops over lanes by index: compilers make vectors of these.
     #[inline(always)]
-    fn row<R: Element, O: Element>(
+    fn row<const KIND: u8, R: Element, O: Element>(
         &self,
         mut v: [f32; LANES],
-        column: usize,
+        factor: &[f32; LANES],
         residual: &[R],
-        out: &mut [O],
-    ) {
+    ) -> [O; LANES] {
         let mut stored = [O::default(); LANES];
-        let factor = self.factor.as_ref();
-        if let Some(Lanes(factor)) = factor.and_then(|f| f.get(column / LANES)) {
+        if KIND == kind::CODED || KIND == kind::ANY {
             for lane in 0..LANES {
                 v[lane] *= factor[lane];
             }
         }
-        if let Some(steps) = self.steps {
-            if self.residual.is_none() && self.clip.is_none() && self.out == Some(steps) {
-                for lane in 0..LANES {
-                    stored[lane] = O::store_steps(v[lane], steps);
-                }
-                return copy(&stored, out);
+        if KIND == kind::CODED
+            && let Some(steps) = self.steps
+        {
+            for lane in 0..LANES {
+                stored[lane] = O::store_steps(v[lane], steps);
             }
+            return stored;
+        }
+        if KIND == kind::ANY
+            && let Some(steps) = self.steps
+        {
             for lane in 0..LANES {
                 v[lane] = steps.round(v[lane]) * steps.scale;
             }
         }
-        if let Some(quant) = self.residual {
+        if KIND == kind::ANY
+            && let Some(quant) = self.residual
+        {
             let mut other = [R::default(); LANES];
             copy(residual, &mut other);
             for lane in 0..LANES {
                 v[lane] += other[lane].real(quant);
             }
         }
-        if let Some((low, high)) = self.clip {
+        if (KIND == kind::CLIPPED || KIND == kind::ANY)
+            && let Some((low, high)) = self.clip
+        {
             for lane in 0..LANES {
                 v[lane] = within(v[lane], low, high);
             }
@@ -173,7 +222,7 @@ impl Epilogue {
         for lane in 0..LANES {
             stored[lane] = O::store(v[lane], self.out);
         }
-        copy(&stored, out);
+        stored
     }
 }
 
@@ -182,14 +231,6 @@ impl Epilogue {
 fn within(x: f32, low: f32, high: f32) -> f32 {
     let x = if x > low { x } else { low };
     if x < high { x } else { high }
-}
-
-impl Place {
-    #[inline(always)]
-    fn range(self, row: usize) -> std::ops::Range<usize> {
-        let at = self.start + row * self.stride;
-        at..at + self.columns
-    }
 }
 
 /// Copy what fits; the common full width without a loop.
