@@ -10,6 +10,7 @@ use tract_core::internal::*;
 use tract_core::runtime::RunOptions;
 use tract_linalg::multithread::Executor;
 use tract_onnx::Onnx;
+use tract_onnx::pb::tensor_proto::DataType;
 use tract_onnx::pb::{ModelProto, TensorProto};
 use tract_onnx::prelude::{Framework, InferenceModelExt};
 use tract_onnx::tensor::load_tensor;
@@ -207,14 +208,19 @@ fn prepare(
     own: bool,
 ) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
     let reader = tract_onnx::onnx();
-    let proto = reader.proto_model_for_read(&mut &*onnx)?;
-    let mut model = reader.model_for_proto_model(&proto)?.into_typed()?;
-    if own {
-        let coded = coded(&reader, proto)?;
-        model = bedside_kernels::rewrite(&model, &coded, Cpu::detect())?;
-    }
-    let model = model.into_decluttered()?;
+    let mut proto = reader.proto_model_for_read(&mut &*onnx)?;
+    let model = if own {
+        let coded = coded(&reader, &mut proto)?;
+        let model = reader.model_for_proto_model(&proto)?.into_typed()?;
+        bedside_kernels::rewrite(&model, &coded, Cpu::detect())?
+    } else {
+        reader.model_for_proto_model(&proto)?.into_typed()?
+    };
+    let mut model = model.into_decluttered()?;
     let signature = signature(&model)?;
+    if own {
+        model = bedside_kernels::project(&model, Cpu::detect())?;
+    }
     let options = RunOptions {
         executor: Some(executor.clone()),
         ..RunOptions::default()
@@ -223,50 +229,51 @@ fn prepare(
     Ok((plan, signature))
 }
 
-/// Constants that the graph dequantizes, by the node that does: tract makes f32 of them as it
-/// reads the graph.
-fn coded(reader: &Onnx, proto: ModelProto) -> TractResult<HashMap<String, Coded>> {
-    let Some(graph) = proto.graph else {
+/// Constants that the graph dequantizes, by name; in the graph they are replaced by their reals,
+/// which is quicker here than node by node in tract.
+fn coded(reader: &Onnx, proto: &mut ModelProto) -> TractResult<HashMap<String, Coded>> {
+    let Some(graph) = &mut proto.graph else {
         return Ok(HashMap::new());
     };
-    let mut tensors = HashMap::new();
-    for tensor in &graph.initializer {
-        tensors.insert(tensor.name.as_str(), tensor);
-    }
-    let tensor = |name: &String| -> TractResult<Option<Tensor>> {
-        let found = tensors.get(name.as_str());
+    let initializers = graph.initializer.iter();
+    let tensors: HashMap<&str, &TensorProto> = initializers.map(|t| (t.name.as_str(), t)).collect();
+    let tensor = |name: &String| {
         let load = |t: &&TensorProto| load_tensor(&*reader.provider, t, None);
-        found.map(load).transpose()
+        tensors.get(name.as_str()).map(load).transpose()
     };
-    let mut coded = HashMap::new();
+    let (mut found, mut reals) = (HashMap::new(), Vec::new());
     for node in graph
         .node
         .iter()
         .filter(|n| n.op_type == "DequantizeLinear")
     {
-        let [values, scales, zero @ ..] = node.input.as_slice() else {
+        let ([values, scales, zero @ ..], [output]) = (&*node.input, &*node.output) else {
             continue;
         };
-        let per_channel = node.attribute.iter().find(|a| a.name == "axis");
-        let zero = zero.first().map(tensor).transpose()?.flatten();
-        let zero_free = match &zero {
-            Some(zero) => zero
-                .cast_to::<f32>()?
-                .try_as_plain_ram()?
-                .as_slice::<f32>()?
-                .iter()
-                .all(|z| *z == 0.0),
-            None => true,
+        let (Some(values), Some(scales)) = (tensor(values)?, tensor(scales)?) else {
+            continue;
         };
-        if let (Some(values), Some(scales), true) = (tensor(values)?, tensor(scales)?, zero_free)
-            && (scales.len() == 1 || per_channel.is_some_and(|a| a.i == 0))
+        let zero = zero.first().map(tensor).transpose()?.flatten();
+        let outermost = node.attribute.iter().any(|a| a.name == "axis" && a.i == 0);
+        if zero.is_none_or(|z| z.is_all_zero().unwrap_or(false)) && (scales.len() == 1 || outermost)
         {
-            let scales = scales.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
-            let values = Arc::new(values);
-            coded.insert(node.name.clone(), Coded { values, scales });
+            let coded = Coded::new(values, &scales)?;
+            let real = coded.reals()?;
+            reals.push(TensorProto {
+                name: output.clone(),
+                dims: real.shape().iter().map(|d| *d as i64).collect(),
+                data_type: DataType::Float as i32,
+                raw_data: real.as_bytes().to_vec().into(),
+                ..TensorProto::default()
+            });
+            found.insert(output.clone(), coded);
         }
     }
-    Ok(coded)
+    graph.initializer.extend(reals);
+    graph
+        .node
+        .retain(|n| !n.output.iter().any(|o| found.contains_key(o)));
+    Ok(found)
 }
 
 fn signature(model: &TypedModel) -> TractResult<Signature> {

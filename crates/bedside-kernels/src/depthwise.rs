@@ -190,7 +190,9 @@ fn body<const ROWS: usize, const FMA: bool, T: Element, R: Element, O: Element>(
                     stride: channels,
                 };
                 // Columns past the row's end have no place in it.
-                strip.epilogue.store(&sums, place, residual_row, out_row);
+                strip
+                    .epilogue
+                    .store::<RUN, FMA, R, O>(&sums, place, residual_row, out_row);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What happens to a sum of products before it is stored.
 
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes, multiply_add};
 
 /// An affine u8 code: `real = (code - zero) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -95,6 +95,8 @@ pub(crate) struct Epilogue {
     pub(crate) residual: Option<Option<Quant>>,
     /// Values are kept within these.
     pub(crate) clip: Option<(f32, f32)>,
+    /// Values go through GELU.
+    pub(crate) gelu: bool,
     /// The code of what is stored, when it is coded.
     pub(crate) out: Option<Quant>,
 }
@@ -120,14 +122,16 @@ mod kind {
     pub(super) const CLIPPED: u8 = 1;
     /// Sums are multiplied, rounded to steps and stored as their code.
     pub(super) const CODED: u8 = 2;
+    /// Sums go through GELU and are stored.
+    pub(super) const GELU: u8 = 3;
     /// Any steps.
-    pub(super) const ANY: u8 = 3;
+    pub(super) const ANY: u8 = 4;
 }
 
 impl Epilogue {
     /// Finish `M` rows of sums, and store them.
     #[inline(always)]
-    pub(crate) fn store<const M: usize, R: Element, O: Element>(
+    pub(crate) fn store<const M: usize, const FMA: bool, R: Element, O: Element>(
         &self,
         sums: &[[f32; LANES]; M],
         place: Place,
@@ -135,22 +139,25 @@ impl Epilogue {
         out: &mut [O],
     ) {
         let simple = self.residual.is_none() && self.out == self.steps;
-        match (simple, &self.factor, self.clip, self.out) {
-            (true, None, None, None) => {
-                self.rows::<{ kind::BARE }, M, R, O>(sums, place, residual, out)
+        match (simple, &self.factor, self.clip, self.gelu, self.out) {
+            (true, None, None, false, None) => {
+                self.rows::<{ kind::BARE }, M, FMA, R, O>(sums, place, residual, out);
             }
-            (true, None, Some(_), None) => {
-                self.rows::<{ kind::CLIPPED }, M, R, O>(sums, place, residual, out)
+            (true, None, Some(_), false, None) => {
+                self.rows::<{ kind::CLIPPED }, M, FMA, R, O>(sums, place, residual, out);
             }
-            (true, Some(_), None, Some(_)) => {
-                self.rows::<{ kind::CODED }, M, R, O>(sums, place, residual, out)
+            (true, None, None, true, None) => {
+                self.rows::<{ kind::GELU }, M, FMA, R, O>(sums, place, residual, out);
             }
-            _ => self.rows::<{ kind::ANY }, M, R, O>(sums, place, residual, out),
+            (true, Some(_), None, false, Some(_)) => {
+                self.rows::<{ kind::CODED }, M, FMA, R, O>(sums, place, residual, out);
+            }
+            _ => self.rows::<{ kind::ANY }, M, FMA, R, O>(sums, place, residual, out),
         }
     }
 
     #[inline(always)]
-    fn rows<const KIND: u8, const M: usize, R: Element, O: Element>(
+    fn rows<const KIND: u8, const M: usize, const FMA: bool, R: Element, O: Element>(
         &self,
         sums: &[[f32; LANES]; M],
         place: Place,
@@ -169,14 +176,14 @@ impl Epilogue {
                 _ => &[],
             };
             if let Some(out) = out.get_mut(range) {
-                copy(&self.row::<KIND, R, O>(*sums, factor, residual), out);
+                copy(&self.row::<KIND, FMA, R, O>(*sums, factor, residual), out);
             }
         }
     }
 
     /// Loops over lanes by index: compilers make vectors of these.
     #[inline(always)]
-    fn row<const KIND: u8, R: Element, O: Element>(
+    fn row<const KIND: u8, const FMA: bool, R: Element, O: Element>(
         &self,
         mut v: [f32; LANES],
         factor: &[f32; LANES],
@@ -219,11 +226,51 @@ impl Epilogue {
                 v[lane] = within(v[lane], low, high);
             }
         }
+        if KIND == kind::GELU || KIND == kind::ANY && self.gelu {
+            for lane in 0..LANES {
+                v[lane] = gelu::<FMA>(v[lane]);
+            }
+        }
         for lane in 0..LANES {
             stored[lane] = O::store(v[lane], self.out);
         }
         stored
     }
+}
+
+/// `x * (1 + erf(x / sqrt 2)) / 2`, within some 1e-7 of the largest of |x| and 1.
+///
+/// erf is a ratio of polynomials in x^2 within 4, past which it is 1 to f32; the coefficients are
+/// those that Eigen and TensorFlow use (Eigen/src/Core/MathFunctionsImpl.h).
+#[inline(always)]
+fn gelu<const FMA: bool>(x: f32) -> f32 {
+    let z = within(x * std::f32::consts::FRAC_1_SQRT_2, -4.0, 4.0);
+    let z2 = z * z;
+    let above = [
+        -2.726_142_3e-10,
+        2.770_681_4e-8,
+        -2.101_024e-6,
+        -5.692_506_4e-5,
+        -7.349_906_3e-4,
+        -2.954_6e-3,
+        -1.609_603_3e-2,
+    ];
+    let below = [
+        -1.456_607_2e-5,
+        -2.133_740_6e-4,
+        -1.682_827e-3,
+        -7.373_329e-3,
+        -1.426_473_9e-2,
+    ];
+    let at = |terms: &[f32]| {
+        let mut sum = 0.0;
+        for term in terms {
+            sum = multiply_add::<FMA>(sum, z2, *term);
+        }
+        sum
+    };
+    let half = 0.5 * x;
+    multiply_add::<FMA>(half, z * at(&above) / at(&below), half)
 }
 
 /// As `clamp`, but NaN becomes `low`: what one instruction each for the two limits gives.

@@ -14,10 +14,12 @@ mod epilogue;
 mod lanes;
 mod ops;
 mod product;
+mod project;
 mod rewrite;
 #[cfg(test)]
 mod tests;
 
 pub use cpu::{Cpu, Dot, Simd};
 pub use epilogue::Quant;
+pub use project::project;
 pub use rewrite::{Coded, rewrite};

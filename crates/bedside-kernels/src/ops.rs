@@ -10,7 +10,7 @@ use crate::cpu::Cpu;
 use crate::depthwise::{Depthwise, Strip, Window, strip};
 use crate::epilogue::{Element, Epilogue, Place, Quant, copy};
 use crate::lanes::{LANES, Lanes};
-use crate::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
+use crate::product::{F32Panels, I8Panels, Panels, Rows, product_f32, product_u8};
 
 /// Run `work(index, block)` on blocks of `len` elements, beside each other where the caller runs
 /// in a pool of threads.
@@ -135,7 +135,7 @@ impl ConvolutionPlan {
         product: impl Fn(Rows<'_, T, R>, &mut [O]) + Sync,
     ) {
         let width = self.out_channels;
-        let block = block_rows(out.len() / width, self.depth * size_of::<T>());
+        let block = block_rows(out.len() / width, self.depth.min(512) * size_of::<T>());
         let padding = T::store_steps(
             0.0,
             Quant {
@@ -350,6 +350,104 @@ impl TypedOp for Convolution {
     as_op!();
 }
 
+/// Where a dimension of a [`Projection`]'s output comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// A dimension of the input.
+    Of(usize),
+    One,
+    /// The columns of the weights.
+    Width,
+}
+
+/// A product with constant weights over the innermost dimensions, with all that follows it.
+#[derive(Debug)]
+pub(crate) struct ProjectionPlan {
+    pub(crate) cpu: Cpu,
+    pub(crate) panels: F32Panels,
+    pub(crate) epilogue: Epilogue,
+    pub(crate) shape: Vec<Extent>,
+}
+
+/// See [`ProjectionPlan`]. Inputs: the activation, and what is added if anything is.
+#[derive(Debug, Clone)]
+pub(crate) struct Projection(pub(crate) Arc<ProjectionPlan>);
+
+impl PartialEq for Projection {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Projection {}
+
+impl ProjectionPlan {
+    fn shape<D: Clone + From<usize>>(&self, input: &[D]) -> TVec<D> {
+        let extent = |extent: &Extent| match extent {
+            Extent::Of(axis) => input.get(*axis).cloned().unwrap_or_else(|| 1.into()),
+            Extent::One => 1.into(),
+            Extent::Width => self.panels.width().into(),
+        };
+        self.shape.iter().map(extent).collect()
+    }
+}
+
+impl Op for Projection {
+    fn name(&self) -> StaticName {
+        "Projection".into()
+    }
+
+    fn info(&self) -> TractResult<Vec<String>> {
+        let ProjectionPlan { cpu, panels, .. } = &*self.0;
+        Ok(vec![format!(
+            "{cpu} {} to {}",
+            panels.depth(),
+            panels.width()
+        )])
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Projection {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let plan = &*self.0;
+        let input = slice::<f32>(&inputs[0])?;
+        let added = inputs
+            .get(1)
+            .map(|r| slice::<f32>(r))
+            .transpose()?
+            .unwrap_or_default();
+        let (depth, width) = (plan.panels.depth(), plan.panels.width());
+        let out = filled::<f32>(&plan.shape(inputs[0].shape()), |out| {
+            let block = block_rows(out.len() / width, depth.min(512) * size_of::<f32>());
+            for_blocks(out, block * width, |index, out| {
+                let rows = input.get(index * block * depth..).unwrap_or_default();
+                let residual = added.get(index * block * width..).unwrap_or_default();
+                let epilogue = &plan.epilogue;
+                let rows = Rows {
+                    rows,
+                    residual,
+                    epilogue,
+                };
+                product_f32(plan.cpu, &plan.panels, &rows, out);
+            });
+            Ok(())
+        })?;
+        Ok(tvec!(out))
+    }
+}
+
+impl TypedOp for Projection {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(DatumType::F32.fact(self.0.shape(&inputs[0].shape))))
+    }
+
+    as_op!();
+}
+
 /// The sum of two activations, the second of the same shape or one value a channel.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sum {
@@ -398,7 +496,8 @@ impl Sum {
                         stride: LANES,
                     };
                     let real = from.map(|x| x.real(self.code));
-                    self.epilogue.store(&[real], place, b, out);
+                    self.epilogue
+                        .store::<1, false, R, O>(&[real], place, b, out);
                 }
             }
         });

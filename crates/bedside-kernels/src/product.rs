@@ -9,6 +9,8 @@
     reason = "inner loops read without bounds checks; vector instructions that were asked for"
 )]
 
+use std::cell::RefCell;
+
 use crate::cpu::{Cpu, Dot, compiled_for_each};
 use crate::epilogue::{Element, Epilogue, Place};
 use crate::lanes::{LANES, Lanes, lanes, multiply_add};
@@ -24,15 +26,24 @@ pub(crate) trait Panels: Sync {
     /// Columns.
     fn width(&self) -> usize;
 
+    /// How much of a row is multiplied at once, so that its panels stay in the nearest caches.
+    fn stretch(&self) -> usize {
+        self.depth()
+    }
+
     /// Products of `M` rows, the first at `rows`, each `depth` after the one before, with the
-    /// columns of panel `panel`.
+    /// columns of panel `panel`: those of the stretch from `start` on, added to `sums`, or to what
+    /// sums start from.
     ///
     /// # Safety
-    /// `rows` points to `M * depth` elements, and `panel < width / 16`, rounded up.
+    /// `rows` points to `M * depth` elements, `panel < width / 16`, rounded up, and `start` is a
+    /// multiple of `stretch` within `depth`.
     unsafe fn tile<const M: usize, const FMA: bool>(
         &self,
         panel: usize,
         rows: *const Self::Input,
+        start: usize,
+        sums: Option<[[f32; LANES]; M]>,
     ) -> [[f32; LANES]; M];
 }
 
@@ -81,16 +92,26 @@ impl Panels for F32Panels {
     }
 
     #[inline(always)]
+    fn stretch(&self) -> usize {
+        match self.depth {
+            0..=1024 => self.depth,
+            _ => 512,
+        }
+    }
+
+    #[inline(always)]
     unsafe fn tile<const M: usize, const FMA: bool>(
         &self,
         panel: usize,
         rows: *const f32,
+        start: usize,
+        sums: Option<[[f32; LANES]; M]>,
     ) -> [[f32; LANES]; M] {
         // SAFETY: the panel is one of ours, and the caller vouches for the rows.
         unsafe {
-            let mut sums = [self.bias.get_unchecked(panel).0; M];
+            let mut sums = sums.unwrap_or([self.bias.get_unchecked(panel).0; M]);
             let weights = self.panels.as_ptr().add(panel * self.depth);
-            for k in 0..self.depth {
+            for k in start..self.depth.min(start + self.stretch()) {
                 let Lanes(weights) = &*weights.add(k);
                 for (m, sum) in sums.iter_mut().enumerate() {
                     let x = *rows.add(m * self.depth + k);
@@ -195,6 +216,8 @@ impl Panels for FloatDot<'_> {
         &self,
         panel: usize,
         rows: *const u8,
+        _: usize,
+        _: Option<[[f32; LANES]; M]>,
     ) -> [[f32; LANES]; M] {
         // SAFETY: the panel is one of ours, and the caller vouches for the rows.
         unsafe {
@@ -243,6 +266,8 @@ impl Panels for Vnni<'_> {
         &self,
         panel: usize,
         rows: *const u8,
+        _: usize,
+        _: Option<[[f32; LANES]; M]>,
     ) -> [[f32; LANES]; M] {
         use std::arch::x86_64::{
             _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32,
@@ -290,6 +315,8 @@ impl Panels for Sdot<'_> {
         &self,
         panel: usize,
         rows: *const u8,
+        _: usize,
+        _: Option<[[f32; LANES]; M]>,
     ) -> [[f32; LANES]; M] {
         use std::arch::aarch64::{
             int32x4_t, vcvtq_f32_s32, vdupq_n_u32, vld1q_s8, vld1q_s32, vst1q_f32,
@@ -390,7 +417,13 @@ fn product_sdot<R: Element, O: Element>(panels: &Sdot<'_>, rows: &Rows<'_, u8, R
     tiles::<6, true, _, R, O>(panels, rows, out);
 }
 
-/// Panel by panel, so that one stays in the nearest cache while all rows pass by.
+thread_local! {
+    /// Sums of stretches before the last.
+    static PARTIAL: RefCell<Vec<Lanes<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Stretch by stretch and panel by panel, so that a stretch of a panel stays in the nearest cache
+/// while all rows pass by.
 #[inline(always)]
 fn tiles<const ROWS: usize, const FMA: bool, P: Panels, R: Element, O: Element>(
     panels: &P,
@@ -399,46 +432,83 @@ fn tiles<const ROWS: usize, const FMA: bool, P: Panels, R: Element, O: Element>(
 ) {
     let count = out.len() / panels.width();
     assert!(rows.rows.len() >= count * panels.depth() && out.len() == count * panels.width());
-    for panel in 0..panels.width().div_ceil(LANES) {
-        let mut row = 0;
-        while row + ROWS <= count {
-            tile::<ROWS, FMA, P, R, O>(panels, rows, out, panel, row);
-            row += ROWS;
-        }
-        if ROWS > 6 && row + 6 <= count {
-            tile::<6, FMA, P, R, O>(panels, rows, out, panel, row);
-            row += 6;
-        }
-        if row + 4 <= count {
-            tile::<4, FMA, P, R, O>(panels, rows, out, panel, row);
-            row += 4;
-        }
-        while row < count {
-            tile::<1, FMA, P, R, O>(panels, rows, out, panel, row);
-            row += 1;
+    let mut partial = PARTIAL.take();
+    if panels.stretch() < panels.depth() {
+        partial.resize(count * panels.width().div_ceil(LANES), Lanes([0.0; LANES]));
+    }
+    for start in (0..panels.depth()).step_by(panels.stretch()) {
+        for panel in 0..panels.width().div_ceil(LANES) {
+            let mut at = At {
+                panel,
+                row: 0,
+                count,
+                start,
+            };
+            while at.row + ROWS <= count {
+                at = tile::<ROWS, FMA, P, R, O>(panels, rows, &mut partial, out, at);
+            }
+            if ROWS > 6 && at.row + 6 <= count {
+                at = tile::<6, FMA, P, R, O>(panels, rows, &mut partial, out, at);
+            }
+            if at.row + 4 <= count {
+                at = tile::<4, FMA, P, R, O>(panels, rows, &mut partial, out, at);
+            }
+            while at.row < count {
+                at = tile::<1, FMA, P, R, O>(panels, rows, &mut partial, out, at);
+            }
         }
     }
+    PARTIAL.set(partial);
 }
 
+/// Where a tile lies.
+#[derive(Clone, Copy)]
+struct At {
+    panel: usize,
+    row: usize,
+    /// Rows in all.
+    count: usize,
+    /// Start of the stretch.
+    start: usize,
+}
+
+/// One tile; -> where the next lies.
 #[inline(always)]
 fn tile<const M: usize, const FMA: bool, P: Panels, R: Element, O: Element>(
     panels: &P,
     rows: &Rows<'_, P::Input, R>,
+    partial: &mut [Lanes<f32>],
     out: &mut [O],
-    panel: usize,
-    row: usize,
-) {
-    // SAFETY: `tiles` has seen that there are so many rows, and counts the panels.
+    at: At,
+) -> At {
+    let kept = at.panel * at.count + at.row;
+    let kept = partial.get_mut(kept..kept + M);
+    let before = match (&kept, at.start) {
+        (Some(kept), 1..) => Some(std::array::from_fn(|m| kept[m].0)),
+        _ => None,
+    };
+    // SAFETY: `tiles` has seen that there are so many rows, and counts panels and stretches.
     let sums = unsafe {
-        let rows = rows.rows.as_ptr().add(row * panels.depth());
-        panels.tile::<M, FMA>(panel, rows)
+        let rows = rows.rows.as_ptr().add(at.row * panels.depth());
+        panels.tile::<M, FMA>(at.panel, rows, at.start, before)
     };
-    let column = panel * LANES;
-    let place = Place {
-        column,
-        columns: LANES.min(panels.width() - column),
-        start: row * panels.width() + column,
-        stride: panels.width(),
-    };
-    rows.epilogue.store(&sums, place, rows.residual, out);
+    if let (Some(kept), true) = (kept, at.start + panels.stretch() < panels.depth()) {
+        for (kept, sum) in kept.iter_mut().zip(sums) {
+            kept.0 = sum;
+        }
+    } else {
+        let column = at.panel * LANES;
+        let place = Place {
+            column,
+            columns: LANES.min(panels.width() - column),
+            start: at.row * panels.width() + column,
+            stride: panels.width(),
+        };
+        rows.epilogue
+            .store::<M, FMA, R, O>(&sums, place, rows.residual, out);
+    }
+    At {
+        row: at.row + M,
+        ..at
+    }
 }

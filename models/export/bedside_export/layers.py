@@ -75,4 +75,9 @@ def map_size(x):
 
 def flat(x):
     """[B,C,h,w] -> [B,h*w,C]."""
-    return x.flatten(2).transpose(1, 2)
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def as_map(x, size):
+    """[B,h*w,C] -> [B,C,h,w]."""
+    return x.unflatten(1, size).permute(0, 3, 1, 2)

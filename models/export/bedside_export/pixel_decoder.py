@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import Attention, Container, flat, map_size, sine_position
+from .layers import Attention, Container, as_map, flat, map_size, sine_position
 
 GROUPS = 32
 
@@ -68,7 +68,7 @@ class PixelDecoder(nn.Module):
         x = flat(x)
         for layer in self.transformer.encoder.layers:
             x = layer(x, position)
-        y = F.relu(self.layer_4(x.transpose(1, 2).unflatten(2, size)))
+        y = F.relu(self.layer_4(as_map(x, size)))
         levels = [y]
         for i in (3, 2, 1):
             adapter, layer = getattr(self, f"adapter_{i}"), getattr(self, f"layer_{i}")

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .layers import map_size, sine_position
+from .layers import as_map, map_size, sine_position
 from .mask_decoder import LEVELS, normalise
 from .model import check_side
 
@@ -77,7 +77,11 @@ class FoldedNorm(nn.LayerNorm):
 
 
 class FoldedBlock(nn.Module):
-    """A backbone block without layer scale and divisor; see ``focalnet.Block``."""
+    """A backbone block without layer scale and divisor; see ``focalnet.Block``.
+
+    Channels are innermost all through, as projections read and write them; only the depthwise
+    convolutions are told of maps, and engines that keep channels innermost move nothing for them.
+    """
 
     def __init__(self, block):
         super().__init__()
@@ -87,21 +91,19 @@ class FoldedBlock(nn.Module):
         self.mlp = block.mlp
         self.sizes = [source.dim, source.dim, source.levels + 1]
         self.f, self.proj, self.focal_layers = source.f, source.proj, source.focal_layers
-        self.h = nn.Conv2d(source.dim, source.dim, 1, device="meta")
-        self.h.weight = nn.Parameter((source.h.weight * source.scale).detach())
-        self.h.bias = nn.Parameter(source.h.bias.detach())
+        self.h = linear((source.h.weight * source.scale).flatten(1), source.h.bias)
 
     def modulation(self, x, size):
-        maps = self.f(x).transpose(1, 2).reshape(1, -1, *size)
-        query, context, gates = torch.split(maps, self.sizes, 1)
+        maps = self.f(x).unflatten(1, size)
+        query, context, gates = torch.split(maps, self.sizes, 3)
         total = None
-        for level, layer in enumerate(self.focal_layers):
-            context = layer(context)
-            part = context * gates[:, level : level + 1]
+        for level, (conv, gelu) in enumerate(self.focal_layers):
+            context = gelu(conv(context.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+            part = context * gates[..., level : level + 1]
             total = part if total is None else total + part
-        whole = F.gelu(context.mean((2, 3), keepdim=True))
-        total = total + whole * gates[:, len(self.focal_layers) :]
-        return self.proj((query * self.h(total)).flatten(2).transpose(1, 2))
+        whole = F.gelu(context.mean((1, 2), keepdim=True))
+        total = total + whole * gates[..., len(self.focal_layers) :]
+        return self.proj((query * self.h(total)).flatten(1, 2))
 
     def forward(self, x, size):
         x = x + self.norm1(self.modulation(x, size))
@@ -126,9 +128,9 @@ class FoldedBackbone(nn.Module):
         for i, blocks in enumerate(self.stages):
             for block in blocks:
                 x = block(x, size)
-            maps.append(self.norms[i](x).transpose(1, 2).reshape(1, -1, *size))
+            maps.append(as_map(self.norms[i](x), size))
             if i < len(self.downsamples):
-                x, size = self.downsamples[i](x.transpose(1, 2).reshape(1, -1, *size))
+                x, size = self.downsamples[i](as_map(x, size))
         return maps
 
 
