@@ -103,6 +103,7 @@ fn p_13_same_bundle_frame_and_backend_give_the_same_bits() {
                 precision: Some(precision),
                 threads: Some(1),
                 presence: None,
+                ..Options::default()
             },
         )
         .unwrap();
@@ -123,6 +124,7 @@ fn prompts_in_one_pass_get_the_masks_they_get_alone() {
             precision: Some(precision),
             threads: None,
             presence: Some(0.0),
+            ..Options::default()
         };
         let mut segmenter = Segmenter::new(bundle(), &TractCpu, &options).unwrap();
         let (frame, _) = phantom(PhantomKind::BreastTumor, 5, true);

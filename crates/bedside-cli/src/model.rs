@@ -37,6 +37,10 @@ pub(crate) struct ModelArgs {
     /// Threads of the engine [default: one per core, at most 4]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
+
+    /// Engine: tract-cpu, or tract-stock (tract without bedside's operators, to compare with)
+    #[arg(long, global = true, value_name = "NAME", value_parser = backend)]
+    pub backend: Option<&'static str>,
 }
 
 impl ModelArgs {
@@ -60,6 +64,7 @@ impl ModelArgs {
         Options {
             precision: self.precision,
             threads: self.threads.map(usize::from),
+            backend: self.backend,
             ..Options::default()
         }
     }
@@ -75,6 +80,12 @@ fn precision(name: &str) -> Result<Precision, String> {
         .into_iter()
         .find(|precision| precision.to_string() == name.to_lowercase())
         .ok_or_else(|| "not one of f32, f16, int8".to_owned())
+}
+
+fn backend(name: &str) -> Result<&'static str, String> {
+    let known = bedside::engine::backends().map(|b| b.name());
+    let found = known.into_iter().find(|k| *k == name);
+    found.ok_or_else(|| format!("not one of {}", known.join(", ")))
 }
 
 /// The first path that exists.

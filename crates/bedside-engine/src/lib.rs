@@ -5,7 +5,8 @@
 //! Values are cheap to clone and may live on the device, so that the features of an image
 //! encoder go to the mask decoder without a copy.
 //!
-//! * [`TractCpu`]: tract on the CPU, the default
+//! * [`TractCpu`]: tract on the CPU with our operators, the default
+//! * [`TractStock`]: tract on the CPU alone, to compare with
 //! * [`FaultyBackend`]: any backend with scripted faults, for tests of what stands above
 //! * [`conformance`]: what every backend must pass before it is believed
 
@@ -23,3 +24,8 @@ pub use faulty::{Fault, FaultyBackend, Release};
 pub use signature::{DType, Dim, Signature, TensorSpec};
 pub use tract_cpu::{TractCpu, TractStock};
 pub use value::Value;
+
+/// The backends that this build has, the default first.
+pub fn backends() -> [&'static dyn Backend; 2] {
+    [&TractCpu, &TractStock]
+}

@@ -208,13 +208,16 @@ fn prepare(
     own: bool,
 ) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
     let reader = tract_onnx::onnx();
-    let mut proto = reader.proto_model_for_read(&mut &*onnx)?;
-    let model = if own {
-        let coded = coded(&reader, &mut proto)?;
-        let model = reader.model_for_proto_model(&proto)?.into_typed()?;
-        bedside_kernels::rewrite(&model, &coded, Cpu::detect())?
-    } else {
-        reader.model_for_proto_model(&proto)?.into_typed()?
+    // Weights are held once as read and once as packed, no longer than they must.
+    let (model, coded) = {
+        let mut proto = reader.proto_model_for_read(&mut &*onnx)?;
+        let coded = own.then(|| coded(&reader, &mut proto)).transpose()?;
+        (reader.model_for_proto_model(&proto)?, coded)
+    };
+    let model = model.into_typed()?;
+    let model = match coded {
+        Some(coded) => bedside_kernels::rewrite(&model, &coded, Cpu::detect())?,
+        None => model,
     };
     let mut model = model.into_decluttered()?;
     let signature = signature(&model)?;

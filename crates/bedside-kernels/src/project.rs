@@ -10,11 +10,12 @@ use tract_core::ops::nn::GeluExact;
 
 use crate::cpu::Cpu;
 use crate::epilogue::Epilogue;
-use crate::ops::{Extent, Projection, ProjectionPlan};
+use crate::ops::{Extent, Projection, ProjectionPlan, Relayout};
 use crate::product::F32Panels;
 
 /// Replace f32 products of an activation's innermost dimensions with constant weights, with the
-/// bias, the limits or the GELU, and the sum that follow them.
+/// bias, the limits or the GELU, and the sum that follow them; and moves between the two layouts
+/// of an image.
 ///
 /// `model` is decluttered, which writes every such product as an EinSum.
 ///
@@ -54,8 +55,9 @@ pub fn project(model: &TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
                 .with_context(|| format!("{i:?} is not there yet"))
         });
         let inputs = inputs.collect::<TractResult<TVec<_>>>()?;
+        let op = relayout(model, node)?.unwrap_or_else(|| node.op.clone());
         for (slot, outlet) in target
-            .wire_node(&node.name, node.op.clone(), &inputs)?
+            .wire_node(&node.name, op, &inputs)?
             .into_iter()
             .enumerate()
         {
@@ -74,6 +76,29 @@ pub fn project(model: &TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
     }
     target.select_output_outlets(&outputs)?;
     Ok(target)
+}
+
+/// The operator for an axis that is moved past two others in an f32 image, which tract moves
+/// element by element on one thread.
+fn relayout(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Box<dyn TypedOp>>> {
+    let to_nhwc = match node.op_as::<AxisOp>() {
+        Some(AxisOp::Move(1, 3)) => true,
+        Some(AxisOp::Move(3, 1)) => false,
+        _ => return Ok(None),
+    };
+    let fact = model.outlet_fact(node.inputs[0])?;
+    let image = fact
+        .shape
+        .as_concrete()
+        .is_some_and(|s| s.len() == 4 && s[0] == 1);
+    if !image || fact.datum_type != DatumType::F32 {
+        return Ok(None);
+    }
+    Ok(Some(Box::new(Relayout {
+        to_nhwc,
+        code: None,
+        out: None,
+    })))
 }
 
 /// A product and what is computed with it.

@@ -27,6 +27,8 @@ pub struct Options {
     pub threads: Option<usize>,
     /// Least probability of presence, 0 to 1, in place of the bundle's; 0 withholds no mask.
     pub presence: Option<f32>,
+    /// Name of the backend, of [`bedside_engine::backends`]; the first of them unless told.
+    pub backend: Option<&'static str>,
 }
 
 /// Answers to a set of prompts on one frame.
@@ -102,13 +104,25 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
-    /// Open a bundle (file or folder) and load it on tract's CPU backend.
+    /// Open a bundle (file or folder) and load it on the backend that the options name.
     ///
     /// # Errors
-    /// [`ErrorKind::Bundle`] when the bundle can't be trusted, [`ErrorKind::Engine`] when the
-    /// backend can't load its graphs.
+    /// [`ErrorKind::Bundle`] when the bundle can't be trusted, [`ErrorKind::Engine`] when there is
+    /// no such backend or it can't load the graphs.
     pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
-        Self::new(Bundle::open(path)?, &bedside_engine::TractCpu, options)
+        let [default, ..] = bedside_engine::backends();
+        let backend = match options.backend {
+            None => default,
+            Some(name) => bedside_engine::backends()
+                .into_iter()
+                .find(|b| b.name() == name)
+                .ok_or_else(|| {
+                    let known = bedside_engine::backends().map(Backend::name);
+                    let message = format!("no backend '{name}'; hint: one of {}", known.join(", "));
+                    Error::new(ErrorKind::Engine, message)
+                })?,
+        };
+        Self::new(Bundle::open(path)?, backend, options)
     }
 
     /// Load a bundle on a backend.

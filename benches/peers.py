@@ -1,13 +1,13 @@
-"""Time bedside against onnxruntime on the two graphs of the edge bundle, in the same run.
+"""Time bedside, onnxruntime and tract alone on the two graphs of the edge bundle, in the same run.
 
-    cargo build --release -p bedside-cli
+    cargo build --release --workspace
     pip install onnxruntime==1.32.0 numpy
-    python benches/peer_onnxruntime.py [--threads 1,2] [--rounds 7] [--bundle FILE]
+    python benches/peers.py [--threads 1,2] [--rounds 7] [--bundle FILE]
 
-Rounds of the two engines alternate, so that a machine whose speed drifts slows both. bedside runs
-its whole path (frame to findings, `bedside bench --json`); onnxruntime runs encoder and decoder
-alone, on the same inputs' shapes. Printed are medians over rounds and the median of the ratios
-of neighbouring rounds: above 1 means that bedside is slower.
+Rounds of the engines alternate, so that a machine whose speed drifts slows all. bedside and tract
+alone run the whole path (frame to findings, `bedside bench --json`); onnxruntime runs encoder and
+decoder alone, on the same inputs' shapes. Printed are medians over rounds in milliseconds, and the
+median of the ratios of neighbouring rounds: above 1 means that bedside is slower.
 """
 
 import argparse
@@ -24,11 +24,12 @@ import onnxruntime
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
-def bedside_round(args, precision, threads):
+def bedside_round(args, backend, precision, threads):
     """Milliseconds (encoder, decoder, whole path) of one `bedside bench`."""
     command = [
         args.command, "bench", "--json", "--bundle", args.bundle, "--precision", precision,
         "--threads", str(threads), "--frames", str(args.iterations), "--prompt", "polyp",
+        "--backend", backend,
     ]  # fmt: skip
     out = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     stages = {s["stage"]: s["median"] for s in out["stages"]}
@@ -78,21 +79,24 @@ def main():
     bundle = zipfile.ZipFile(args.bundle)
     manifest = json.loads(bundle.read("manifest.json"))
     print(f"onnxruntime {onnxruntime.__version__}; {args.rounds} rounds of {args.iterations}; ms")
-    print("precision threads  stage    bedside  onnxruntime  ratio")
+    print("precision threads  stage    bedside  onnxruntime  ratio  tract alone  ratio")
     for precision in (v["precision"] for v in manifest["variants"]):
         for threads in map(int, args.threads.split(",")):
             peer = Peer(bundle, precision, threads)
             peer.round(3)
             rounds = []
             for _ in range(args.rounds):
-                ours = bedside_round(args, precision, threads)
-                rounds.append((ours, peer.round(args.iterations)))
+                ours = bedside_round(args, "tract-cpu", precision, threads)
+                stock = bedside_round(args, "tract-stock", precision, threads)
+                rounds.append((ours, peer.round(args.iterations), stock))
             for i, stage in enumerate(("encoder", "decoder", "path")):
-                ours = statistics.median(r[0][i] for r in rounds)
-                theirs = statistics.median(r[1][i] for r in rounds)
-                ratio = statistics.median(r[0][i] / r[1][i] for r in rounds)
+                ours, theirs, stock = (statistics.median(r[e][i] for r in rounds) for e in range(3))
+                to_theirs, to_stock = (
+                    statistics.median(r[0][i] / r[e][i] for r in rounds) for e in (1, 2)
+                )
                 print(
-                    f"{precision:9} {threads:7}  {stage:7} {ours:8.2f} {theirs:12.2f} {ratio:6.2f}"
+                    f"{precision:9} {threads:7}  {stage:7} {ours:8.2f} {theirs:12.2f} "
+                    f"{to_theirs:6.2f} {stock:12.2f} {to_stock:6.2f}"
                 )
 
 
