@@ -25,6 +25,7 @@ from bedside_train import data
 from bedside_train import export as student_export
 from bedside_train.model import META_CLASSES, WIDTH, Student
 from bedside_train.text import ontology, package_file, pad
+from PIL import Image
 from tokenizers import Tokenizer
 
 from . import checkpoint, frames, manifest, pack, prompts, report, tokenizer
@@ -236,8 +237,8 @@ def train(pupil, kept, tokens, mask, metas, args, run):
 
 
 def student_input(frame, side):
-    """As the bundle's manifest tells the runtime, but for the resize kernel's last digit."""
-    small = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)
+    """As the runtime makes it from the manifest; OpenCV enlarges by area to other values."""
+    small = np.asarray(Image.fromarray(frame).resize((side, side), Image.Resampling.BILINEAR))
     return data.normalise(small.astype(np.float32))[None]
 
 

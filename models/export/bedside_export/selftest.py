@@ -37,7 +37,12 @@ def self_tests(work, runners, choices):
                 worst = min((m & want).sum() / (m | want).sum() for m in got)
                 best.append((worst, frame, text, want))
     best.sort(key=lambda row: -row[0])
-    if not best or best[0][0] < 0.5:
+    if not best:
+        raise ExportError(
+            "every f32 mask on the synthetic frames is nearly empty or full; hint: give a student "
+            "more --steps; an export of BiomedParse with this has bad weights"
+        )
+    if best[0][0] < 0.5:
         raise ExportError(
             "no synthetic frame has a mask that all precisions agree on; hint: leave out int8, or "
             "check the checkpoint with f32 alone"
