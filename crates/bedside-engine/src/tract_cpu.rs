@@ -266,7 +266,7 @@ fn coded(reader: &Onnx, proto: &mut ModelProto) -> TractResult<HashMap<String, C
                 name: output.clone(),
                 dims: real.shape().iter().map(|d| *d as i64).collect(),
                 data_type: DataType::Float as i32,
-                raw_data: real.as_bytes().to_vec().into(),
+                raw_data: real.as_bytes().to_vec(),
                 ..TensorProto::default()
             });
             found.insert(output.clone(), coded);
