@@ -2,10 +2,13 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
-from bedside_export import distill, pack
+import torch.nn.functional as F
+from bedside_export import distill, frames, pack
 from bedside_export.errors import ExportError
+from bedside_train import data
 from inputs import CONFIG, write
 
 PROMPTS = ["polyp in colon endoscope", "tumor in breast ultrasound"]
@@ -47,6 +50,20 @@ def test_error_on_held_out_frames_falls_and_a_run_resumes(inputs, monkeypatch):
     report = json.loads((inputs / "student.report/report.json").read_text())
     assert "Held-out frames" in report["facts"][0]
     assert set(report["precisions"]) == {"f32", "int8"}
+
+
+@pytest.mark.parametrize("side", [64, 256])
+def test_the_student_sees_frames_as_the_runtime_resizes_them(side):
+    """Bilinear, widened when shrinking, as the bundle's manifest says; to one level of 255."""
+    frame = frames.synthetic(0, 192)
+    exact = F.interpolate(
+        torch.from_numpy(frame.astype(np.float32)).permute(2, 0, 1)[None],
+        size=(side, side),
+        mode="bilinear",
+        antialias=True,
+    )
+    wanted = data.normalise(exact[0].permute(1, 2, 0).numpy())
+    assert np.abs(distill.student_input(frame, side)[0] - wanted).max() <= 1 / min(data.STD)
 
 
 def test_a_run_folder_serves_one_teacher_and_one_set_of_prompts(inputs):
