@@ -256,6 +256,12 @@ fn coded(reader: &Onnx, proto: &mut ModelProto) -> TractResult<HashMap<String, C
         let (Some(values), Some(scales)) = (tensor(values)?, tensor(scales)?) else {
             continue;
         };
+        if zero
+            .iter()
+            .any(|z| !z.is_empty() && !tensors.contains_key(z.as_str()))
+        {
+            continue;
+        }
         let zero = zero.first().map(tensor).transpose()?.flatten();
         let outermost = node.attribute.iter().any(|a| a.name == "axis" && a.i == 0);
         if zero.is_none_or(|z| z.is_all_zero().unwrap_or(false)) && (scales.len() == 1 || outermost)

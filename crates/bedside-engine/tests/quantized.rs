@@ -34,7 +34,7 @@ struct Case {
     step: f32,
 }
 
-const CASES: [Case; 5] = [
+const CASES: [Case; 8] = [
     Case {
         name: "pointwise",
         input: [1, 24, 6, 6],
@@ -70,6 +70,27 @@ const CASES: [Case; 5] = [
         operators: &["Convolution.u8", "Twice"],
         step: 0.37,
     },
+    Case {
+        name: "mixed",
+        input: [1, 16, 5, 5],
+        output: [1, 16, 5, 5],
+        operators: &["Convolution.f32"],
+        step: 0.013,
+    },
+    Case {
+        name: "codes",
+        input: [1, 8, 6, 6],
+        output: [1, 24, 6, 6],
+        operators: &["Convolution.u8"],
+        step: 1.0,
+    },
+    Case {
+        name: "rescaled",
+        input: [1, 8, 6, 6],
+        output: [1, 8, 6, 6],
+        operators: &["Convolution.u8"],
+        step: 0.06,
+    },
 ];
 
 fn load(backend: &dyn Backend, case: &Case) -> Box<dyn Session> {
@@ -101,7 +122,7 @@ fn integers_are_onnxruntimes() {
         for operator in case.operators {
             assert!(ran.contains(operator), "{}: {ran:?}", case.name);
         }
-        let slow = ["Conv", "OptMatMul", "DequantizeLinearF32"];
+        let slow = ["Conv", "OptMatMul"];
         assert!(
             !ran.iter().any(|op| slow.contains(op)),
             "{}: {ran:?}",

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 /// The same Rust source is compiled once for each; only the int8 dot product is written in
 /// intrinsics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Simd {
+pub(crate) enum Simd {
     /// What every processor of the architecture has: SSE2 on x86-64, NEON on aarch64.
     Baseline,
     /// 256-bit vectors with fused multiply-add.
@@ -19,7 +19,7 @@ pub enum Simd {
 
 /// How four u8 times i8 products are summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Dot {
+pub(crate) enum Dot {
     /// As f32, in sums short enough to be exact.
     Float,
     /// `vpdpbusd` on 512-bit vectors.
@@ -32,9 +32,9 @@ pub enum Dot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Cpu {
     /// For f32, and all but the dot products of int8.
-    pub simd: Simd,
+    pub(crate) simd: Simd,
     /// For int8.
-    pub dot: Dot,
+    pub(crate) dot: Dot,
 }
 
 impl Cpu {
@@ -76,7 +76,7 @@ impl Cpu {
                     dot: Dot::Float,
                 });
             }
-            if ["f", "bw", "dq", "vl"].into_iter().all(avx512) {
+            if found.len() > 1 && ["f", "bw", "dq", "vl"].into_iter().all(avx512) {
                 for (dot, has) in [(Dot::Float, true), (Dot::Vnni, avx512("vnni"))] {
                     if has {
                         found.push(Self {

@@ -136,7 +136,7 @@ fn body<const ROWS: usize, const FMA: bool, T: Element, R: Element, O: Element>(
     let scratch = strip.scratch.as_mut_slice();
     let top = strip.first * stride[0];
     let taps = kernel[0] * kernel[1];
-    let usable = width.min(padded - before[1]);
+    let usable = width.min(padded.saturating_sub(before[1]));
 
     for block in 0..channels.div_ceil(LANES) {
         let channel = block * LANES;

@@ -19,7 +19,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
-pub use cpu::{Cpu, Dot, Simd};
+pub use cpu::Cpu;
 pub use epilogue::Quant;
 pub use project::project;
 pub use rewrite::{Coded, rewrite};

@@ -275,7 +275,9 @@ fn filled<O: Datum + Element>(
     )]
     // SAFETY: f32 and u8 have no invalid values, and every operator here writes all of them.
     let mut out = unsafe { Tensor::uninitialized::<O>(shape)? };
-    fill(out.try_as_plain_ram_mut()?.as_slice_mut::<O>()?)?;
+    if out.len() > 0 {
+        fill(out.try_as_plain_ram_mut()?.as_slice_mut::<O>()?)?;
+    }
     Ok(out.into_tvalue())
 }
 

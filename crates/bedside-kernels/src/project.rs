@@ -132,6 +132,12 @@ impl Found {
         let Some((summed, shape)) = axes(&op.axes.to_string()) else {
             return Ok(None);
         };
+        // What is summed over must be as long in the activation as in the weights.
+        let inner = facts[0].shape.iter().skip(facts[0].rank() - summed);
+        let same = inner.zip(constant.shape()).all(|(a, b)| *a == b.to_dim());
+        if !same {
+            return Ok(None);
+        }
         // A dimension that does not come out is summed over: of one alone that says nothing.
         let rows = facts[0].rank() - summed;
         let left = (0..rows).filter(|axis| !shape.contains(&Extent::Of(*axis)));
@@ -241,7 +247,7 @@ fn axes(expression: &str) -> Option<(usize, Vec<Extent>)> {
     }
     let of = |axis: &char| rows.iter().position(|r| r == axis);
     let from: Vec<usize> = kept.iter().filter_map(of).collect();
-    if !from.is_sorted() {
+    if !from.is_sorted_by(|a, b| a < b) {
         return None;
     }
     let extent = |axis: &char| of(axis).map_or(Extent::One, Extent::Of);

@@ -37,6 +37,10 @@ impl Coded {
         let scales = scales.try_as_plain_ram()?.as_slice::<f32>()?.to_vec();
         let channels = values.shape().first().copied().unwrap_or(1);
         ensure!(
+            !scales.is_empty() && values.len() > 0,
+            "no values or no scales"
+        );
+        ensure!(
             scales.len() == 1 || scales.len() == channels,
             "{} scales for {channels} channels",
             scales.len()
@@ -107,6 +111,10 @@ pub fn rewrite(
     }
     rewriter.finish()
 }
+
+/// The widest window, stride and padding that the kernels take: past all that networks use, and so
+/// small that no size computed from them wraps or fills the memory.
+const REACH: usize = 64;
 
 /// How a tensor of the source graph is held in the new one.
 #[derive(Debug, Clone, Copy)]
@@ -233,6 +241,9 @@ impl Rewriter<'_> {
             nhwc,
             code,
         } = self.held(outlet)?;
+        // Codes that the source graph itself has as codes stay such.
+        let real = self.source.outlet_fact(outlet)?.datum_type == DatumType::F32;
+        let code = code.filter(|_| real);
         let op: Box<dyn TypedOp> = match (nhwc, code) {
             (false, None) => return Ok(held),
             (false, Some(quant)) => {
@@ -291,21 +302,28 @@ impl Rewriter<'_> {
             .shape
             .as_concrete()
             .and_then(|s| <[usize; 4]>::try_from(s).ok());
-        Ok(shape.filter(|s| s[0] == 1 && fact.datum_type == DatumType::F32))
+        Ok(shape.filter(|s| s[0] == 1 && !s.contains(&0) && fact.datum_type == DatumType::F32))
     }
 
     /// The f32 constant that a node's input is, and the name of the node that holds it.
     fn constant(&self, outlet: OutletId) -> Option<(&str, Arc<Tensor>)> {
         let node = self.source.node(outlet.node);
         if node.op_is::<Cast>() {
-            return self.constant(*node.inputs.first()?);
+            let to = self.source.outlet_fact(outlet).ok()?.datum_type;
+            let input = *node.inputs.first()?;
+            return self.constant(input).filter(|_| to == DatumType::F32);
         }
         let tensor = node.op_as::<Const>()?.val();
         (tensor.datum_type() == DatumType::F32).then(|| (node.name.as_str(), tensor.clone()))
     }
 
-    fn coded(&self, name: &str) -> Option<&Coded> {
-        self.coded.get(name.strip_suffix(".0").unwrap_or(name))
+    /// The codes of a constant of that name, when they are the constant's.
+    fn coded(&self, name: &str, constant: &Tensor) -> Option<&Coded> {
+        let found = self.coded.get(name);
+        let found = found.or_else(|| self.coded.get(name.strip_suffix(".0")?))?;
+        let reals = found.reals().ok()?;
+        (reals.shape() == constant.shape() && reals.as_bytes() == constant.as_bytes())
+            .then_some(found)
     }
 
     fn is_add(&self, node: &TypedNode) -> bool {
@@ -347,7 +365,9 @@ impl Rewriter<'_> {
         let readers = self.source.outlet_successors(node.id.into()).iter();
         let scale = readers
             .filter_map(|i| self.source.node(i.node).op_as::<DequantizeLinearF32>())
-            .find(|d| d.zero_point == i32::from(op.zero_point))
+            .find(|d| {
+                d.zero_point == i32::from(op.zero_point) && (d.scale * op.scale - 1.0).abs() < 1e-5
+            })
             .map_or(op.scale.recip(), |d| d.scale);
         Some(Quant {
             scale,
@@ -366,6 +386,10 @@ impl Rewriter<'_> {
         while let Some(node) = self.reader(at) {
             if let Some((low, high)) = self.limit(node, at) {
                 let (l, h) = tail.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+                if low > h {
+                    // A least that is set after a lower most overrules it.
+                    break;
+                }
                 tail.clip = Some((l.max(low), h.min(high)));
             } else if self.is_add(node) && sums && tail.residual.is_none() && tail.clip.is_none() {
                 let other = node.inputs.iter().find(|i| **i != at);
@@ -383,8 +407,9 @@ impl Rewriter<'_> {
                 let onward = self
                     .reader(coded)
                     .filter(|n| {
-                        n.op_as::<DequantizeLinearF32>()
-                            .is_some_and(|d| d.scale == quant.scale)
+                        n.op_as::<DequantizeLinearF32>().is_some_and(|d| {
+                            d.scale == quant.scale && d.zero_point == i32::from(quant.zero)
+                        })
                     })
                     .filter(|_| sums && tail.residual.is_none() && tail.clip.is_none());
                 if let Some(dequantize) = onward {
@@ -468,17 +493,23 @@ impl Rewriter<'_> {
             && conv.kernel_fmt == KernelFormat::OIHW
             && spec.data_format == DataFormat::NCHW
             && spec.dilations().iter().all(|d| *d == 1)
-            && (depthwise || conv.group == 1);
+            && (depthwise || conv.group == 1)
+            && spec.kernel_shape.iter().all(|k| (1..=REACH).contains(k))
+            && spec.strides().iter().all(|s| (1..=REACH).contains(s));
         let (Some((weight_name, weights)), Some((bias_name, bias))) =
             (self.constant(node.inputs[1]), self.constant(node.inputs[2]))
         else {
             return Ok(false);
         };
-        let bias = per_channel(&bias, out_channels)?;
+        let raw_bias = bias;
+        let bias = per_channel(&raw_bias, out_channels)?;
         let (Some(bias), true) = (bias, plain) else {
             return Ok(false);
         };
         let padding = spec.computed_padding(&[h, w]);
+        if padding.iter().any(|p| p.pad_before > REACH) {
+            return Ok(false);
+        }
         let window = Window {
             channels,
             input: [h, w],
@@ -487,7 +518,9 @@ impl Rewriter<'_> {
             stride: [spec.stride(0), spec.stride(1)],
             before: [padding[0].pad_before, padding[1].pad_before],
         };
-        let coded = self.coded(weight_name).zip(self.coded(bias_name));
+        let coded = self
+            .coded(weight_name, &weights)
+            .zip(self.coded(bias_name, &raw_bias));
         let coded = coded.map(|(w, b)| (w.clone(), b.clone()));
         let code = self.held(node.inputs[0])?.code;
         let tail = self.tail(node.id.into(), true)?;
@@ -513,6 +546,9 @@ impl Rewriter<'_> {
             }
             Some(integers)
         });
+        if let (None, Some(steps)) = (&integers, tail.steps) {
+            epilogue.factor = Some(lanes(&vec![steps.scale.recip(); out_channels]));
+        }
         let input = if integers.is_some() {
             self.nhwc(node.inputs[0])?.0
         } else {
@@ -736,7 +772,10 @@ impl Rewriter<'_> {
                     reader.inputs.iter().all(|i| *i == at)
                         && concat.axis == if i == 0 { 4 } else { 3 }
                 }
-                None => reader.op_is::<AxisOp>() && i % 2 == 1,
+                None => {
+                    let reshape = matches!(reader.op_as::<AxisOp>(), Some(AxisOp::Reshape(..)));
+                    reshape && i % 2 == 1
+                }
             };
             if !fits || self.source.outputs.contains(&at) {
                 return Ok(false);

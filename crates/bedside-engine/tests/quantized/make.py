@@ -123,5 +123,35 @@ def twice():
     g.write("twice", g.code(g.node("Add", [up, y], "sum"), 0.37, 90))
 
 
-for case in (pointwise, strided, depthwise, residual, twice):
+def mixed():
+    """A convolution in f32 whose result is rounded to codes on its way into a sum."""
+    g = Graph(16, 5)
+    weights = g.constant("weight", g.rng.uniform(-0.1, 0.1, [16, 16, 1, 1]).astype(np.float32))
+    bias = g.constant("bias", g.rng.uniform(-0.5, 0.5, 16).astype(np.float32))
+    y = g.code(g.node("Conv", ["x", weights, bias], "conv", kernel_shape=[1, 1]), 0.013, 120)
+    g.write("mixed", g.node("Add", ["x", y], "sum"))
+
+
+def codes():
+    """Codes that are read as numbers."""
+    g = Graph(8, 6)
+    x = g.code("x", 0.01, 128)
+    y = g.conv(x, 0.01, 8, 24, 1)
+    g.code(y, 0.02, 100)
+    g.write("codes", g.node("Cast", [f"{y}.q"], "numbers", to=TensorProto.FLOAT))
+
+
+def rescaled():
+    """Codes that mean twice as much when they are read, and other sums."""
+    g = Graph(8, 6)
+    x = g.code("x", 0.01, 128)
+    y = g.conv(x, 0.01, 8, 8, 3)
+    g.code(y, 0.03, 100)
+    scale = g.constant("other.scale", np.float32(0.06))
+    zero = g.constant("other.zero", np.uint8(90))
+    twice = g.node("DequantizeLinear", [f"{y}.q", scale, zero], "other")
+    g.write("rescaled", g.node("Add", [x, twice], "sum"))
+
+
+for case in (pointwise, strided, depthwise, residual, twice, mixed, codes, rescaled):
     case()
