@@ -208,6 +208,7 @@ fn prepare(
     own: bool,
 ) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
     let reader = tract_onnx::onnx();
+    let cpu = Cpu::detect().map_err(TractError::msg)?;
     // Weights are held once as read and once as packed, no longer than they must.
     let (model, coded) = {
         let mut proto = reader.proto_model_for_read(&mut &*onnx)?;
@@ -216,13 +217,13 @@ fn prepare(
     };
     let model = model.into_typed()?;
     let model = match coded {
-        Some(coded) => bedside_kernels::rewrite(&model, &coded, Cpu::detect())?,
+        Some(coded) => bedside_kernels::rewrite(&model, &coded, cpu)?,
         None => model,
     };
     let mut model = model.into_decluttered()?;
     let signature = signature(&model)?;
     if own {
-        model = bedside_kernels::project(&model, Cpu::detect())?;
+        model = bedside_kernels::project(&model, cpu)?;
     }
     let options = RunOptions {
         executor: Some(executor.clone()),

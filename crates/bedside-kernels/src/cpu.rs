@@ -40,18 +40,28 @@ pub struct Cpu {
 impl Cpu {
     /// The best for this processor, unless the environment variable `BEDSIDE_CPU` names another
     /// that it supports.
-    pub fn detect() -> Self {
-        static FOUND: OnceLock<Cpu> = OnceLock::new();
-        *FOUND.get_or_init(|| {
-            let supported = Self::supported();
-            let wanted = std::env::var("BEDSIDE_CPU").ok();
-            let named = supported
-                .iter()
-                .find(|cpu| wanted.as_deref() == Some(&cpu.to_string()));
-            named.or(supported.last()).copied().unwrap_or(Self {
-                simd: Simd::Baseline,
-                dot: Dot::Float,
-            })
+    ///
+    /// # Errors
+    /// When `BEDSIDE_CPU` names none of these; the text names them.
+    pub fn detect() -> Result<Self, String> {
+        static FOUND: OnceLock<Result<Cpu, String>> = OnceLock::new();
+        let choose = || Self::choose(std::env::var("BEDSIDE_CPU").ok().as_deref());
+        FOUND.get_or_init(choose).clone()
+    }
+
+    pub(crate) fn choose(wanted: Option<&str>) -> Result<Self, String> {
+        let supported = Self::supported();
+        let found = match wanted {
+            None => supported.last(),
+            Some(wanted) => supported.iter().find(|cpu| cpu.to_string() == wanted),
+        };
+        found.copied().ok_or_else(|| {
+            let names: Vec<String> = supported.iter().map(Self::to_string).collect();
+            format!(
+                "BEDSIDE_CPU={}: not supported here; hint: one of {}, or unset it",
+                wanted.unwrap_or_default(),
+                names.join(", ")
+            )
         })
     }
 

@@ -225,6 +225,11 @@ fn numbers_that_are_none_become_the_least_code() {
 fn the_best_supported_is_picked() {
     let supported = Cpu::supported();
     println!("tested: {supported:?}");
-    assert!(supported.contains(&Cpu::detect()));
+    assert_eq!(Cpu::choose(None).as_ref(), Ok(supported.last().unwrap()));
+    for cpu in &supported {
+        assert_eq!(Cpu::choose(Some(&cpu.to_string())).as_ref(), Ok(cpu));
+    }
+    let refused = Cpu::choose(Some("abacus")).unwrap_err();
+    assert!(refused.contains("abacus") && refused.contains(&supported[0].to_string()));
     assert_eq!(supported[0].dot, Dot::Float);
 }
