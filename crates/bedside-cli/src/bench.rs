@@ -41,7 +41,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "640x480", value_name = "WxH", value_parser = phantom::size)]
     size: (u32, u32),
 
-    /// Also time every operator of one pass
+    /// Also time every operator, over as many passes as frames
     #[arg(long)]
     profile: bool,
 }
@@ -119,11 +119,14 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let frame = phantom::still(width, height)?;
 
     let timings = time(args.frames, &frame, &prompts, &mut segmenter, ui)?;
-    let profile = if args.profile {
-        Some(segmenter.profile(&frame, &prompts)?)
-    } else {
-        None
-    };
+    let passes = if args.profile { args.frames } else { 0 };
+    let passes: Result<Vec<Profile>, _> = (0..passes)
+        .map(|_| segmenter.profile(&frame, &prompts))
+        .collect();
+    let profile = args
+        .profile
+        .then(|| passes.map(|p| Operators::of(&p)))
+        .transpose()?;
 
     let stage = |name, pick: fn(&Timings) -> Duration| Stage::new(name, timings.iter().map(pick));
     let total = stage("total", Timings::total);
@@ -146,15 +149,15 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
             stage("masks", |t| t.masks),
             total,
         ],
-        profile: profile.as_ref().map(Operators::from),
+        profile,
     };
     if ui.json() {
         return ui.print_json(&report);
     }
     ui.print(&text(&report))?;
-    match &profile {
+    match &report.profile {
         Some(profile) => ui.print(&format!(
-            "\nencoder, one pass by operator\n{}\ndecoder, one pass by operator\n{}",
+            "\nencoder, medians by operator\n{}\ndecoder, medians by operator\n{}",
             by_operator(&profile.encoder),
             by_operator(&profile.decoder)
         )),
@@ -195,25 +198,26 @@ fn time(
     Ok(timings)
 }
 
-impl From<&Profile> for Operators {
-    fn from(profile: &Profile) -> Self {
-        let list = |times: &[OpTime]| {
-            let operator = |t: &OpTime| Operator {
-                node: t.node.clone(),
-                op: t.op.clone(),
-                ms: ms(t),
+impl Operators {
+    /// Medians over passes of the same plan.
+    fn of(passes: &[Profile]) -> Self {
+        let list = |graph: fn(&Profile) -> &Vec<OpTime>| {
+            let first = passes.first().map(graph).into_iter().flatten();
+            let operator = |(i, time): (usize, &OpTime)| {
+                let times = passes.iter().filter_map(|p| graph(p).get(i));
+                Operator {
+                    node: time.node.clone(),
+                    op: time.op.clone(),
+                    ms: Stage::new("", times.map(|t| t.time)).median,
+                }
             };
-            times.iter().map(operator).collect()
+            first.enumerate().map(operator).collect()
         };
         Self {
-            encoder: list(&profile.encoder),
-            decoder: list(&profile.decoder),
+            encoder: list(|p| &p.encoder),
+            decoder: list(|p| &p.decoder),
         }
     }
-}
-
-fn ms(time: &OpTime) -> f64 {
-    time.time.as_secs_f64() * 1e3
 }
 
 /// The report as it is pasted into an issue or a mail.
@@ -249,12 +253,12 @@ fn text(report: &Report) -> String {
 }
 
 /// Operators of a kind summed up, the dearest first; the last line is the sum of all others.
-fn by_operator(times: &[OpTime]) -> Table {
+fn by_operator(times: &[Operator]) -> Table {
     let mut kinds: BTreeMap<&str, (usize, f64)> = BTreeMap::new();
     for time in times {
         let kind = kinds.entry(&time.op).or_default();
         kind.0 += 1;
-        kind.1 += ms(time);
+        kind.1 += time.ms;
     }
     let total = kinds.values().fold(0.0, |sum, kind| sum + kind.1);
     let mut kinds: Vec<_> = kinds.into_iter().collect();
@@ -286,13 +290,24 @@ mod tests {
 
     #[test]
     fn operators_sum_to_the_total() {
-        let time = |op: &str, us| OpTime {
-            node: "n".into(),
-            op: op.into(),
-            time: Duration::from_micros(us),
+        let pass = |us: [u64; 3]| {
+            let time = |(op, us): (&str, u64)| OpTime {
+                node: "n".into(),
+                op: op.into(),
+                time: Duration::from_micros(us),
+            };
+            let encoder = ["Conv", "Add", "Conv"]
+                .into_iter()
+                .zip(us)
+                .map(time)
+                .collect();
+            Profile {
+                encoder,
+                decoder: Vec::new(),
+            }
         };
-        let text =
-            by_operator(&[time("Conv", 1_500), time("Add", 500), time("Conv", 2_000)]).to_string();
+        let passes = [[1_500, 500, 900], [900, 2_000, 2_000], [9_000, 500, 2_000]];
+        let text = by_operator(&Operators::of(&passes.map(pass)).encoder).to_string();
         let lines: Vec<&str> = text.lines().skip(2).collect();
         assert_eq!(
             lines,

@@ -130,9 +130,11 @@ impl fmt::Display for Cpu {
     }
 }
 
-/// Defines `$name`, which runs `$body::<ROWS, FMA>` compiled for the instructions of a [`Simd`].
+/// Defines `$name`, which runs `$body::<ROWS, PANELS, FMA>` compiled for the instructions of a
+/// [`Simd`].
 ///
-/// `ROWS` is how many rows of sixteen f32 fill that register file, a few left for operands.
+/// `ROWS` times `PANELS` is how many groups of sixteen f32 fill that register file, a few left for
+/// operands.
 /// The body must be `#[inline(always)]`, or it would be compiled for the baseline.
 macro_rules! compiled_for_each {
     ($(#[$doc:meta])* $vis:vis fn $name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
@@ -141,16 +143,16 @@ macro_rules! compiled_for_each {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2 $(<$($g: $bound),+>)? ($($arg: $ty),*) {
-                $body::<6, true $(, $($g),+)?>($($arg),*)
+                $body::<6, 1, true $(, $($g),+)?>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             fn avx512 $(<$($g: $bound),+>)? ($($arg: $ty),*) {
-                $body::<12, true $(, $($g),+)?>($($arg),*)
+                $body::<12, 2, true $(, $($g),+)?>($($arg),*)
             }
             match simd {
                 $crate::cpu::Simd::Baseline => {
-                    $body::<6, { cfg!(target_arch = "aarch64") } $(, $($g),+)?>($($arg),*)
+                    $body::<6, 1, { cfg!(target_arch = "aarch64") } $(, $($g),+)?>($($arg),*)
                 }
                 // SAFETY: values of `Simd` other than the baseline come from `Cpu::supported`,
                 // which asked the processor.
@@ -160,7 +162,7 @@ macro_rules! compiled_for_each {
                 #[cfg(target_arch = "x86_64")]
                 $crate::cpu::Simd::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(not(target_arch = "x86_64"))]
-                _ => $body::<6, { cfg!(target_arch = "aarch64") } $(, $($g),+)?>($($arg),*),
+                _ => $body::<6, 1, { cfg!(target_arch = "aarch64") } $(, $($g),+)?>($($arg),*),
             }
         }
     };

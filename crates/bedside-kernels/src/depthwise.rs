@@ -1,9 +1,17 @@
 //! Depthwise convolution: every channel with a small window of its own.
 #![allow(unsafe_code, reason = "inner loops read without bounds checks")]
 
-use crate::cpu::{Cpu, compiled_for_each};
-use crate::epilogue::{Element, Epilogue, Place};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use crate::cpu::{Cpu, Dot, compiled_for_each};
+use crate::epilogue::{Element, Epilogue, Sink, copy};
 use crate::lanes::{LANES, Lanes, lanes, multiply_add};
+#[cfg(target_arch = "aarch64")]
+use crate::product::Sdot;
+#[cfg(target_arch = "x86_64")]
+use crate::product::Vnni;
+use crate::product::{F32Panels, FloatDot, I8Panels, Panels};
 
 /// Shape of a depthwise convolution over [h, w, channels].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +39,7 @@ pub(crate) struct Depthwise {
     /// What the sums of each channel start from.
     bias: Vec<Lanes<f32>>,
     /// Taken from codes, so that padding is 0.
-    zero: f32,
+    pub(crate) zero: f32,
 }
 
 /// How many outputs along a row are computed side by side: their windows share inputs.
@@ -69,130 +77,400 @@ impl Depthwise {
     }
 
     /// Columns of the scratch rows: the input's, with padding, and what a run may read too much.
-    fn padded_width(&self) -> usize {
+    pub(crate) fn padded_width(&self) -> usize {
         let Window {
+            input,
             output,
             kernel,
             stride,
+            before,
             ..
         } = self.window;
-        (output[1].next_multiple_of(RUN) - 1) * stride[1] + kernel[1]
+        let read = (output[1].next_multiple_of(RUN) - 1) * stride[1] + kernel[1];
+        read.max(before[1] + input[1])
     }
 }
 
-/// Rows from `first` on of a depthwise convolution's output.
-pub(crate) struct Strip<'a, T, R> {
-    pub(crate) depthwise: &'a Depthwise,
-    /// The whole input [h, w, channels].
+/// Rows of a map with padding, sixteen channels at a time.
+pub(crate) struct Padded<'a> {
+    /// From the first row on that is not padding.
+    lanes: &'a mut [Lanes<f32>],
+    /// Length of a row; its first pixel that is not padding stands `before` from its start.
+    width: usize,
+    before: usize,
+    /// From a group of channels to the next.
+    group: usize,
+}
+
+/// What windows pass over, [h, w, channels], as f32 of which padding is 0.
+pub(crate) trait Source {
+    /// Write `N` groups of sixteen channels, from the `block`th on, of input rows `rows`.
+    fn fill<const ROWS: usize, const N: usize, const FMA: bool>(
+        &self,
+        block: usize,
+        rows: Range<usize>,
+        to: &mut Padded<'_>,
+        window: &Window,
+    );
+}
+
+/// An activation that lies in memory.
+pub(crate) struct Map<'a, T> {
+    /// The whole of it.
     pub(crate) input: &'a [T],
-    /// First output row.
-    pub(crate) first: usize,
-    /// Of the same rows as the output, or empty.
-    pub(crate) residual: &'a [R],
-    pub(crate) epilogue: &'a Epilogue,
-    /// Memory for [`strip`], kept between calls.
-    pub(crate) scratch: &'a mut Vec<Lanes<f32>>,
+    /// Taken from codes, so that padding is 0.
+    pub(crate) zero: f32,
 }
 
-/// Compute as many rows as `out` holds.
-pub(crate) fn strip<T: Element, R: Element, O: Element>(
-    cpu: Cpu,
-    strip: Strip<'_, T, R>,
-    out: &mut [O],
-) {
-    compiled(cpu.simd, strip, out);
-}
-
-compiled_for_each! {
-    fn compiled<T: Element, R: Element, O: Element>(
-        strip: Strip<'_, T, R>,
-        out: &mut [O],
-    ) = body
-}
-
-/// Sixteen channels at a time: the input rows that the strip needs, padded and as f32, stay in
-/// the nearest caches while the window passes over them.
-#[inline(always)]
-fn body<const ROWS: usize, const FMA: bool, T: Element, R: Element, O: Element>(
-    strip: Strip<'_, T, R>,
-    out: &mut [O],
-) {
-    let Depthwise { window, zero, .. } = *strip.depthwise;
-    let Window {
-        channels,
-        input: [height, width],
-        output: [_, out_width],
-        kernel,
-        stride,
-        before,
-    } = window;
-    let row_len = out_width * channels;
-    let rows = out.len() / row_len;
-    assert!(strip.input.len() == height * width * channels && out.len() == rows * row_len);
-    let padded = strip.depthwise.padded_width();
-    let tall = (rows - 1) * stride[0] + kernel[0];
-    strip.scratch.clear();
-    strip.scratch.resize(tall * padded, Lanes([0.0; LANES]));
-    let scratch = strip.scratch.as_mut_slice();
-    let top = strip.first * stride[0];
-    let taps = kernel[0] * kernel[1];
-    let usable = width.min(padded.saturating_sub(before[1]));
-
-    for block in 0..channels.div_ceil(LANES) {
-        let channel = block * LANES;
-        let used = LANES.min(channels - channel);
-        for (y, padded_row) in scratch.chunks_exact_mut(padded).enumerate() {
-            let Some(y) = (top + y).checked_sub(before[0]).filter(|y| *y < height) else {
-                padded_row.fill(Lanes([0.0; LANES]));
-                continue;
-            };
-            let source = strip.input.get(y * width * channels..).unwrap_or_default();
-            let pixels = source.chunks(channels).take(usable);
-            let targets = padded_row.iter_mut().skip(before[1]);
-            for (pixel, target) in pixels.zip(targets) {
-                if let Some(from) = pixel.get(channel..).and_then(|p| p.first_chunk::<LANES>()) {
-                    let (from, mut reals) = (*from, [0.0; LANES]);
+impl<T: Element> Source for Map<'_, T> {
+    #[inline(always)]
+    fn fill<const ROWS: usize, const N: usize, const FMA: bool>(
+        &self,
+        block: usize,
+        rows: Range<usize>,
+        to: &mut Padded<'_>,
+        window: &Window,
+    ) {
+        let (channels, width) = (window.channels, window.input[1]);
+        let input = self.input.get(rows.start * width * channels..);
+        let input = input.unwrap_or_default();
+        for n in 0..N {
+            let channel = (block + n) * LANES;
+            let lines = input.chunks(width * channels).take(rows.len());
+            let to_lines = to.lanes.get_mut(n * to.group..).unwrap_or_default();
+            for (line, to_line) in lines.zip(to_lines.chunks_mut(to.width)) {
+                let targets = to_line.iter_mut().skip(to.before);
+                for (pixel, target) in line.chunks(channels).zip(targets) {
+                    let pixel = pixel.get(channel..).unwrap_or_default();
+                    let mut from = [T::default(); LANES];
+                    copy(pixel, &mut from);
                     for lane in 0..LANES {
-                        reals[lane] = from[lane].real(None) - zero;
-                    }
-                    target.0 = reals;
-                } else {
-                    let from = pixel.iter().skip(channel).take(used);
-                    for (lane, from) in target.0.iter_mut().zip(from) {
-                        *lane = from.real(None) - zero;
+                        target.0[lane] = from[lane].real(None) - self.zero;
                     }
                 }
             }
         }
-        let weights = strip.depthwise.taps.get(block * taps..(block + 1) * taps);
-        let (Some(weights), Some(bias)) = (weights, strip.depthwise.bias.get(block)) else {
+    }
+}
+
+/// An activation that is never whole in memory: the product of the pixels of a smaller one.
+pub(crate) struct Expansion<'a, P: Panels, E> {
+    /// The smaller one, whole.
+    pub(crate) pixels: &'a [P::Input],
+    pub(crate) panels: P,
+    pub(crate) epilogue: &'a Epilogue,
+    /// What the window reads: f32, or steps of a code.
+    pub(crate) element: PhantomData<E>,
+}
+
+impl<P: Panels, E: Element> Source for Expansion<'_, P, E> {
+    #[inline(always)]
+    fn fill<const ROWS: usize, const N: usize, const FMA: bool>(
+        &self,
+        block: usize,
+        rows: Range<usize>,
+        to: &mut Padded<'_>,
+        window: &Window,
+    ) {
+        let width = window.input[1];
+        let count = rows.len() * width;
+        assert!(rows.end * width * self.panels.depth() <= self.pixels.len());
+        assert!(self.panels.stretch() >= self.panels.depth());
+        let mut tiles = Tiles {
+            expansion: self,
+            block,
+            first: rows.start * width,
+            at: (to.before, 0),
+            to,
+            width,
+        };
+        let mut pixel = 0;
+        while pixel + ROWS <= count {
+            pixel += tiles.next::<ROWS, N, FMA>(pixel);
+        }
+        if ROWS > 6 && pixel + 6 <= count {
+            pixel += tiles.next::<6, N, FMA>(pixel);
+        }
+        if pixel + 4 <= count {
+            pixel += tiles.next::<4, N, FMA>(pixel);
+        }
+        while pixel < count {
+            pixel += tiles.next::<1, N, FMA>(pixel);
+        }
+    }
+}
+
+/// Where the products of an [`Expansion`] go.
+struct Tiles<'a, 'b, P: Panels, E> {
+    expansion: &'a Expansion<'a, P, E>,
+    block: usize,
+    /// First pixel.
+    first: usize,
+    to: &'a mut Padded<'b>,
+    width: usize,
+    /// Where the next pixel goes, and its column in the input.
+    at: (usize, usize),
+}
+
+impl<P: Panels, E: Element> Tiles<'_, '_, P, E> {
+    /// `M` pixels from `pixel` on; -> `M`.
+    #[inline(always)]
+    fn next<const M: usize, const N: usize, const FMA: bool>(&mut self, pixel: usize) -> usize {
+        let Expansion {
+            pixels,
+            panels,
+            epilogue,
+            ..
+        } = self.expansion;
+        // SAFETY: `fill` has seen that there are so many pixels, and blocks are counted from the
+        // channels that the panels have.
+        let sums = unsafe {
+            let at = pixels.as_ptr().add((self.first + pixel) * panels.depth());
+            panels.tile::<M, N, FMA>(self.block, at, 0, None)
+        };
+        let (group, padding) = (self.to.group, self.to.width - self.width);
+        let (mut at, mut x) = self.at;
+        for (n, sums) in sums.iter().enumerate() {
+            (at, x) = self.at;
+            let none = |_| [].as_slice();
+            let column = (self.block + n) * LANES;
+            epilogue.finish::<M, FMA, E, E>(sums, column, none, |_, values| {
+                if let Some(to) = self.to.lanes.get_mut(n * group + at) {
+                    to.0 = values.map(|v| v.real(None));
+                }
+                (at, x) = (at + 1, x + 1);
+                if x == self.width {
+                    (at, x) = (at + padding, 0);
+                }
+            });
+        }
+        self.at = (at, x);
+        M
+    }
+}
+
+/// A part of a depthwise convolution's output: some rows of some channels.
+pub(crate) struct Strip<'a, S, R, O> {
+    pub(crate) depthwise: &'a Depthwise,
+    pub(crate) source: S,
+    /// Output rows, at least one.
+    pub(crate) rows: Range<usize>,
+    /// Groups of sixteen channels.
+    pub(crate) blocks: Range<usize>,
+    /// Of the same shape as the whole output, or empty.
+    pub(crate) residual: &'a [R],
+    pub(crate) epilogue: &'a Epilogue,
+    /// Memory, kept between calls.
+    pub(crate) scratch: &'a mut Vec<Lanes<f32>>,
+    /// The whole output.
+    pub(crate) out: Sink<'a, O>,
+}
+
+/// Compute a strip.
+///
+/// # Safety
+/// No other thread writes the same strip.
+pub(crate) unsafe fn strip<S: Source, R: Element, O: Element>(cpu: Cpu, strip: Strip<'_, S, R, O>) {
+    compiled(cpu.simd, strip);
+}
+
+/// Compute a strip whose source is the product of `panels` with `pixels`.
+///
+/// # Safety
+/// No other thread writes the same strip.
+pub(crate) unsafe fn expanded_f32<O: Element>(
+    cpu: Cpu,
+    panels: &F32Panels,
+    strip: Strip<'_, (&[f32], &Epilogue), f32, O>,
+) {
+    compiled(cpu.simd, strip.expanding::<_, f32>(panels));
+}
+
+/// As [`expanded_f32`], of codes.
+///
+/// # Safety
+/// No other thread writes the same strip.
+pub(crate) unsafe fn expanded_u8<E: Element, O: Element>(
+    cpu: Cpu,
+    panels: &I8Panels,
+    strip: Strip<'_, (&[u8], &Epilogue), f32, O>,
+) {
+    match cpu.dot {
+        // SAFETY: values of `Dot` other than `Float` come from `Cpu::supported`, which asked the
+        // processor.
+        #[cfg(target_arch = "x86_64")]
+        Dot::Vnni => unsafe { vnni(strip.expanding::<_, E>(Vnni(panels))) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "aarch64")]
+        Dot::Sdot => unsafe { sdot(strip.expanding::<_, E>(Sdot(panels))) },
+        _ => compiled(cpu.simd, strip.expanding::<_, E>(FloatDot(panels))),
+    }
+}
+
+impl<'a, S, R, O> Strip<'a, S, R, O> {
+    /// The same strip of another source.
+    pub(crate) fn of<T>(self, source: T) -> Strip<'a, T, R, O> {
+        Strip {
+            source,
+            depthwise: self.depthwise,
+            rows: self.rows,
+            blocks: self.blocks,
+            residual: self.residual,
+            epilogue: self.epilogue,
+            scratch: self.scratch,
+            out: self.out,
+        }
+    }
+}
+
+impl<'a, T, O> Strip<'a, (&'a [T], &'a Epilogue), f32, O> {
+    fn expanding<P: Panels<Input = T>, E>(
+        self,
+        panels: P,
+    ) -> Strip<'a, Expansion<'a, P, E>, f32, O> {
+        let (pixels, epilogue) = self.source;
+        self.of(Expansion {
+            pixels,
+            panels,
+            epilogue,
+            element: PhantomData,
+        })
+    }
+}
+
+compiled_for_each! {
+    fn compiled<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) = body
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
+fn vnni<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) {
+    body::<12, 2, true, S, R, O>(strip);
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "dotprod")]
+fn sdot<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) {
+    body::<6, 1, true, S, R, O>(strip);
+}
+
+/// A few groups of sixteen channels at a time: the input rows that the strip needs, padded and as
+/// f32, stay in the nearest caches while the window passes over them.
+#[inline(always)]
+fn body<
+    const ROWS: usize,
+    const PANELS: usize,
+    const FMA: bool,
+    S: Source,
+    R: Element,
+    O: Element,
+>(
+    strip: Strip<'_, S, R, O>,
+) {
+    let Window {
+        input: [height, width],
+        kernel,
+        stride,
+        before,
+        ..
+    } = strip.depthwise.window;
+    let padded = strip.depthwise.padded_width();
+    let tall = (strip.rows.len() - 1) * stride[0] + kernel[0];
+    let group = tall * padded;
+    let zero = Lanes([0.0; LANES]);
+    let mut scratch = std::mem::take(strip.scratch);
+    scratch.resize(PANELS * group, zero);
+    // Rows of the input that are read, and where the first of them lies in the scratch memory.
+    let top = strip.rows.start * stride[0];
+    let first = top.saturating_sub(before[0]).min(height);
+    let end = (top + tall).saturating_sub(before[0]);
+    let inside = first..end.clamp(first, height);
+    let above = (first + before[0] - top).min(tall);
+    for scratch in scratch.chunks_exact_mut(group) {
+        for (y, row) in scratch.chunks_exact_mut(padded).enumerate() {
+            if y < above || y >= above + inside.len() {
+                row.fill(zero);
+            } else {
+                row.iter_mut().take(before[1]).for_each(|p| *p = zero);
+                let right = row.iter_mut().skip(before[1] + width);
+                right.for_each(|p| *p = zero);
+            }
+        }
+    }
+    let mut block = strip.blocks.start;
+    while block < strip.blocks.end {
+        let mut to = Padded {
+            lanes: scratch.get_mut(above * padded..).unwrap_or_default(),
+            width: padded,
+            before: before[1],
+            group,
+        };
+        let (rows, window) = (inside.clone(), &strip.depthwise.window);
+        let blocks = if block + PANELS <= strip.blocks.end {
+            strip
+                .source
+                .fill::<ROWS, PANELS, FMA>(block, rows, &mut to, window);
+            PANELS
+        } else {
+            strip
+                .source
+                .fill::<ROWS, 1, FMA>(block, rows, &mut to, window);
+            1
+        };
+        for scratch in scratch.chunks_exact(group).take(blocks) {
+            strip.convolve::<FMA>(block, scratch, padded);
+            block += 1;
+        }
+    }
+    *strip.scratch = scratch;
+}
+
+impl<S, R: Element, O: Element> Strip<'_, S, R, O> {
+    /// Pass the windows of sixteen channels over their padded rows.
+    #[inline(always)]
+    fn convolve<const FMA: bool>(&self, block: usize, padded: &[Lanes<f32>], width: usize) {
+        let Window {
+            channels,
+            output: [_, out_width],
+            kernel,
+            stride,
+            ..
+        } = self.depthwise.window;
+        let channel = block * LANES;
+        let used = LANES.min(channels - channel);
+        let taps = kernel[0] * kernel[1];
+        let weights = self.depthwise.taps.get(block * taps..(block + 1) * taps);
+        let (Some(weights), Some(bias)) = (weights, self.depthwise.bias.get(block)) else {
             return;
         };
-        for (y, out_row) in out.chunks_exact_mut(row_len).enumerate() {
-            let residual_row = strip.residual.get(y * row_len..).unwrap_or_default();
-            let scratch = scratch.get(y * stride[0] * padded..).unwrap_or_default();
+        for (y, row) in self.rows.clone().enumerate() {
+            let padded = padded.get(y * stride[0] * width..).unwrap_or_default();
             for x in (0..out_width).step_by(RUN) {
-                // SAFETY: `padded_width` and `tall` leave room for the windows of a whole run.
+                // SAFETY: the padded rows have room for the windows of a whole run.
                 let sums = unsafe {
-                    let at = scratch.as_ptr().add(x * stride[1]);
+                    let at = padded.as_ptr().add(x * stride[1]);
                     match (kernel, stride[1]) {
-                        ([3, 3], 1) => run::<FMA, 3, 1>(at, padded, 3, weights.as_ptr(), bias),
-                        ([5, 5], 1) => run::<FMA, 5, 1>(at, padded, 5, weights.as_ptr(), bias),
-                        ([3, 3], 2) => run::<FMA, 3, 2>(at, padded, 3, weights.as_ptr(), bias),
-                        ([5, 5], 2) => run::<FMA, 5, 2>(at, padded, 5, weights.as_ptr(), bias),
-                        _ => any::<FMA>(at, padded, kernel, stride[1], weights.as_ptr(), bias),
+                        ([3, 3], 1) => run::<FMA, 3, 1>(at, width, 3, weights.as_ptr(), bias),
+                        ([5, 5], 1) => run::<FMA, 5, 1>(at, width, 5, weights.as_ptr(), bias),
+                        ([3, 3], 2) => run::<FMA, 3, 2>(at, width, 3, weights.as_ptr(), bias),
+                        ([5, 5], 2) => run::<FMA, 5, 2>(at, width, 5, weights.as_ptr(), bias),
+                        _ => any::<FMA>(at, width, kernel, stride[1], weights.as_ptr(), bias),
                     }
                 };
-                let place = Place {
-                    column: channel,
-                    columns: used,
-                    start: x * channels + channel,
-                    stride: channels,
+                let start = (row * out_width + x) * channels + channel;
+                let residual = |m: usize| {
+                    let at = start + m * channels;
+                    self.residual.get(at..at + used).unwrap_or_default()
                 };
-                // Columns past the row's end have no place in it.
-                strip
-                    .epilogue
-                    .store::<RUN, FMA, R, O>(&sums, place, residual_row, out_row);
+                let put = |m: usize, values: [O; LANES]| {
+                    // Columns past the row's end have no place in it.
+                    if x + m < out_width {
+                        // SAFETY: of this strip's rows and channels, which are the caller's.
+                        unsafe { self.out.put(start + m * channels, used, &values) };
+                    }
+                };
+                self.epilogue
+                    .finish::<RUN, FMA, R, O>(&sums, channel, residual, put);
             }
         }
     }
@@ -213,12 +491,14 @@ unsafe fn run<const FMA: bool, const KW: usize, const S: usize>(
 ) -> [[f32; LANES]; RUN] {
     let mut sums = [bias.0; RUN];
     for ky in 0..kh {
+        // SAFETY: the caller's.
+        let row = unsafe { input.add(ky * padded) };
         for kx in 0..KW {
             // SAFETY: the caller's.
             unsafe {
                 let weights = (*weights.add(ky * KW + kx)).0;
                 for (i, sum) in sums.iter_mut().enumerate() {
-                    let x = (*input.add(ky * padded + kx + i * S)).0;
+                    let x = (*row.add(kx + i * S)).0;
                     for lane in 0..LANES {
                         sum[lane] = multiply_add::<FMA>(x[lane], weights[lane], sum[lane]);
                     }

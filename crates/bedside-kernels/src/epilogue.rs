@@ -1,5 +1,7 @@
 //! What happens to a sum of products before it is stored.
 
+use std::marker::PhantomData;
+
 use crate::lanes::{LANES, Lanes, multiply_add};
 
 /// An affine u8 code: `real = (code - zero) * scale`.
@@ -11,24 +13,24 @@ pub struct Quant {
     pub zero: u8,
 }
 
+/// 1.5 * 2^23: adding it to a small number and taking it away rounds to even, in vectors and without
+/// a library.
+const MAGIC: f32 = 12_582_912.0;
+
 impl Quant {
     /// Steps from zero, rounded half to even, within what the code can say; NaN gives the least.
     #[inline(always)]
     fn round(self, steps: f32) -> f32 {
-        // Adding and taking away 1.5 * 2^23 rounds to even, in vectors and without a library.
-        const MAGIC: f32 = 12_582_912.0;
         let zero = f32::from(self.zero);
         (within(steps, -zero, 255.0 - zero) + MAGIC) - MAGIC
     }
 
     #[inline(always)]
     fn code(self, steps: f32) -> u8 {
-        let code = self.round(steps) + f32::from(self.zero);
-        // SAFETY: `round` leaves a whole number from 0 to 255 and no NaN.
-        #[allow(unsafe_code, reason = "a checked cast does not vectorise")]
-        unsafe {
-            code.to_int_unchecked::<i32>() as u8
-        }
+        let zero = f32::from(self.zero);
+        // What was rounded stands in the lowest bits.
+        let whole = (within(steps, -zero, 255.0 - zero) + MAGIC).to_bits();
+        whole.wrapping_add(u32::from(self.zero)) as u8
     }
 
     /// The real value of a code.
@@ -81,6 +83,66 @@ impl Element for u8 {
     #[inline(always)]
     fn store_steps(steps: f32, quant: Quant) -> Self {
         quant.code(steps)
+    }
+}
+
+/// Steps of a code from its zero, as f32: what a window's products are made of.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Steps(f32);
+
+impl Element for Steps {
+    #[inline(always)]
+    fn real(self, quant: Option<Quant>) -> f32 {
+        quant.map_or(self.0, |q| self.0 * q.scale)
+    }
+    #[inline(always)]
+    fn store(real: f32, quant: Option<Quant>) -> Self {
+        quant.map_or(Self(real), |q| Self(q.round(real / q.scale)))
+    }
+    #[inline(always)]
+    fn store_steps(steps: f32, quant: Quant) -> Self {
+        Self(quant.round(steps))
+    }
+}
+
+/// Output that several threads write, each its own elements.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sink<'a, O> {
+    start: *mut O,
+    len: usize,
+    owner: PhantomData<&'a mut [O]>,
+}
+
+#[allow(unsafe_code, reason = "threads write channels that lie side by side")]
+// SAFETY: `put` is the only way to the elements, and whoever calls it sees to it that no two
+// threads write the same.
+unsafe impl<O: Send> Sync for Sink<'_, O> {}
+
+#[allow(unsafe_code, reason = "as above")]
+// SAFETY: as above.
+unsafe impl<O: Send> Send for Sink<'_, O> {}
+
+impl<'a, O: Copy> Sink<'a, O> {
+    pub(crate) fn new(out: &'a mut [O]) -> Self {
+        Self {
+            start: out.as_mut_ptr(),
+            len: out.len(),
+            owner: PhantomData,
+        }
+    }
+
+    /// Write the first `count` of `values` from element `at` on; nothing when they do not fit.
+    ///
+    /// # Safety
+    /// No other thread writes these elements.
+    #[inline(always)]
+    #[allow(unsafe_code, reason = "as above")]
+    pub(crate) unsafe fn put(self, at: usize, count: usize, values: &[O; LANES]) {
+        if at.checked_add(count).is_some_and(|end| end <= self.len) {
+            // SAFETY: within the elements, which are the caller's alone.
+            let out = unsafe { std::slice::from_raw_parts_mut(self.start.add(at), count) };
+            copy(values, out);
+        }
     }
 }
 
@@ -138,46 +200,72 @@ impl Epilogue {
         residual: &[R],
         out: &mut [O],
     ) {
+        let range = |m: usize| {
+            let at = place.start + m * place.stride;
+            at..at + place.columns
+        };
+        let residual = |m| residual.get(range(m)).unwrap_or_default();
+        let whole = place.columns == LANES && range(M - 1).end <= out.len();
+        self.finish::<M, FMA, R, O>(sums, place.column, residual, |m, values| {
+            if whole {
+                #[allow(unsafe_code, reason = "one check for all rows of a tile")]
+                // SAFETY: the last row ends within `out`, and has sixteen columns.
+                unsafe {
+                    let at = out.as_mut_ptr().add(place.start + m * place.stride);
+                    at.cast::<[O; LANES]>().write_unaligned(values);
+                }
+            } else if let Some(out) = out.get_mut(range(m)) {
+                copy(&values, out);
+            }
+        });
+    }
+
+    /// Finish `M` rows of sums of the channels from `column` on: `residual` gives what is added to
+    /// a row, `put` takes the row.
+    #[inline(always)]
+    pub(crate) fn finish<'r, const M: usize, const FMA: bool, R: Element, O: Element>(
+        &self,
+        sums: &[[f32; LANES]; M],
+        column: usize,
+        residual: impl Fn(usize) -> &'r [R],
+        put: impl FnMut(usize, [O; LANES]),
+    ) {
         let simple = self.residual.is_none() && self.out == self.steps;
         match (simple, &self.factor, self.clip, self.gelu, self.out) {
             (true, None, None, false, None) => {
-                self.rows::<{ kind::BARE }, M, FMA, R, O>(sums, place, residual, out);
+                self.rows::<{ kind::BARE }, M, FMA, R, O>(sums, column, residual, put);
             }
             (true, None, Some(_), false, None) => {
-                self.rows::<{ kind::CLIPPED }, M, FMA, R, O>(sums, place, residual, out);
+                self.rows::<{ kind::CLIPPED }, M, FMA, R, O>(sums, column, residual, put);
             }
             (true, None, None, true, None) => {
-                self.rows::<{ kind::GELU }, M, FMA, R, O>(sums, place, residual, out);
+                self.rows::<{ kind::GELU }, M, FMA, R, O>(sums, column, residual, put);
             }
             (true, Some(_), None, false, Some(_)) => {
-                self.rows::<{ kind::CODED }, M, FMA, R, O>(sums, place, residual, out);
+                self.rows::<{ kind::CODED }, M, FMA, R, O>(sums, column, residual, put);
             }
-            _ => self.rows::<{ kind::ANY }, M, FMA, R, O>(sums, place, residual, out),
+            _ => self.rows::<{ kind::ANY }, M, FMA, R, O>(sums, column, residual, put),
         }
     }
 
     #[inline(always)]
-    fn rows<const KIND: u8, const M: usize, const FMA: bool, R: Element, O: Element>(
+    fn rows<'r, const KIND: u8, const M: usize, const FMA: bool, R: Element, O: Element>(
         &self,
         sums: &[[f32; LANES]; M],
-        place: Place,
-        residual: &[R],
-        out: &mut [O],
+        column: usize,
+        residual: impl Fn(usize) -> &'r [R],
+        mut put: impl FnMut(usize, [O; LANES]),
     ) {
         let ones = [1.0; LANES];
         let factor = self.factor.as_ref();
-        let factor = factor.and_then(|f| f.get(place.column / LANES));
+        let factor = factor.and_then(|f| f.get(column / LANES));
         let factor = factor.map_or(&ones, |f| &f.0);
         for (m, sums) in sums.iter().enumerate() {
-            let at = place.start + m * place.stride;
-            let range = at..at + place.columns;
             let residual = match KIND {
-                kind::ANY => residual.get(range.clone()).unwrap_or_default(),
+                kind::ANY => residual(m),
                 _ => &[],
             };
-            if let Some(out) = out.get_mut(range) {
-                copy(&self.row::<KIND, FMA, R, O>(*sums, factor, residual), out);
-            }
+            put(m, self.row::<KIND, FMA, R, O>(*sums, factor, residual));
         }
     }
 

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use tract_core::internal::*;
 
 use crate::cpu::Cpu;
-use crate::depthwise::{Depthwise, Strip, Window, strip};
-use crate::epilogue::{Element, Epilogue, Place, Quant, copy};
+use crate::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
+use crate::epilogue::{Element, Epilogue, Place, Quant, Sink, Steps, copy};
 use crate::lanes::{LANES, Lanes};
 use crate::product::{F32Panels, I8Panels, Panels, Rows, product_f32, product_u8};
 
@@ -23,6 +23,15 @@ fn for_blocks<O: Send>(out: &mut [O], len: usize, work: impl Fn(usize, &mut [O])
         for (i, block) in out.chunks_mut(len).enumerate() {
             work(i, block);
         }
+    }
+}
+
+/// Run `work(index)` for every index below `count`, beside each other as [`for_blocks`] does.
+fn for_each(count: usize, work: impl Fn(usize) + Send + Sync) {
+    if threads() > 1 {
+        (0..count).into_par_iter().for_each(work);
+    } else {
+        (0..count).for_each(work);
     }
 }
 
@@ -75,11 +84,27 @@ pub(crate) struct ConvolutionPlan {
 
 /// See [`ConvolutionPlan`]. Inputs: the activation, and what is added if anything is.
 #[derive(Debug, Clone)]
-pub(crate) struct Convolution(pub(crate) Arc<ConvolutionPlan>);
+pub(crate) struct Convolution {
+    pub(crate) plan: Arc<ConvolutionPlan>,
+    /// A convolution of single pixels whose output is this one's input, computed as it is read.
+    expansion: Option<Arc<ConvolutionPlan>>,
+}
+
+impl From<ConvolutionPlan> for Convolution {
+    fn from(plan: ConvolutionPlan) -> Self {
+        Self {
+            plan: Arc::new(plan),
+            expansion: None,
+        }
+    }
+}
 
 impl PartialEq for Convolution {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        let same = |(a, b)| Arc::ptr_eq(a, b);
+        Arc::ptr_eq(&self.plan, &other.plan)
+            && self.expansion.is_some() == other.expansion.is_some()
+            && self.expansion.iter().zip(&other.expansion).all(same)
     }
 }
 
@@ -89,6 +114,31 @@ impl ConvolutionPlan {
     fn out_shape(&self) -> [usize; 4] {
         let [h, w] = self.window.output;
         [1, h, w, self.out_channels]
+    }
+
+    /// Multiply-adds of a run.
+    fn products(&self) -> usize {
+        let outputs: usize = self.out_shape().iter().product();
+        outputs
+            * match &self.kernel {
+                Kernel::Depthwise(_) => self.window.kernel.iter().product(),
+                _ => self.depth,
+            }
+    }
+
+    /// Whether this can compute what `before` stores as it reads it.
+    fn expands(&self, before: &Self) -> bool {
+        let whole = match &before.kernel {
+            Kernel::F32(panels) => panels.stretch() == before.depth,
+            Kernel::U8(_) => true,
+            Kernel::Depthwise(_) => false,
+        };
+        matches!(self.kernel, Kernel::Depthwise(_))
+            && whole
+            && before.direct()
+            && self.epilogue.residual.is_none()
+            && before.epilogue.residual.is_none()
+            && before.epilogue.out.map_or(0, |code| code.zero) == self.zero
     }
 
     /// Whether a row of the product is a pixel of the input as it lies there.
@@ -118,9 +168,9 @@ impl ConvolutionPlan {
                     product_u8(self.cpu, panels, &rows, out);
                 });
             }
-            Kernel::Depthwise(depthwise) => match input.datum_type() {
-                DatumType::U8 => self.depthwise(depthwise, slice::<u8>(input)?, residual, out),
-                _ => self.depthwise(depthwise, slice::<f32>(input)?, residual, out),
+            Kernel::Depthwise(Depthwise { zero, .. }) => match input.datum_type() {
+                DatumType::U8 => self.depthwise(*zero, slice::<u8>(input)?, residual, out),
+                _ => self.depthwise(*zero, slice::<f32>(input)?, residual, out),
             },
         }
         Ok(())
@@ -219,43 +269,102 @@ impl ConvolutionPlan {
         }
     }
 
+    /// Rows of the output and groups of channels, so cut that what a strip reads (`bytes` for each
+    /// row of the input) stays in a common L2 cache and that every thread gets its share.
+    fn strips<'a, R: Sync, O: Element>(
+        &'a self,
+        bytes: usize,
+        residual: &'a [R],
+        out: &'a mut [O],
+        compute: impl Fn(Strip<'_, (), R, O>) + Send + Sync,
+    ) {
+        const CACHE: usize = 256 << 10;
+        let Kernel::Depthwise(depthwise) = &self.kernel else {
+            return;
+        };
+        let height = self.window.output[0];
+        let rows = (CACHE / (bytes * self.window.stride[0]).max(1)).clamp(2, height.max(2));
+        let strips = height.div_ceil(rows);
+        // Even strips: the last is no stub.
+        let rows = height.div_ceil(strips);
+        let blocks = self.window.channels.div_ceil(LANES);
+        let groups = match threads() {
+            1 => 1,
+            threads => (4 * threads).div_ceil(strips).min(blocks),
+        };
+        let sink = Sink::new(out);
+        for_each(strips * groups, |index| {
+            let (strip, group) = (index / groups, index % groups);
+            PADDED.with_borrow_mut(|scratch| {
+                compute(Strip {
+                    depthwise,
+                    source: (),
+                    rows: (strip * rows).min(height)..((strip + 1) * rows).min(height),
+                    blocks: blocks * group / groups..blocks * (group + 1) / groups,
+                    residual,
+                    epilogue: &self.epilogue,
+                    scratch,
+                    out: sink,
+                });
+            });
+        });
+    }
+
     fn depthwise<T: Element, R: Element, O: Element>(
         &self,
-        depthwise: &Depthwise,
+        zero: f32,
         input: &[T],
         residual: &[R],
         out: &mut [O],
     ) {
-        let [height, width] = self.window.output;
-        let row = width * self.out_channels;
-        // What a strip reads stays in a common L2 cache while groups of channels pass over it.
-        const CACHE: usize = 192 << 10;
-        let bytes =
-            self.window.input[1] * self.window.stride[0] * self.window.channels * size_of::<T>();
-        let share = match threads() {
-            1 => height,
-            threads => height.div_ceil(2 * threads),
-        };
-        let rows = share.min((CACHE / bytes.max(1)).max(2));
-        for_blocks(out, rows * row, |index, out| {
-            let first = index * rows;
-            let residual = residual.get(first * row..).unwrap_or_default();
-            PADDED.with_borrow_mut(|scratch| {
-                let epilogue = &self.epilogue;
-                strip(
-                    self.cpu,
-                    Strip {
-                        depthwise,
-                        input,
-                        first,
-                        residual,
-                        epilogue,
-                        scratch,
-                    },
-                    out,
-                );
-            });
+        let bytes = self.window.input[1] * self.window.channels * size_of::<T>();
+        self.strips(bytes, residual, out, |part| {
+            let source = Map { input, zero };
+            #[allow(unsafe_code, reason = "strips share the output")]
+            // SAFETY: no two strips are of the same rows and channels.
+            unsafe {
+                strip(self.cpu, part.of(source));
+            }
         });
+    }
+
+    /// The depthwise convolution of what `expansion` makes of `input`, which is never whole in
+    /// memory.
+    fn expanded<O: Element>(
+        &self,
+        expansion: &Self,
+        input: &Tensor,
+        out: &mut [O],
+    ) -> TractResult<()> {
+        let Kernel::Depthwise(depthwise) = &self.kernel else {
+            bail!("not a depthwise convolution");
+        };
+        let bytes = depthwise.padded_width() * size_of::<Lanes<f32>>();
+        let epilogue = &expansion.epilogue;
+        #[allow(unsafe_code, reason = "strips share the output")]
+        match &expansion.kernel {
+            Kernel::F32(panels) => {
+                let input = slice::<f32>(input)?;
+                // SAFETY: no two strips are of the same rows and channels.
+                self.strips(bytes, &[], out, |part| unsafe {
+                    expanded_f32(self.cpu, panels, part.of((input, epilogue)));
+                });
+            }
+            Kernel::U8(panels) => {
+                let input = slice::<u8>(input)?;
+                // SAFETY: as above.
+                self.strips(bytes, &[], out, |part| unsafe {
+                    match epilogue.out {
+                        Some(_) => {
+                            expanded_u8::<Steps, O>(self.cpu, panels, part.of((input, epilogue)))
+                        }
+                        None => expanded_u8::<f32, O>(self.cpu, panels, part.of((input, epilogue))),
+                    }
+                });
+            }
+            Kernel::Depthwise(_) => bail!("a depthwise convolution does not expand"),
+        }
+        Ok(())
     }
 }
 
@@ -283,18 +392,21 @@ fn filled<O: Datum + Element>(
 
 impl Op for Convolution {
     fn name(&self) -> StaticName {
-        match &self.0.kernel {
-            Kernel::F32(_) => "Convolution.f32".into(),
-            Kernel::U8(_) => "Convolution.u8".into(),
-            Kernel::Depthwise(_) => "Depthwise".into(),
+        match (&self.plan.kernel, &self.expansion) {
+            (Kernel::F32(_), _) => "Convolution.f32".into(),
+            (Kernel::U8(_), _) => "Convolution.u8".into(),
+            (Kernel::Depthwise(_), None) => "Depthwise".into(),
+            (Kernel::Depthwise(_), Some(_)) => "ExpandDepthwise".into(),
         }
     }
 
     fn info(&self) -> TractResult<Vec<String>> {
-        Ok(vec![format!(
-            "{} {:?} to {} channels",
-            self.0.cpu, self.0.window, self.0.out_channels
-        )])
+        let plans = self.expansion.iter().chain([&self.plan]);
+        let line = |plan: &Arc<ConvolutionPlan>| {
+            let ConvolutionPlan { cpu, window, .. } = &**plan;
+            format!("{cpu} {window:?} to {} channels", plan.out_channels)
+        };
+        Ok(plans.map(line).collect())
     }
 
     op_as_typed_op!();
@@ -304,9 +416,15 @@ impl EvalOp for Convolution {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
-        let plan = &self.0;
+        let plan = &self.plan;
         let input = &inputs[0];
         let shape = plan.out_shape();
+        if let Some(expansion) = &self.expansion {
+            return Ok(tvec!(match plan.epilogue.out {
+                Some(_) => filled::<u8>(&shape, |out| plan.expanded(expansion, input, out))?,
+                None => filled::<f32>(&shape, |out| plan.expanded(expansion, input, out))?,
+            }));
+        }
         let other = inputs.get(1);
         let coded = other.is_some_and(|o| o.datum_type() == DatumType::U8);
         let out = match (plan.epilogue.out.is_some(), other) {
@@ -336,17 +454,42 @@ fn stored(epilogue: &Epilogue) -> DatumType {
 
 impl TypedOp for Convolution {
     fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        Ok(tvec!(stored(&self.0.epilogue).fact(self.0.out_shape())))
+        Ok(tvec!(
+            stored(&self.plan.epilogue).fact(self.plan.out_shape())
+        ))
     }
 
     fn cost(&self, _: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
-        let plan = &self.0;
-        let products: usize = plan.out_shape().iter().product::<usize>()
-            * match &plan.kernel {
-                Kernel::Depthwise(_) => plan.window.kernel.iter().product(),
-                _ => plan.depth,
-            };
+        let plans = self.expansion.iter().chain([&self.plan]);
+        let products: usize = plans.map(|plan| plan.products()).sum();
         Ok(tvec!((Cost::FMA(f32::datum_type()), products.to_dim())))
+    }
+
+    /// A depthwise convolution takes in the convolution of single pixels before it, so that what
+    /// lies between, the largest activations of many networks, is never written to memory.
+    fn declutter(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+    ) -> TractResult<Option<TypedModelPatch>> {
+        let from = node.inputs[0];
+        let before = model.node(from.node);
+        let Some(expansion) = before.op_as::<Self>() else {
+            return Ok(None);
+        };
+        let alone = model.outlet_successors(from).len() == 1 && !model.outputs.contains(&from);
+        if !alone || !self.plan.expands(&expansion.plan) || self.expansion.is_some() {
+            return Ok(None);
+        }
+        let op = Self {
+            plan: self.plan.clone(),
+            expansion: Some(expansion.plan.clone()),
+        };
+        let mut patch = TypedModelPatch::default();
+        let input = patch.tap_model(model, before.inputs[0])?;
+        let outlet = patch.wire_node(&node.name, op, &[input])?[0];
+        patch.shunt_outside(model, node.id.into(), outlet)?;
+        Ok(Some(patch))
     }
 
     as_op!();

@@ -15,6 +15,9 @@ use crate::cpu::{Cpu, Dot, compiled_for_each};
 use crate::epilogue::{Element, Epilogue, Place};
 use crate::lanes::{LANES, Lanes, lanes, multiply_add};
 
+/// Sums of `M` rows, for each of `N` panels.
+pub(crate) type Tile<const M: usize, const N: usize> = [[[f32; LANES]; M]; N];
+
 /// Weights [k, n] in panels, and how to multiply with them.
 pub(crate) trait Panels: Sync {
     /// Elements of the rows that are multiplied.
@@ -32,19 +35,48 @@ pub(crate) trait Panels: Sync {
     }
 
     /// Products of `M` rows, the first at `rows`, each `depth` after the one before, with the
-    /// columns of panel `panel`: those of the stretch from `start` on, added to `sums`, or to what
-    /// sums start from.
+    /// columns of `N` panels from `panel` on: those of the stretch from `start` on, added to `sums`,
+    /// or to what sums start from.
     ///
     /// # Safety
-    /// `rows` points to `M * depth` elements, `panel < width / 16`, rounded up, and `start` is a
-    /// multiple of `stretch` within `depth`.
-    unsafe fn tile<const M: usize, const FMA: bool>(
+    /// `rows` points to `M * depth` elements, `panel + N <= width / 16`, rounded up, and `start` is
+    /// a multiple of `stretch` within `depth`.
+    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
         &self,
         panel: usize,
         rows: *const Self::Input,
         start: usize,
-        sums: Option<[[f32; LANES]; M]>,
-    ) -> [[f32; LANES]; M];
+        sums: Option<Tile<M, N>>,
+    ) -> Tile<M, N>;
+}
+
+impl<P: Panels> Panels for &P {
+    type Input = P::Input;
+
+    fn depth(&self) -> usize {
+        (**self).depth()
+    }
+
+    fn width(&self) -> usize {
+        (**self).width()
+    }
+
+    #[inline(always)]
+    fn stretch(&self) -> usize {
+        (**self).stretch()
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
+        &self,
+        panel: usize,
+        rows: *const P::Input,
+        start: usize,
+        sums: Option<Tile<M, N>>,
+    ) -> Tile<M, N> {
+        // SAFETY: the caller's.
+        unsafe { (**self).tile::<M, N, FMA>(panel, rows, start, sums) }
+    }
 }
 
 /// f32 weights.
@@ -100,23 +132,28 @@ impl Panels for F32Panels {
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const FMA: bool>(
+    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
         &self,
         panel: usize,
         rows: *const f32,
         start: usize,
-        sums: Option<[[f32; LANES]; M]>,
-    ) -> [[f32; LANES]; M] {
-        // SAFETY: the panel is one of ours, and the caller vouches for the rows.
+        sums: Option<Tile<M, N>>,
+    ) -> Tile<M, N> {
+        // SAFETY: the panels are ours, and the caller vouches for the rows.
         unsafe {
-            let mut sums = sums.unwrap_or([self.bias.get_unchecked(panel).0; M]);
+            let bias = |n: usize| [self.bias.get_unchecked(panel + n).0; M];
+            let mut sums = sums.unwrap_or_else(|| std::array::from_fn(bias));
             let weights = self.panels.as_ptr().add(panel * self.depth);
             for k in start..self.depth.min(start + self.stretch()) {
-                let Lanes(weights) = &*weights.add(k);
-                for (m, sum) in sums.iter_mut().enumerate() {
+                let weights: [[f32; LANES]; N] =
+                    std::array::from_fn(|n| (*weights.add(n * self.depth + k)).0);
+                for m in 0..M {
                     let x = *rows.add(m * self.depth + k);
-                    for lane in 0..LANES {
-                        sum[lane] = multiply_add::<FMA>(x, weights[lane], sum[lane]);
+                    for n in 0..N {
+                        for lane in 0..LANES {
+                            let sum = &mut sums[n][m][lane];
+                            *sum = multiply_add::<FMA>(x, weights[n][lane], *sum);
+                        }
                     }
                 }
             }
@@ -195,7 +232,7 @@ impl I8Panels {
 }
 
 /// Sums as f32, in stretches so short that they are exact, which are added as integers.
-struct FloatDot<'a>(&'a I8Panels);
+pub(crate) struct FloatDot<'a>(pub(crate) &'a I8Panels);
 
 /// 2^24 / (255 * 128), down to a multiple of four: f32 holds sums of so many products exactly.
 const EXACT: usize = 512;
@@ -212,15 +249,15 @@ impl Panels for FloatDot<'_> {
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const FMA: bool>(
+    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
         &self,
         panel: usize,
         rows: *const u8,
         _: usize,
-        _: Option<[[f32; LANES]; M]>,
-    ) -> [[f32; LANES]; M] {
-        // SAFETY: the panel is one of ours, and the caller vouches for the rows.
-        unsafe {
+        _: Option<Tile<M, N>>,
+    ) -> Tile<M, N> {
+        // SAFETY: the panels are ours, and the caller vouches for the rows.
+        let one = |panel| unsafe {
             let (weights, offsets) = self.0.panel(panel);
             let mut sums = [offsets.0; M];
             for start in (0..self.0.depth).step_by(EXACT) {
@@ -242,12 +279,14 @@ impl Panels for FloatDot<'_> {
                 }
             }
             sums.map(|sum| sum.map(|s| s as f32))
-        }
+        };
+        std::array::from_fn(|n| one(panel + n))
     }
 }
 
 #[cfg(target_arch = "x86_64")]
-struct Vnni<'a>(&'a I8Panels);
+/// Sums by `vpdpbusd`.
+pub(crate) struct Vnni<'a>(pub(crate) &'a I8Panels);
 
 #[cfg(target_arch = "x86_64")]
 impl Panels for Vnni<'_> {
@@ -262,33 +301,36 @@ impl Panels for Vnni<'_> {
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const FMA: bool>(
+    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
         &self,
         panel: usize,
         rows: *const u8,
         _: usize,
-        _: Option<[[f32; LANES]; M]>,
-    ) -> [[f32; LANES]; M] {
+        _: Option<Tile<M, N>>,
+    ) -> Tile<M, N> {
         use std::arch::x86_64::{
             _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32,
             _mm512_storeu_ps,
         };
-        // SAFETY: the panel is one of ours, the caller vouches for the rows, and only
-        // `product_vnni` calls this, on processors that have these instructions.
+        // SAFETY: the panels are ours, the caller vouches for the rows, and only functions compiled
+        // for these instructions call this, on processors that have them.
         unsafe {
-            let (weights, offsets) = self.0.panel(panel);
-            let mut sums = [_mm512_loadu_si512(std::ptr::from_ref(offsets).cast()); M];
+            let panels: [_; N] = std::array::from_fn(|n| self.0.panel(panel + n));
+            let mut sums = panels
+                .map(|(_, offsets)| [_mm512_loadu_si512(std::ptr::from_ref(offsets).cast()); M]);
             for k in 0..self.0.depth / 4 {
-                let weights = _mm512_loadu_si512(weights.add(k).cast());
-                for (m, sum) in sums.iter_mut().enumerate() {
+                let weights = panels.map(|(weights, _)| _mm512_loadu_si512(weights.add(k).cast()));
+                for m in 0..M {
                     let four = rows.add(m * self.0.depth + 4 * k);
                     let four = _mm512_set1_epi32(four.cast::<i32>().read_unaligned());
-                    *sum = _mm512_dpbusd_epi32(*sum, four, weights);
+                    for n in 0..N {
+                        sums[n][m] = _mm512_dpbusd_epi32(sums[n][m], four, weights[n]);
+                    }
                 }
             }
-            let mut out = [[0.0; LANES]; M];
-            for (out, sum) in out.iter_mut().zip(sums) {
-                _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtepi32_ps(sum));
+            let mut out = [[[0.0; LANES]; M]; N];
+            for (out, sum) in out.iter_mut().flatten().zip(sums.as_flattened()) {
+                _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtepi32_ps(*sum));
             }
             out
         }
@@ -296,7 +338,8 @@ impl Panels for Vnni<'_> {
 }
 
 #[cfg(target_arch = "aarch64")]
-struct Sdot<'a>(&'a I8Panels);
+/// Sums by `sdot`.
+pub(crate) struct Sdot<'a>(pub(crate) &'a I8Panels);
 
 #[cfg(target_arch = "aarch64")]
 impl Panels for Sdot<'_> {
@@ -311,19 +354,19 @@ impl Panels for Sdot<'_> {
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const FMA: bool>(
+    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
         &self,
         panel: usize,
         rows: *const u8,
         _: usize,
-        _: Option<[[f32; LANES]; M]>,
-    ) -> [[f32; LANES]; M] {
+        _: Option<Tile<M, N>>,
+    ) -> Tile<M, N> {
         use std::arch::aarch64::{
             int32x4_t, vcvtq_f32_s32, vdupq_n_u32, vld1q_s8, vld1q_s32, vst1q_f32,
         };
-        // SAFETY: the panel is one of ours, the caller vouches for the rows, and only
-        // `product_sdot` calls this, on processors that have these instructions.
-        unsafe {
+        // SAFETY: the panels are ours, the caller vouches for the rows, and only functions compiled
+        // for these instructions call this, on processors that have them.
+        let one = |panel| unsafe {
             let (weights, offsets) = self.0.panel(panel);
             let offsets: [int32x4_t; 4] =
                 std::array::from_fn(|q| vld1q_s32(offsets.0.as_ptr().add(4 * q)));
@@ -353,7 +396,8 @@ impl Panels for Sdot<'_> {
                 }
             }
             out
-        }
+        };
+        std::array::from_fn(|n| one(panel + n))
     }
 }
 
@@ -408,13 +452,13 @@ compiled_for_each! {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
 fn product_vnni<R: Element, O: Element>(panels: &Vnni<'_>, rows: &Rows<'_, u8, R>, out: &mut [O]) {
-    tiles::<12, true, _, R, O>(panels, rows, out);
+    tiles::<12, 2, true, _, R, O>(panels, rows, out);
 }
 
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "dotprod")]
 fn product_sdot<R: Element, O: Element>(panels: &Sdot<'_>, rows: &Rows<'_, u8, R>, out: &mut [O]) {
-    tiles::<6, true, _, R, O>(panels, rows, out);
+    tiles::<6, 1, true, _, R, O>(panels, rows, out);
 }
 
 thread_local! {
@@ -425,7 +469,14 @@ thread_local! {
 /// Stretch by stretch and panel by panel, so that a stretch of a panel stays in the nearest cache
 /// while all rows pass by.
 #[inline(always)]
-fn tiles<const ROWS: usize, const FMA: bool, P: Panels, R: Element, O: Element>(
+fn tiles<
+    const ROWS: usize,
+    const PANELS: usize,
+    const FMA: bool,
+    P: Panels,
+    R: Element,
+    O: Element,
+>(
     panels: &P,
     rows: &Rows<'_, P::Input, R>,
     out: &mut [O],
@@ -437,78 +488,108 @@ fn tiles<const ROWS: usize, const FMA: bool, P: Panels, R: Element, O: Element>(
         partial.resize(count * panels.width().div_ceil(LANES), Lanes([0.0; LANES]));
     }
     for start in (0..panels.depth()).step_by(panels.stretch()) {
-        for panel in 0..panels.width().div_ceil(LANES) {
-            let mut at = At {
+        let mut panel = 0;
+        while panel < panels.width().div_ceil(LANES) {
+            let mut down = Down {
+                panels,
+                rows,
+                partial: &mut partial,
+                out,
                 panel,
-                row: 0,
                 count,
                 start,
             };
-            while at.row + ROWS <= count {
-                at = tile::<ROWS, FMA, P, R, O>(panels, rows, &mut partial, out, at);
-            }
-            if ROWS > 6 && at.row + 6 <= count {
-                at = tile::<6, FMA, P, R, O>(panels, rows, &mut partial, out, at);
-            }
-            if at.row + 4 <= count {
-                at = tile::<4, FMA, P, R, O>(panels, rows, &mut partial, out, at);
-            }
-            while at.row < count {
-                at = tile::<1, FMA, P, R, O>(panels, rows, &mut partial, out, at);
+            let whole = panels.stretch() >= panels.depth();
+            if panel + PANELS <= panels.width().div_ceil(LANES) {
+                match whole {
+                    true => down.all::<ROWS, PANELS, FMA, true>(),
+                    false => down.all::<ROWS, PANELS, FMA, false>(),
+                }
+                panel += PANELS;
+            } else {
+                match whole {
+                    true => down.all::<ROWS, 1, FMA, true>(),
+                    false => down.all::<ROWS, 1, FMA, false>(),
+                }
+                panel += 1;
             }
         }
     }
     PARTIAL.set(partial);
 }
 
-/// Where a tile lies.
-#[derive(Clone, Copy)]
-struct At {
+/// A stretch of a panel, or of some side by side, that all rows pass.
+struct Down<'a, P: Panels, R, O> {
+    panels: &'a P,
+    rows: &'a Rows<'a, P::Input, R>,
+    partial: &'a mut [Lanes<f32>],
+    out: &'a mut [O],
     panel: usize,
-    row: usize,
-    /// Rows in all.
+    /// Rows.
     count: usize,
     /// Start of the stretch.
     start: usize,
 }
 
-/// One tile; -> where the next lies.
-#[inline(always)]
-fn tile<const M: usize, const FMA: bool, P: Panels, R: Element, O: Element>(
-    panels: &P,
-    rows: &Rows<'_, P::Input, R>,
-    partial: &mut [Lanes<f32>],
-    out: &mut [O],
-    at: At,
-) -> At {
-    let kept = at.panel * at.count + at.row;
-    let kept = partial.get_mut(kept..kept + M);
-    let before = match (&kept, at.start) {
-        (Some(kept), 1..) => Some(std::array::from_fn(|m| kept[m].0)),
-        _ => None,
-    };
-    // SAFETY: `tiles` has seen that there are so many rows, and counts panels and stretches.
-    let sums = unsafe {
-        let rows = rows.rows.as_ptr().add(at.row * panels.depth());
-        panels.tile::<M, FMA>(at.panel, rows, at.start, before)
-    };
-    if let (Some(kept), true) = (kept, at.start + panels.stretch() < panels.depth()) {
-        for (kept, sum) in kept.iter_mut().zip(sums) {
-            kept.0 = sum;
+impl<P: Panels, R: Element, O: Element> Down<'_, P, R, O> {
+    #[inline(always)]
+    fn all<const ROWS: usize, const N: usize, const FMA: bool, const WHOLE: bool>(&mut self) {
+        let mut row = 0;
+        while row + ROWS <= self.count {
+            row += self.tile::<ROWS, N, FMA, WHOLE>(row);
         }
-    } else {
-        let column = at.panel * LANES;
-        let place = Place {
-            column,
-            columns: LANES.min(panels.width() - column),
-            start: at.row * panels.width() + column,
-            stride: panels.width(),
-        };
-        rows.epilogue
-            .store::<M, FMA, R, O>(&sums, place, rows.residual, out);
+        if ROWS > 6 && row + 6 <= self.count {
+            row += self.tile::<6, N, FMA, WHOLE>(row);
+        }
+        if row + 4 <= self.count {
+            row += self.tile::<4, N, FMA, WHOLE>(row);
+        }
+        while row < self.count {
+            row += self.tile::<1, N, FMA, WHOLE>(row);
+        }
     }
-    At {
-        row: at.row + M,
-        ..at
+
+    /// `M` rows from `row` on; -> `M`. `WHOLE` when a stretch is all there is.
+    #[inline(always)]
+    fn tile<const M: usize, const N: usize, const FMA: bool, const WHOLE: bool>(
+        &mut self,
+        row: usize,
+    ) -> usize {
+        let kept = |n: usize| {
+            let at = (self.panel + n) * self.count + row;
+            at..at + M
+        };
+        let before = (!WHOLE && self.start > 0).then(|| {
+            std::array::from_fn(|n| {
+                let kept = self.partial.get(kept(n)).unwrap_or_default();
+                std::array::from_fn(|m| kept.get(m).map_or([0.0; LANES], |lanes| lanes.0))
+            })
+        });
+        // SAFETY: `tiles` has seen that there are so many rows, and counts panels and stretches.
+        let sums = unsafe {
+            let rows = self.rows.rows.as_ptr().add(row * self.panels.depth());
+            self.panels
+                .tile::<M, N, FMA>(self.panel, rows, self.start, before)
+        };
+        let last = WHOLE || self.start + self.panels.stretch() >= self.panels.depth();
+        for (n, sums) in sums.iter().enumerate() {
+            if !last {
+                let kept = self.partial.get_mut(kept(n)).unwrap_or_default();
+                kept.iter_mut().zip(sums).for_each(|(k, sum)| k.0 = *sum);
+                continue;
+            }
+            let width = self.panels.width();
+            let column = (self.panel + n) * LANES;
+            let place = Place {
+                column,
+                columns: LANES.min(width - column),
+                start: row * width + column,
+                stride: width,
+            };
+            self.rows
+                .epilogue
+                .store::<M, FMA, R, O>(sums, place, self.rows.residual, self.out);
+        }
+        M
     }
 }

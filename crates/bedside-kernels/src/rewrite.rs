@@ -97,6 +97,7 @@ pub fn rewrite(
         },
         values: HashMap::new(),
         done: HashSet::new(),
+        waiting: HashMap::new(),
     };
     for input in model.input_outlets()? {
         let node = model.node(input.node);
@@ -143,6 +144,8 @@ struct Rewriter<'a> {
     values: HashMap<OutletId, Held>,
     /// Nodes that one before them has taken in.
     done: HashSet<usize>,
+    /// Convolutions that wait for what is added to them, by the outlet that the sum reads.
+    waiting: HashMap<OutletId, usize>,
 }
 
 /// What follows a convolution or a sum and is computed with it.
@@ -152,6 +155,8 @@ struct Tail {
     residual: Option<OutletId>,
     clip: Option<(f32, f32)>,
     out: Option<Quant>,
+    /// What would be added is not there yet.
+    early: bool,
     /// The last outlet that is computed with it; the source's f32 or code.
     end: Option<OutletId>,
     taken: Vec<usize>,
@@ -393,10 +398,14 @@ impl Rewriter<'_> {
                 tail.clip = Some((l.max(low), h.min(high)));
             } else if self.is_add(node) && sums && tail.residual.is_none() && tail.clip.is_none() {
                 let other = node.inputs.iter().find(|i| **i != at);
-                let Some(other) = other.filter(|o| self.values.contains_key(o)) else {
+                let Some(other) = other.filter(|o| !self.waiting.contains_key(o)) else {
                     break;
                 };
                 if self.image(*other)? != shape || self.constant(*other).is_some() {
+                    break;
+                }
+                if !self.values.contains_key(other) {
+                    tail.early = true;
                     break;
                 }
                 tail.residual = Some(*other);
@@ -416,13 +425,17 @@ impl Rewriter<'_> {
                     let real: OutletId = dequantize.id.into();
                     let sum = self.reader(real).filter(|n| self.is_add(n));
                     let other = sum.and_then(|n| n.inputs.iter().find(|i| **i != real));
-                    if let Some(other) = other.filter(|o| self.values.contains_key(o))
+                    if let Some(other) = other.filter(|o| !self.waiting.contains_key(o))
                         && self.image(*other)? == shape
                         && self.constant(*other).is_none()
                     {
                         tail.steps = Some(quant);
                         tail.taken.push(dequantize.id);
                         tail.end = Some(real);
+                        if !self.values.contains_key(other) {
+                            tail.early = true;
+                            return Ok(tail);
+                        }
                         at = real;
                         continue;
                     }
@@ -524,6 +537,11 @@ impl Rewriter<'_> {
         let coded = coded.map(|(w, b)| (w.clone(), b.clone()));
         let code = self.held(node.inputs[0])?.code;
         let tail = self.tail(node.id.into(), true)?;
+        if let (true, Some(end)) = (tail.early, tail.end) {
+            self.done.extend(tail.taken);
+            self.waiting.insert(end, node.id);
+            return Ok(true);
+        }
         let (residual, mut epilogue) = self.epilogue(&tail)?;
         let taps = window.kernel[0] * window.kernel[1];
         let depth = if depthwise { taps } else { channels * taps };
@@ -606,7 +624,7 @@ impl Rewriter<'_> {
         };
         self.wire(
             node,
-            Box::new(Convolution(Arc::new(plan))) as Box<dyn TypedOp>,
+            Box::new(Convolution::from(plan)) as Box<dyn TypedOp>,
             tvec!(input),
             residual,
             tail,
@@ -632,8 +650,12 @@ impl Rewriter<'_> {
         }
     }
 
-    /// A sum of two images, or of an image and one value a channel, that no convolution takes in.
+    /// A sum of two images, or of an image and one value a channel.
     fn sum(&mut self, node: &TypedNode) -> TractResult<bool> {
+        // A convolution that came before what is added to it takes the sum in.
+        if let Some(waiting) = node.inputs.iter().find_map(|i| self.waiting.remove(i)) {
+            return self.convolution(self.source.node(waiting));
+        }
         let Some(shape) = self.image(node.id.into())? else {
             return Ok(false);
         };
