@@ -24,8 +24,8 @@ use crate::value::Value;
 ///
 /// A symbolic dimension stays symbolic in the plan, so that one plan serves every number of
 /// prompts. tract picks matrix-vector kernels for a batch of one, which round otherwise than the
-/// matrix kernels; a batch of one is therefore run as two of the same, so that a prompt gets the
-/// same bits in any company.
+/// matrix kernels; where a graph has products left that are tract's, a batch of one is therefore
+/// run as two of the same, so that a prompt gets the same bits in any company.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TractCpu;
 
@@ -62,10 +62,14 @@ fn load(onnx: &[u8], options: &LoadOptions, own: bool) -> Result<TractSession, E
     let prepared = guarded(label, ErrorKind::Graph, || prepare(onnx, &executor, own))?;
     let (plan, signature) = prepared;
     signature.check(&options.expected, label)?;
+    let mut batch = batch_symbol(&signature);
+    if !plan.model().nodes().iter().any(rounds_by_batch) {
+        batch.fill(false);
+    }
     let state = guarded(label, ErrorKind::Graph, || plan.spawn())?;
     Ok(TractSession {
         label: label.to_owned(),
-        batch: batch_symbol(&signature),
+        batch,
         signature,
         executor,
         state,
@@ -77,7 +81,8 @@ fn load(onnx: &[u8], options: &LoadOptions, own: bool) -> Result<TractSession, E
 struct TractSession {
     label: String,
     signature: Signature,
-    /// Which inputs have the batch as their outermost dimension; none in a graph without one.
+    /// Which inputs have the batch as their outermost dimension; none where a batch of one needs no
+    /// doubling.
     batch: Vec<bool>,
     executor: Executor,
     state: TypedSimpleState,
@@ -162,6 +167,12 @@ impl TractSession {
         }
         Ok(result?.into_iter().map(Value::from_tensor).collect())
     }
+}
+
+/// Whether an operator of tract's own rounds by the number of rows.
+fn rounds_by_batch(node: &TypedNode) -> bool {
+    use tract_core::ops::{cnn::Conv, einsum::EinSum, matmul::optimized::OptMatMul};
+    node.op_is::<OptMatMul>() || node.op_is::<EinSum>() || node.op_is::<Conv>()
 }
 
 /// For each input whether its outermost dimension is the batch: the symbol that is the outermost

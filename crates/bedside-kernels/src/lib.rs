@@ -8,6 +8,8 @@
 //! This is the one crate of the workspace that holds `unsafe` code: inner loops without bounds
 //! checks, instructions chosen at run time, and output memory that is not cleared first.
 
+mod axes;
+mod contract;
 mod cpu;
 mod depthwise;
 mod epilogue;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use tract_core::internal::*;
 
+use crate::axes::Axes;
 use crate::cpu::Cpu;
 use crate::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
 use crate::epilogue::{Element, Epilogue, Place, Quant, Sink, Steps, copy};
@@ -27,7 +28,7 @@ fn for_blocks<O: Send>(out: &mut [O], len: usize, work: impl Fn(usize, &mut [O])
 }
 
 /// Run `work(index)` for every index below `count`, beside each other as [`for_blocks`] does.
-fn for_each(count: usize, work: impl Fn(usize) + Send + Sync) {
+pub(crate) fn for_each(count: usize, work: impl Fn(usize) + Send + Sync) {
     if threads() > 1 {
         (0..count).into_par_iter().for_each(work);
     } else {
@@ -369,12 +370,12 @@ impl ConvolutionPlan {
 }
 
 /// An activation's elements.
-fn slice<T: Datum>(tensor: &Tensor) -> TractResult<&[T]> {
+pub(crate) fn slice<T: Datum>(tensor: &Tensor) -> TractResult<&[T]> {
     tensor.try_as_plain_ram()?.as_slice::<T>()
 }
 
 /// A tensor that `fill` writes whole.
-fn filled<O: Datum + Element>(
+pub(crate) fn filled<O: Datum + Element>(
     shape: &[usize],
     fill: impl FnOnce(&mut [O]) -> TractResult<()>,
 ) -> TractResult<TValue> {
@@ -495,14 +496,40 @@ impl TypedOp for Convolution {
     as_op!();
 }
 
-/// Where a dimension of a [`Projection`]'s output comes from.
+/// Where a dimension of a product's output comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
-    /// A dimension of the input.
-    Of(usize),
+    /// A dimension of the first input.
+    First(usize),
+    /// A dimension of the second input, which may be the weights.
+    Second(usize),
     One,
-    /// The columns of the weights.
-    Width,
+}
+
+impl Extent {
+    pub(crate) fn of<D: Clone + From<usize>>(self, first: &[D], second: &[D]) -> D {
+        let found = match self {
+            Self::First(axis) => first.get(axis),
+            Self::Second(axis) => second.get(axis),
+            Self::One => None,
+        };
+        found.cloned().unwrap_or_else(|| 1.into())
+    }
+}
+
+/// The output's dimensions; `None` when one that is not 1 comes from nowhere.
+pub(crate) fn extents(axes: &Axes, output: &[TDim]) -> Option<Vec<Extent>> {
+    let [first, second, out] = &axes.letters;
+    let extent = |(letter, size): (&char, &TDim)| {
+        let at = |of: &[char]| of.iter().position(|l| l == letter);
+        match (*size == 1.to_dim(), at(first), at(second)) {
+            (true, _, _) => Some(Extent::One),
+            (_, Some(axis), _) => Some(Extent::First(axis)),
+            (_, _, Some(axis)) => Some(Extent::Second(axis)),
+            _ => None,
+        }
+    };
+    out.iter().zip(output).map(extent).collect()
 }
 
 /// A product with constant weights over the innermost dimensions, with all that follows it.
@@ -511,6 +538,8 @@ pub(crate) struct ProjectionPlan {
     pub(crate) cpu: Cpu,
     pub(crate) panels: F32Panels,
     pub(crate) epilogue: Epilogue,
+    /// Shape of the weights as the graph had them.
+    pub(crate) weights: TVec<usize>,
     pub(crate) shape: Vec<Extent>,
 }
 
@@ -528,11 +557,8 @@ impl Eq for Projection {}
 
 impl ProjectionPlan {
     fn shape<D: Clone + From<usize>>(&self, input: &[D]) -> TVec<D> {
-        let extent = |extent: &Extent| match extent {
-            Extent::Of(axis) => input.get(*axis).cloned().unwrap_or_else(|| 1.into()),
-            Extent::One => 1.into(),
-            Extent::Width => self.panels.width().into(),
-        };
+        let weights: TVec<D> = self.weights.iter().map(|d| (*d).into()).collect();
+        let extent = |extent: &Extent| extent.of(input, &weights);
         self.shape.iter().map(extent).collect()
     }
 }

@@ -8,9 +8,11 @@ use tract_core::ops::einsum::EinSum;
 use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::nn::GeluExact;
 
+use crate::axes::Axes;
+use crate::contract::Contraction;
 use crate::cpu::Cpu;
 use crate::epilogue::Epilogue;
-use crate::ops::{Extent, Projection, ProjectionPlan, Relayout};
+use crate::ops::{Projection, ProjectionPlan, Relayout, extents};
 use crate::product::F32Panels;
 
 /// Replace f32 products of an activation's innermost dimensions with constant weights, with the
@@ -55,7 +57,10 @@ pub fn project(model: &TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
                 .with_context(|| format!("{i:?} is not there yet"))
         });
         let inputs = inputs.collect::<TractResult<TVec<_>>>()?;
-        let op = relayout(model, node)?.unwrap_or_else(|| node.op.clone());
+        let op = match contraction(model, node, cpu)? {
+            Some(op) => Box::new(op),
+            None => relayout(model, node)?.unwrap_or_else(|| node.op.clone()),
+        };
         for (slot, outlet) in target
             .wire_node(&node.name, op, &inputs)?
             .into_iter()
@@ -76,6 +81,16 @@ pub fn project(model: &TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
     }
     target.select_output_outlets(&outputs)?;
     Ok(target)
+}
+
+/// The operator for a product of two activations.
+fn contraction(model: &TypedModel, node: &TypedNode, cpu: Cpu) -> TractResult<Option<Contraction>> {
+    let Some(op) = node.op_as::<EinSum>() else {
+        return Ok(None);
+    };
+    let axes = real(model, node, op)?;
+    let shape = &model.outlet_fact(node.id.into())?.shape;
+    Ok(axes.and_then(|axes| Contraction::new(cpu, axes, shape)))
 }
 
 /// The operator for an axis that is moved past two others in an f32 image, which tract moves
@@ -123,32 +138,26 @@ impl Found {
         let [input, weights] = *node.inputs else {
             return Ok(None);
         };
+        let Some(axes) = real(model, node, op)? else {
+            return Ok(None);
+        };
         let facts = [model.outlet_fact(input)?, model.outlet_fact(weights)?];
-        let real = facts.iter().all(|f| f.datum_type == DatumType::F32)
-            && op.operating_dt == DatumType::F32;
-        let (Some(constant), None, true) = (facts[1].konst.as_ref(), op.q_params, real) else {
+        let Some(constant) = facts[1].konst.as_ref() else {
             return Ok(None);
         };
-        let Some((summed, shape)) = axes(&op.axes.to_string()) else {
+        // Rows as they lie in memory.
+        let rows = [&*axes.rows, &*axes.summed].concat();
+        let stored = [&*axes.rows, &*axes.columns].concat();
+        if !axes.batch.is_empty() || axes.order(0) != rows || axes.order(2) != stored {
+            return Ok(None);
+        }
+        let whole = model.outlet_fact(node.id.into())?.shape.clone();
+        let Some(shape) = extents(&axes, &whole) else {
             return Ok(None);
         };
-        // What is summed over must be as long in the activation as in the weights.
-        let inner = facts[0].shape.iter().skip(facts[0].rank() - summed);
-        let same = inner.zip(constant.shape()).all(|(a, b)| *a == b.to_dim());
-        if !same {
-            return Ok(None);
-        }
-        // A dimension that does not come out is summed over: of one alone that says nothing.
-        let rows = facts[0].rank() - summed;
-        let left = (0..rows).filter(|axis| !shape.contains(&Extent::Of(*axis)));
-        if left
-            .into_iter()
-            .any(|axis| facts[0].shape[axis] != 1.to_dim())
-        {
-            return Ok(None);
-        }
-        let width = constant.shape().last().copied().unwrap_or(0);
-        let depth = constant.shape().iter().take(summed).product();
+        let steps = |role: &[char]| steps(role, &axes.letters[1], constant.shape());
+        let (summed, columns) = (steps(&axes.summed), steps(&axes.columns));
+        let (depth, width) = (summed.len(), columns.len());
         if width == 0 || depth == 0 {
             return Ok(None);
         }
@@ -157,7 +166,6 @@ impl Found {
         let mut epilogue = Epilogue::default();
         let mut inputs = vec![input];
         let (mut taken, mut at) = (Vec::new(), OutletId::from(node.id));
-        let whole = model.outlet_fact(at)?.shape.clone();
         let mut biased = false;
         while let [reader] = model.outlet_successors(at) {
             let reader = model.node(reader.node);
@@ -199,12 +207,16 @@ impl Found {
         }
 
         let values = constant.try_as_plain_ram()?.as_slice::<f32>()?;
-        let weight = |k: usize, n: usize| values.get(k * width + n).copied().unwrap_or(0.0);
+        let weight = |k: usize, n: usize| {
+            let at = summed.get(k).zip(columns.get(n)).map(|(k, n)| k + n);
+            at.and_then(|at| values.get(at)).copied().unwrap_or(0.0)
+        };
         let panels = F32Panels::new(depth, &bias, weight);
         let plan = ProjectionPlan {
             cpu,
             panels,
             epilogue,
+            weights: constant.shape().into(),
             shape,
         };
         Ok(Some(Self {
@@ -228,55 +240,92 @@ fn is_gelu(node: &TypedNode) -> bool {
         .is_some_and(|op| op.0.is::<GeluExact>())
 }
 
-/// How many dimensions "amk,kn->amn" and the like sum over, and what the output's are of.
-///
-/// The summed dimensions are the activation's innermost and the weights' outermost, in the same
-/// order; the weights' other dimension is the output's innermost; what is left of the activation
-/// comes out in its order, with dimensions of 1 left out or put in anywhere.
-fn axes(expression: &str) -> Option<(usize, Vec<Extent>)> {
-    let (inputs, output) = expression.split_once("->")?;
-    let (input, weights) = inputs.split_once(',')?;
-    let (input, weights): (Vec<char>, Vec<char>) =
-        (input.chars().collect(), weights.chars().collect());
-    let output: Vec<char> = output.chars().collect();
-    let (column, summed) = weights.split_last()?;
-    let rows = input.strip_suffix(summed)?;
-    let kept = output.strip_suffix(&[*column])?;
-    if summed.is_empty() || input.contains(column) || summed.iter().any(|s| output.contains(s)) {
-        return None;
+/// The axes of a product of two f32 tensors.
+fn real(model: &TypedModel, node: &TypedNode, op: &EinSum) -> TractResult<Option<Axes>> {
+    let [a, b] = *node.inputs else {
+        return Ok(None);
+    };
+    let facts = [model.outlet_fact(a)?, model.outlet_fact(b)?];
+    let real = facts.iter().all(|f| f.datum_type == DatumType::F32);
+    if !real || op.operating_dt != DatumType::F32 || op.q_params.is_some() {
+        return Ok(None);
     }
-    let of = |axis: &char| rows.iter().position(|r| r == axis);
-    let from: Vec<usize> = kept.iter().filter_map(of).collect();
-    if !from.is_sorted_by(|a, b| a < b) {
-        return None;
+    let shapes = [&*facts[0].shape, &*facts[1].shape];
+    Ok(Axes::new(&op.axes.to_string(), shapes))
+}
+
+/// Where the elements of some dimensions of a tensor lie, the last dimension running fastest.
+fn steps(role: &[char], letters: &[char], shape: &[usize]) -> Vec<usize> {
+    let mut found = vec![0];
+    for letter in role {
+        let Some(at) = letters.iter().position(|l| l == letter) else {
+            continue;
+        };
+        let (count, step) = (
+            shape.get(at).copied().unwrap_or(1),
+            shape
+                .get(at + 1..)
+                .unwrap_or_default()
+                .iter()
+                .product::<usize>(),
+        );
+        let inner = |from: usize| (0..count).map(move |i| from + i * step);
+        found = found.into_iter().flat_map(inner).collect();
     }
-    let extent = |axis: &char| of(axis).map_or(Extent::One, Extent::Of);
-    let shape = kept.iter().map(extent).chain([Extent::Width]).collect();
-    Some((summed.len(), shape))
+    found
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn found(expression: &str, a: &[usize], b: &[usize]) -> Option<Axes> {
+        let dims = |s: &[usize]| s.iter().map(|d| d.to_dim()).collect::<TVec<TDim>>();
+        Axes::new(expression, [&dims(a), &dims(b)])
+    }
+
+    fn letters(roles: [&[char]; 4]) -> [String; 4] {
+        roles.map(|role| role.iter().collect())
+    }
+
     #[test]
-    fn only_products_that_read_rows_as_they_lie_are_taken() {
-        use Extent::{Of, One, Width};
-        assert_eq!(axes("mk,kn->mn"), Some((1, vec![Of(0), Width])));
-        assert_eq!(axes("amk,kn->amn"), Some((1, vec![Of(0), Of(1), Width])));
-        assert_eq!(axes("amk,kn->mn"), Some((1, vec![Of(1), Width])));
-        assert_eq!(axes("mk,kn->amn"), Some((1, vec![One, Of(0), Width])));
-        assert_eq!(axes("ambk,bkn->amn"), Some((2, vec![Of(0), Of(1), Width])));
-        for other in [
-            "amk,kn->anm",
-            "akm,kn->amn",
-            "amk,nk->amn",
-            "amk,kn->man",
-            "amk,akn->amn",
-            "ambk,kbn->amn",
-            "mn,kn->mn",
-        ] {
-            assert_eq!(axes(other), None, "{other}");
-        }
+    fn letters_are_sorted_by_what_they_do() {
+        let roles = |expression, a: &[usize], b: &[usize]| {
+            let axes = found(expression, a, b)?;
+            let roles: [&[char]; 4] = [&axes.batch, &axes.rows, &axes.summed, &axes.columns];
+            Some(letters(roles).map(|s| s.to_owned()))
+        };
+        let of = |roles: [&str; 4]| Some(roles.map(str::to_owned));
+        assert_eq!(
+            roles("mk,kn->mn", &[2, 3], &[3, 4]),
+            of(["", "m", "k", "n"])
+        );
+        // Of size 1, a letter does nothing wherever it stands.
+        assert_eq!(
+            roles("mak,nk->mn", &[2, 1, 3], &[4, 3]),
+            of(["", "m", "k", "n"])
+        );
+        assert_eq!(
+            roles("abmk,anbk->abn", &[2, 4, 1, 3], &[2, 5, 4, 3]),
+            of(["ab", "", "k", "n"])
+        );
+        assert_eq!(
+            roles("mk,bkan->man", &[2, 3], &[1, 3, 6, 7]),
+            of(["", "m", "k", "an"])
+        );
+        // A sum over one input alone, a diagonal, and sizes that differ are no products.
+        assert_eq!(roles("mak,nk->mn", &[2, 5, 3], &[4, 3]), None);
+        assert_eq!(roles("mmk,kn->mn", &[2, 2, 3], &[3, 4]), None);
+        assert_eq!(roles("mk,kn->mn", &[2, 1], &[3, 4]), None);
+    }
+
+    #[test]
+    fn steps_run_over_the_last_dimension_first() {
+        assert_eq!(
+            steps(&['b', 'k'], &['n', 'b', 'k'], &[9, 2, 3]),
+            [0, 1, 2, 3, 4, 5]
+        );
+        assert_eq!(steps(&['n'], &['n', 'b', 'k'], &[2, 2, 3]), [0, 6]);
+        assert_eq!(steps(&[], &['n'], &[2]), [0]);
     }
 }

@@ -1,10 +1,13 @@
 //! Kernels against sums written out, on every kind of processor that this one can be.
+#![allow(unsafe_code, reason = "one thread alone writes every strip")]
 
 use proptest::prelude::*;
+use tract_core::internal::*;
+use tract_core::ops::einsum::EinSum;
 
 use crate::cpu::{Cpu, Dot};
-use crate::depthwise::{Depthwise, Strip, Window, strip};
-use crate::epilogue::{Epilogue, Quant};
+use crate::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
+use crate::epilogue::{Epilogue, Quant, Sink, Steps};
 use crate::lanes::lanes;
 use crate::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
 
@@ -38,6 +41,35 @@ fn near(got: &[f32], want: &[f64], scale: f64) {
             "{g} for {w} at {i}"
         );
     }
+}
+
+/// A depthwise convolution's output, in strips of two rows, the last of one, and of two groups of
+/// channels: each finds its own part of the input.
+fn in_strips(
+    depthwise: &Depthwise,
+    channels: usize,
+    compute: impl Fn(Strip<'_, (), f32, f32>),
+) -> Vec<f32> {
+    let [height, width] = depthwise.window.output;
+    let blocks = channels.div_ceil(16);
+    let mut out = vec![f32::NAN; height * width * channels];
+    let (mut scratch, epilogue) = (Vec::new(), Epilogue::default());
+    let sink = Sink::new(&mut out);
+    for first in (0..height).step_by(2) {
+        for block in (0..blocks).step_by(2) {
+            compute(Strip {
+                depthwise,
+                source: (),
+                rows: first..(first + 2).min(height),
+                blocks: block..(block + 2).min(blocks),
+                residual: &[],
+                epilogue: &epilogue,
+                scratch: &mut scratch,
+                out: sink,
+            });
+        }
+    }
+    out
 }
 
 proptest! {
@@ -129,21 +161,63 @@ proptest! {
             }
         }
         let depthwise = Depthwise::new(window, zero, &bias, |c, tap| weights[c * taps + tap]);
-        let epilogue = Epilogue::default();
-        // In strips of two rows, the last of one: each finds its own rows of the input.
-        let row = output[1] * channels;
         for cpu in Cpu::supported() {
-            let mut out = vec![f32::NAN; output[0] * row];
-            let mut scratch = Vec::new();
-            for (i, out) in out.chunks_mut(2 * row).enumerate() {
-                let (depthwise, first, epilogue, scratch) = (&depthwise, 2 * i, &epilogue, &mut scratch);
-                if coded {
-                    strip(cpu, Strip::<u8, f32> { depthwise, input: &integers, first, residual: &[], epilogue, scratch }, out);
-                } else {
-                    strip(cpu, Strip::<f32, f32> { depthwise, input: &reals, first, residual: &[], epilogue, scratch }, out);
-                }
-            }
+            let out = in_strips(&depthwise, channels, |part| match coded {
+                true => unsafe { strip(cpu, part.of(Map { input: &integers, zero: f32::from(zero) })) },
+                false => unsafe { strip(cpu, part.of(Map { input: &reals, zero: 0.0 })) },
+            });
             near(&out, &want, if coded { 255.0 * taps as f64 } else { taps as f64 });
+        }
+    }
+
+    /// An expansion that is computed as it is read gives the bits of one that is stored first.
+    #[test]
+    fn an_expansion_is_the_product_that_it_replaces(
+        deep in 1usize..12,
+        channels in 1usize..60,
+        h in 1usize..9,
+        w in 1usize..9,
+        kernel in 1usize..6,
+        stride in 1usize..3,
+        zero: u8,
+        seed: u32,
+    ) {
+        let depth = 4 * deep;
+        let output = [(h - 1) / stride + 1, (w - 1) / stride + 1];
+        let (before, kernel, stride) = ([kernel / 2; 2], [kernel; 2], [stride; 2]);
+        let window = Window { channels, input: [h, w], output, kernel, stride, before };
+        let taps = kernel[0] * kernel[1];
+        let window_weights = noise(channels * taps, seed);
+        let bias = noise(channels, seed ^ 1);
+        let code = Quant { scale: 0.1, zero };
+        let real = Epilogue { clip: Some((-0.2, 0.9)), ..Epilogue::default() };
+        let coded = Epilogue { factor: Some(lanes(&vec![0.01; channels])), steps: Some(code), out: Some(code), ..Epilogue::default() };
+        let (reals, integers) = (noise(h * w * depth, seed ^ 2), codes(h * w * depth, seed ^ 2));
+        let (weights, whole) = (noise(depth * channels, seed ^ 3), weights(depth * channels, seed ^ 3));
+        for cpu in Cpu::supported() {
+            let panels = F32Panels::new(depth, &bias, |row, column| weights[row * channels + column]);
+            let depthwise = Depthwise::new(window, 0, &bias, |c, tap| window_weights[c * taps + tap]);
+            let mut map = vec![f32::NAN; h * w * channels];
+            product_f32(cpu, &panels, &Rows::<f32, f32> { rows: &reals, residual: &[], epilogue: &real }, &mut map);
+            let want = in_strips(&depthwise, channels, |part| unsafe {
+                strip(cpu, part.of(Map { input: &map, zero: 0.0 }));
+            });
+            let got = in_strips(&depthwise, channels, |part| unsafe {
+                expanded_f32(cpu, &panels, part.of((&reals, &real)));
+            });
+            prop_assert_eq!(&got, &want, "{}", cpu);
+
+            let panels = I8Panels::new(cpu.dot, depth, zero, &vec![3; channels], |row, column| whole[row * channels + column]);
+            let depthwise = Depthwise::new(window, zero, &bias, |c, tap| window_weights[c * taps + tap]);
+            let mut map = vec![0u8; h * w * channels];
+            product_u8(cpu, &panels, &Rows::<u8, f32> { rows: &integers, residual: &[], epilogue: &coded }, &mut map);
+            let want = in_strips(&depthwise, channels, |part| unsafe {
+                strip(cpu, part.of(Map { input: &map, zero: f32::from(zero) }));
+            });
+            let got = in_strips(&depthwise, channels, |part| unsafe {
+                expanded_u8::<Steps, f32>(cpu, &panels, part.of((&integers, &coded)));
+            });
+            prop_assert_eq!(&got, &want, "{}", cpu);
         }
     }
 
@@ -232,4 +306,89 @@ fn the_best_supported_is_picked() {
     let refused = Cpu::choose(Some("abacus")).unwrap_err();
     assert!(refused.contains("abacus") && refused.contains(&supported[0].to_string()));
     assert_eq!(supported[0].dot, Dot::Float);
+}
+
+/// A product of two inputs in a graph; -> its output in tract alone, and with our operators.
+fn product_in_a_graph(
+    expression: &str,
+    shapes: [&[usize]; 2],
+    inputs: &[Tensor; 2],
+    constant: bool,
+) -> [Vec<f32>; 2] {
+    let mut model = TypedModel::default();
+    let a = model.add_source("a", f32::fact(shapes[0])).unwrap();
+    let b = match constant {
+        true => model.add_const("b", inputs[1].clone()).unwrap(),
+        false => model.add_source("b", f32::fact(shapes[1])).unwrap(),
+    };
+    let op = EinSum::new(expression.parse().unwrap(), f32::datum_type());
+    let out = model.wire_node("product", op, &[a, b]).unwrap();
+    model.select_output_outlets(&out).unwrap();
+    let run = |model: TypedModel| {
+        let used = if constant { 1 } else { 2 };
+        let inputs = inputs.iter().take(used).cloned().map(Tensor::into_tvalue);
+        let plan = model.into_runnable().unwrap();
+        let out = plan.run(inputs.collect()).unwrap();
+        out[0]
+            .try_as_plain_ram()
+            .unwrap()
+            .as_slice::<f32>()
+            .unwrap()
+            .to_vec()
+    };
+    let model = model.into_decluttered().unwrap();
+    let own = crate::project(&model, Cpu::detect().unwrap()).unwrap();
+    let names: Vec<_> = own
+        .nodes()
+        .iter()
+        .map(|n| n.op.name().into_owned())
+        .collect();
+    let wanted = if constant {
+        "Projection"
+    } else {
+        "Contraction"
+    };
+    assert!(names.iter().any(|n| n == wanted), "{expression}: {names:?}");
+    [run(model), run(own)]
+}
+
+proptest! {
+    /// Every order of dimensions that attention, masks and linear layers come in.
+    #[test]
+    fn products_in_a_graph_are_the_sums(
+        p in 1usize..7, h in 1usize..4, q in 1usize..3, k in 2usize..40, n in 2usize..70, seed: u32,
+    ) {
+        let cases: [(&str, &[usize], &[usize], bool); 12] = [
+            ("abmk,anbk->abn", &[p, h, 1, k], &[p, n, h, k], false),
+            ("abk,akbn->abn", &[p, h, k], &[p, k, h, n], false),
+            ("abmk,bkn->abmn", &[p, h, q, k], &[h, k, n], false),
+            ("abk,kbn->abn", &[p, h, k], &[k, h, n], false),
+            ("mk,bkan->man", &[p, k], &[1, k, q, n], false),
+            ("mbk,anbk->mn", &[p, q, k], &[1, n, q, k], false),
+            ("akm,kn->amn", &[h, k, p], &[k, n], false),
+            ("mak,nk->mn", &[p, 1, k], &[n, k], true),
+            ("mbk,nbk->mcn", &[p, q, k], &[n, q, k], true),
+            ("mk,k->mn", &[p, k], &[k], true),
+            ("amk,kbn->ambn", &[h, p, k], &[k, q, n], true),
+            ("mk,n->mn", &[p, 1], &[n], true),
+        ];
+        for (expression, a, b, constant) in cases {
+            let values = [a, b].map(|shape: &[usize]| noise(shape.iter().product(), seed ^ shape.len() as u32));
+            let inputs = [0, 1].map(|i| Tensor::from_shape([a, b][i], &values[i]).unwrap());
+            let [want, got] = product_in_a_graph(expression, [a, b], &inputs, constant);
+            let want: Vec<f64> = want.into_iter().map(f64::from).collect();
+            prop_assert_eq!(got.len(), want.len());
+            near(&got, &want, (k * q) as f64);
+        }
+        // The first of many rows has the bits that it has alone.
+        for (expression, b, inner) in [("mk,kn->mn", [k, n], n), ("mk,nk->mn", [n, k], n)] {
+            let (rows, other) = (noise(p * k, seed), noise(k * n, seed ^ 3));
+            let run = |p: usize| {
+                let a = Tensor::from_shape(&[p, k], &rows[..p * k]).unwrap();
+                let inputs = [a, Tensor::from_shape(&b, &other).unwrap()];
+                product_in_a_graph(expression, [&[p, k], &b], &inputs, false)[1].clone()
+            };
+            prop_assert_eq!(&run(p)[..inner], &run(1)[..]);
+        }
+    }
 }

@@ -1,0 +1,417 @@
+//! Products of two activations: attention, and masks from pixels.
+#![allow(unsafe_code, reason = "inner loops read without bounds checks")]
+
+use tract_core::internal::*;
+
+use crate::axes::Axes;
+use crate::cpu::{Cpu, compiled_for_each};
+use crate::epilogue::Sink;
+use crate::lanes::{LANES, multiply_add};
+use crate::ops::{Extent, extents, filled, for_each, slice};
+
+/// A product of two activations, each read where it lies.
+///
+/// Every element is summed in an order of its own, so that a row has the same bits in any batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Contraction {
+    cpu: Cpu,
+    axes: Axes,
+    /// The summed dimension lies innermost in both inputs; else the columns do in the second input
+    /// and the output.
+    dot: bool,
+    shape: Vec<Extent>,
+}
+
+impl Contraction {
+    /// For axes whose innermost dimensions let a kernel read sixteen numbers at a time.
+    pub(crate) fn new(cpu: Cpu, axes: Axes, output: &[TDim]) -> Option<Self> {
+        let [a, b, out] = [0, 1, 2].map(|of| axes.order(of));
+        // What lies side by side in every tensor that has it is one dimension.
+        let together = |role: &[char], order: &[char]| {
+            role.is_empty() || order.windows(role.len()).any(|window| window == role)
+        };
+        let whole = together(&axes.summed, &a)
+            && together(&axes.summed, &b)
+            && together(&axes.columns, &b)
+            && together(&axes.columns, &out);
+        let ends = |order: &[char], role: &[char]| matches!((order.last(), role.last()), (Some(a), Some(b)) if a == b);
+        let dot = ends(&a, &axes.summed) && ends(&b, &axes.summed);
+        let across = ends(&b, &axes.columns) && ends(&out, &axes.columns);
+        let shape = extents(&axes, output)?;
+        (whole && (dot || across)).then_some(Self {
+            cpu,
+            axes,
+            dot: !across,
+            shape,
+        })
+    }
+
+    /// Lengths of the loops, and the steps that they make in the inputs and the output.
+    fn loops(&self, a: &[usize], b: &[usize]) -> TractResult<(Vec<Loop>, Product)> {
+        let out = self.shape(&[a, b]);
+        let shapes = [a, b, &*out];
+        let steps = |letter: &char| {
+            let mut found = Loop {
+                count: 1,
+                steps: [0; 3],
+            };
+            for ((letters, shape), step) in
+                self.axes.letters.iter().zip(shapes).zip(&mut found.steps)
+            {
+                if let Some(at) = letters.iter().position(|l| l == letter) {
+                    let inner = shape.get(at + 1..).unwrap_or_default();
+                    *step = inner.iter().product();
+                    found.count = shape.get(at).copied().context("rank")?;
+                }
+            }
+            Ok::<_, TractError>(found)
+        };
+        // Letters that lie together, as one loop.
+        let one = |role: &[char]| {
+            let mut all = match role.last() {
+                Some(last) => steps(last)?,
+                None => Loop {
+                    count: 1,
+                    steps: [0; 3],
+                },
+            };
+            for letter in role.iter().rev().skip(1) {
+                all.count *= steps(letter)?.count;
+            }
+            Ok::<_, TractError>(all)
+        };
+        let (summed, columns) = (one(&self.axes.summed)?, one(&self.axes.columns)?);
+        let mut outer = self
+            .axes
+            .batch
+            .iter()
+            .chain(&self.axes.rows)
+            .map(steps)
+            .collect::<TractResult<Vec<Loop>>>()?;
+        // Rows share what they read of the second input: their loop is the inner one.
+        let rows = match self.axes.rows.last() {
+            Some(_) => outer.pop(),
+            None => None,
+        };
+        let rows = rows.unwrap_or(Loop {
+            count: 1,
+            steps: [0; 3],
+        });
+        Ok((
+            outer,
+            Product {
+                rows,
+                summed,
+                columns,
+            },
+        ))
+    }
+
+    fn shape(&self, inputs: &[&[usize]; 2]) -> TVec<usize> {
+        let extent = |extent: &Extent| extent.of(inputs[0], inputs[1]);
+        self.shape.iter().map(extent).collect()
+    }
+}
+
+/// A loop, and the elements that a step of it passes in the two inputs and the output.
+#[derive(Debug, Clone, Copy)]
+struct Loop {
+    count: usize,
+    steps: [usize; 3],
+}
+
+/// The loops of one matrix product.
+#[derive(Debug, Clone, Copy)]
+struct Product {
+    rows: Loop,
+    summed: Loop,
+    columns: Loop,
+}
+
+impl Op for Contraction {
+    fn name(&self) -> StaticName {
+        "Contraction".into()
+    }
+
+    fn info(&self) -> TractResult<Vec<String>> {
+        let [a, b, out] = self.axes.letters.each_ref().map(|l| l.iter().collect());
+        let (a, b, out): (String, String, String) = (a, b, out);
+        Ok(vec![format!("{} {a},{b}->{out}", self.cpu)])
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Contraction {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let (a, b) = args_2!(inputs);
+        let shape = self.shape(&[a.shape(), b.shape()]);
+        let (outer, product) = self.loops(a.shape(), b.shape())?;
+        let (a, b) = (slice::<f32>(&a)?, slice::<f32>(&b)?);
+        let out = filled::<f32>(&shape, |out| {
+            let batches: usize = outer.iter().map(|l| l.count).product();
+            let work = batches * product.rows.count * product.summed.count * product.columns.count;
+            // A thread's start is worth some 100,000 products.
+            let width = match work / batches.max(1) {
+                0..200_000 => product.columns.count,
+                _ => 512.min(product.columns.count),
+            };
+            let chunks = product.columns.count.div_ceil(width.max(1));
+            let out = Sink::new(out);
+            let one = |index: usize| {
+                let (mut batch, chunk) = (index / chunks, index % chunks);
+                let mut starts = [0; 3];
+                for l in outer.iter().rev() {
+                    for (start, step) in starts.iter_mut().zip(l.steps) {
+                        *start += batch % l.count * step;
+                    }
+                    batch /= l.count;
+                }
+                let [a_start, b_start, out_start] = starts;
+                let part = Part {
+                    a: a.get(a_start..).unwrap_or_default(),
+                    b: b.get(b_start..).unwrap_or_default(),
+                    out,
+                    out_start,
+                    columns: chunk * width..((chunk + 1) * width).min(product.columns.count),
+                    product,
+                };
+                match self.dot {
+                    true => dots(self.cpu.simd, &part),
+                    false => across(self.cpu.simd, &part),
+                }
+            };
+            match work {
+                0..200_000 => (0..batches * chunks).for_each(one),
+                _ => for_each(batches * chunks, one),
+            }
+            Ok(())
+        })?;
+        Ok(tvec!(out))
+    }
+}
+
+impl TypedOp for Contraction {
+    fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        let extent = |extent: &Extent| extent.of(&inputs[0].shape, &inputs[1].shape);
+        let shape: TVec<TDim> = self.shape.iter().map(extent).collect();
+        Ok(tvec!(DatumType::F32.fact(shape)))
+    }
+
+    as_op!();
+}
+
+/// Some columns of one matrix product.
+struct Part<'a> {
+    a: &'a [f32],
+    b: &'a [f32],
+    out: Sink<'a, f32>,
+    out_start: usize,
+    columns: std::ops::Range<usize>,
+    product: Product,
+}
+
+impl Part<'_> {
+    /// Whether all that the loops reach lies within the inputs.
+    fn fits(&self) -> bool {
+        let Product {
+            rows,
+            summed,
+            columns,
+        } = self.product;
+        let end = |of: usize, loops: [Loop; 2]| {
+            let last = |l: Loop| l.count.saturating_sub(1) * l.steps.get(of).copied().unwrap_or(0);
+            loops.into_iter().map(last).sum::<usize>()
+        };
+        rows.count > 0
+            && summed.count > 0
+            && end(0, [rows, summed]) < self.a.len()
+            && end(1, [summed, columns]) < self.b.len()
+    }
+}
+
+compiled_for_each! {
+    fn across(part: &Part<'_>) = across_body
+}
+
+compiled_for_each! {
+    fn dots(part: &Part<'_>) = dots_body
+}
+
+/// Sixteen columns side by side, as they lie in the second input.
+#[inline(always)]
+fn across_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(part: &Part<'_>) {
+    if !part.fits() {
+        return;
+    }
+    let mut column = part.columns.start;
+    while column < part.columns.end {
+        let left = part.columns.end - column;
+        if left >= PANELS * LANES {
+            across_rows::<PANELS, FMA>(part, column, LANES);
+            column += PANELS * LANES;
+        } else {
+            across_rows::<1, FMA>(part, column, left.min(LANES));
+            column += LANES;
+        }
+    }
+}
+
+#[inline(always)]
+fn across_rows<const N: usize, const FMA: bool>(part: &Part<'_>, column: usize, used: usize) {
+    let mut row = 0;
+    while row + 4 <= part.product.rows.count {
+        across_tile::<4, N, FMA>(part, row, column, used);
+        row += 4;
+    }
+    while row < part.product.rows.count {
+        across_tile::<1, N, FMA>(part, row, column, used);
+        row += 1;
+    }
+}
+
+/// `M` rows, `N` groups of sixteen columns, of the last only `used`.
+#[inline(always)]
+fn across_tile<const M: usize, const N: usize, const FMA: bool>(
+    part: &Part<'_>,
+    row: usize,
+    column: usize,
+    used: usize,
+) {
+    let Product { rows, summed, .. } = part.product;
+    let mut sums = [[[0.0f32; LANES]; N]; M];
+    // SAFETY: `fits` has seen that all rows, columns and summed elements are there.
+    unsafe {
+        let a = part.a.as_ptr().add(row * rows.steps[0]);
+        let b = part.b.as_ptr().add(column);
+        for k in 0..summed.count {
+            let b = b.add(k * summed.steps[1]);
+            let mut values = [[0.0f32; LANES]; N];
+            if used == LANES {
+                for (n, values) in values.iter_mut().enumerate() {
+                    *values = b.add(n * LANES).cast::<[f32; LANES]>().read_unaligned();
+                }
+            } else if let Some(values) = values.first_mut() {
+                for (lane, value) in values.iter_mut().take(used).enumerate() {
+                    *value = *b.add(lane);
+                }
+            }
+            for m in 0..M {
+                let x = *a.add(m * rows.steps[0] + k * summed.steps[0]);
+                for n in 0..N {
+                    for lane in 0..LANES {
+                        sums[m][n][lane] =
+                            multiply_add::<FMA>(x, values[n][lane], sums[m][n][lane]);
+                    }
+                }
+            }
+        }
+    }
+    for (m, sums) in sums.iter().enumerate() {
+        for (n, sums) in sums.iter().enumerate() {
+            let at = part.out_start + (row + m) * rows.steps[2] + column + n * LANES;
+            // SAFETY: no other part has these rows and columns.
+            unsafe { part.out.put(at, used, sums) };
+        }
+    }
+}
+
+/// Sixteen summed elements side by side, as they lie in both inputs.
+#[inline(always)]
+fn dots_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(part: &Part<'_>) {
+    if !part.fits() {
+        return;
+    }
+    let mut column = part.columns.start;
+    while column + 4 <= part.columns.end {
+        dots_rows::<4, FMA>(part, column);
+        column += 4;
+    }
+    while column < part.columns.end {
+        dots_rows::<1, FMA>(part, column);
+        column += 1;
+    }
+}
+
+#[inline(always)]
+fn dots_rows<const N: usize, const FMA: bool>(part: &Part<'_>, column: usize) {
+    let mut row = 0;
+    while row + 2 <= part.product.rows.count {
+        dots_tile::<2, N, FMA>(part, row, column);
+        row += 2;
+    }
+    while row < part.product.rows.count {
+        dots_tile::<1, N, FMA>(part, row, column);
+        row += 1;
+    }
+}
+
+#[inline(always)]
+fn dots_tile<const M: usize, const N: usize, const FMA: bool>(
+    part: &Part<'_>,
+    row: usize,
+    column: usize,
+) {
+    let Product {
+        rows,
+        summed,
+        columns,
+    } = part.product;
+    let mut sums = [[[0.0f32; LANES]; N]; M];
+    // SAFETY: `fits` has seen that all rows, columns and summed elements are there.
+    unsafe {
+        let a = part.a.as_ptr().add(row * rows.steps[0]);
+        let b = part.b.as_ptr().add(column * columns.steps[1]);
+        for k in (0..summed.count).step_by(LANES) {
+            let used = summed.count - k;
+            let x: [[f32; LANES]; M] =
+                std::array::from_fn(|m| read(a.add(m * rows.steps[0] + k), used));
+            let y: [[f32; LANES]; N] =
+                std::array::from_fn(|n| read(b.add(n * columns.steps[1] + k), used));
+            for m in 0..M {
+                for n in 0..N {
+                    for lane in 0..LANES {
+                        sums[m][n][lane] =
+                            multiply_add::<FMA>(x[m][lane], y[n][lane], sums[m][n][lane]);
+                    }
+                }
+            }
+        }
+    }
+    for (m, sums) in sums.iter().enumerate() {
+        for (n, sums) in sums.iter().enumerate() {
+            let mut half = LANES / 2;
+            let mut tree = *sums;
+            while half > 0 {
+                for lane in 0..half {
+                    tree[lane] += tree[lane + half];
+                }
+                half /= 2;
+            }
+            let at = part.out_start + (row + m) * rows.steps[2] + (column + n) * columns.steps[2];
+            // SAFETY: no other part has these rows and columns.
+            unsafe { part.out.put(at, 1, &tree) };
+        }
+    }
+}
+
+/// Sixteen numbers, or `used` and zeros.
+///
+/// # Safety
+/// As many are there.
+#[inline(always)]
+unsafe fn read(from: *const f32, used: usize) -> [f32; LANES] {
+    // SAFETY: the caller's.
+    unsafe {
+        if used >= LANES {
+            return from.cast::<[f32; LANES]>().read_unaligned();
+        }
+        let mut values = [0.0; LANES];
+        for (lane, value) in values.iter_mut().take(used).enumerate() {
+            *value = *from.add(lane);
+        }
+        values
+    }
+}
