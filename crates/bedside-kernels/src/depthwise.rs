@@ -104,6 +104,11 @@ pub(crate) struct Padded<'a> {
 
 /// What windows pass over, [h, w, channels], as f32 of which padding is 0.
 pub(crate) trait Source {
+    /// The whole of it where it lies, when that is f32 in whole groups of sixteen channels.
+    fn reals(&self, _: &Window) -> Option<&[f32]> {
+        None
+    }
+
     /// Write `N` groups of sixteen channels, from the `block`th on, of input rows `rows`.
     fn fill<const ROWS: usize, const N: usize, const FMA: bool>(
         &self,
@@ -123,6 +128,11 @@ pub(crate) struct Map<'a, T> {
 }
 
 impl<T: Element> Source for Map<'_, T> {
+    fn reals(&self, window: &Window) -> Option<&[f32]> {
+        let whole = window.channels.is_multiple_of(LANES);
+        T::reals(self.input).filter(|_| whole)
+    }
+
     #[inline(always)]
     fn fill<const ROWS: usize, const N: usize, const FMA: bool>(
         &self,
@@ -374,11 +384,19 @@ fn body<
         before,
         ..
     } = strip.depthwise.window;
+    // So narrow maps are mostly edges.
+    const NARROW: usize = 24;
+    let mut scratch = std::mem::take(strip.scratch);
+    let reals = strip.source.reals(&strip.depthwise.window);
+    if let Some(input) = reals.filter(|_| width >= NARROW) {
+        strip.direct::<FMA>(input, &mut scratch);
+        *strip.scratch = scratch;
+        return;
+    }
     let padded = strip.depthwise.padded_width();
     let tall = (strip.rows.len() - 1) * stride[0] + kernel[0];
     let group = tall * padded;
     let zero = Lanes([0.0; LANES]);
-    let mut scratch = std::mem::take(strip.scratch);
     scratch.resize(PANELS * group, zero);
     // Rows of the input that are read, and where the first of them lies in the scratch memory.
     let top = strip.rows.start * stride[0];
@@ -418,7 +436,12 @@ fn body<
             1
         };
         for scratch in scratch.chunks_exact(group).take(blocks) {
-            strip.convolve::<FMA>(block, scratch, padded);
+            strip.convolve::<FMA>(block, |row, x| {
+                let at = (row - strip.rows.start) * stride[0] * padded + x * stride[1];
+                // SAFETY: the padded rows have room for the windows of a whole run.
+                let at = unsafe { scratch.as_ptr().add(at) };
+                (at.cast(), [LANES, padded * LANES])
+            });
             block += 1;
         }
     }
@@ -426,9 +449,58 @@ fn body<
 }
 
 impl<S, R: Element, O: Element> Strip<'_, S, R, O> {
-    /// Pass the windows of sixteen channels over their padded rows.
+    /// Windows that lie within `input` read it where it lies; others read a padded copy.
     #[inline(always)]
-    fn convolve<const FMA: bool>(&self, block: usize, padded: &[Lanes<f32>], width: usize) {
+    fn direct<const FMA: bool>(&self, input: &[f32], patch: &mut Vec<Lanes<f32>>) {
+        let Window {
+            channels,
+            input: [height, width],
+            kernel,
+            stride,
+            before,
+            ..
+        } = self.depthwise.window;
+        assert!(input.len() == height * width * channels && channels.is_multiple_of(LANES));
+        let across = (RUN - 1) * stride[1] + kernel[1];
+        patch.resize(kernel[0] * across, Lanes([0.0; LANES]));
+        for block in self.blocks.clone() {
+            self.convolve::<FMA>(block, |row, x| {
+                let (top, left) = (row * stride[0], x * stride[1]);
+                let inside = |first: usize, before: usize, len: usize, all: usize| {
+                    first >= before && first - before + len <= all
+                };
+                if inside(top, before[0], kernel[0], height)
+                    && inside(left, before[1], across, width)
+                {
+                    let at = (top - before[0]) * width + left - before[1];
+                    // SAFETY: the windows of the run lie within the input, and so do the sixteen
+                    // channels of its last pixel.
+                    let at = unsafe { input.as_ptr().add(at * channels + block * LANES) };
+                    return (at, [channels, width * channels]);
+                }
+                for (at, lanes) in patch.iter_mut().enumerate() {
+                    let y = (top + at / across).wrapping_sub(before[0]);
+                    let x = (left + at % across).wrapping_sub(before[1]);
+                    let pixel = (y < height && x < width)
+                        .then(|| (y * width + x) * channels + block * LANES);
+                    let from = pixel.and_then(|p| input.get(p..)?.first_chunk::<LANES>());
+                    lanes.0 = from.copied().unwrap_or([0.0; LANES]);
+                }
+                (patch.as_ptr().cast(), [LANES, across * LANES])
+            });
+        }
+    }
+}
+
+impl<S, R: Element, O: Element> Strip<'_, S, R, O> {
+    /// Pass the windows of sixteen channels over the input: `window` tells for an output row and
+    /// the first column of a run where its windows start, and the steps to the next pixel and row.
+    #[inline(always)]
+    fn convolve<const FMA: bool>(
+        &self,
+        block: usize,
+        mut window: impl FnMut(usize, usize) -> (*const f32, [usize; 2]),
+    ) {
         let Window {
             channels,
             output: [_, out_width],
@@ -443,12 +515,11 @@ impl<S, R: Element, O: Element> Strip<'_, S, R, O> {
         let (Some(weights), Some(bias)) = (weights, self.depthwise.bias.get(block)) else {
             return;
         };
-        for (y, row) in self.rows.clone().enumerate() {
-            let padded = padded.get(y * stride[0] * width..).unwrap_or_default();
+        for row in self.rows.clone() {
             for x in (0..out_width).step_by(RUN) {
-                // SAFETY: the padded rows have room for the windows of a whole run.
+                let (at, width) = window(row, x);
+                // SAFETY: the windows of a whole run are there.
                 let sums = unsafe {
-                    let at = padded.as_ptr().add(x * stride[1]);
                     match (kernel, stride[1]) {
                         ([3, 3], 1) => run::<FMA, 3, 1>(at, width, 3, weights.as_ptr(), bias),
                         ([5, 5], 1) => run::<FMA, 5, 1>(at, width, 5, weights.as_ptr(), bias),
@@ -479,12 +550,12 @@ impl<S, R: Element, O: Element> Strip<'_, S, R, O> {
 /// A run of outputs of a window `KW` wide with a stride of `S`.
 ///
 /// # Safety
-/// `input` points to `kh` rows, `padded` apart, of the columns that a run reads; `weights` to as
-/// many taps as the window has.
+/// `input` points to `kh` rows, `line` elements apart, of the columns that a run reads, `pixel`
+/// elements apart, sixteen elements each; `weights` to as many taps as the window has.
 #[inline(always)]
 unsafe fn run<const FMA: bool, const KW: usize, const S: usize>(
-    input: *const Lanes<f32>,
-    padded: usize,
+    input: *const f32,
+    [pixel, line]: [usize; 2],
     kh: usize,
     weights: *const Lanes<f32>,
     bias: &Lanes<f32>,
@@ -492,13 +563,13 @@ unsafe fn run<const FMA: bool, const KW: usize, const S: usize>(
     let mut sums = [bias.0; RUN];
     for ky in 0..kh {
         // SAFETY: the caller's.
-        let row = unsafe { input.add(ky * padded) };
+        let row = unsafe { input.add(ky * line) };
         for kx in 0..KW {
             // SAFETY: the caller's.
             unsafe {
                 let weights = (*weights.add(ky * KW + kx)).0;
                 for (i, sum) in sums.iter_mut().enumerate() {
-                    let x = (*row.add(kx + i * S)).0;
+                    let x = sixteen(row.add((kx + i * S) * pixel));
                     for lane in 0..LANES {
                         sum[lane] = multiply_add::<FMA>(x[lane], weights[lane], sum[lane]);
                     }
@@ -509,14 +580,24 @@ unsafe fn run<const FMA: bool, const KW: usize, const S: usize>(
     sums
 }
 
+/// Sixteen elements.
+///
+/// # Safety
+/// They are there.
+#[inline(always)]
+unsafe fn sixteen(from: *const f32) -> [f32; LANES] {
+    // SAFETY: the caller's.
+    unsafe { from.cast::<[f32; LANES]>().read_unaligned() }
+}
+
 /// A run of outputs of any window.
 ///
 /// # Safety
 /// As [`run`].
 #[inline(always)]
 unsafe fn any<const FMA: bool>(
-    input: *const Lanes<f32>,
-    padded: usize,
+    input: *const f32,
+    [pixel, line]: [usize; 2],
     kernel: [usize; 2],
     stride: usize,
     weights: *const Lanes<f32>,
@@ -529,7 +610,7 @@ unsafe fn any<const FMA: bool>(
             unsafe {
                 let weights = (*weights.add(ky * kernel[1] + kx)).0;
                 for (i, sum) in sums.iter_mut().enumerate() {
-                    let x = (*input.add(ky * padded + kx + i * stride)).0;
+                    let x = sixteen(input.add(ky * line + (kx + i * stride) * pixel));
                     for lane in 0..LANES {
                         sum[lane] = multiply_add::<FMA>(x[lane], weights[lane], sum[lane]);
                     }

@@ -54,9 +54,16 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     fn store(real: f32, quant: Option<Quant>) -> Self;
     /// Store steps of `quant`.
     fn store_steps(steps: f32, quant: Quant) -> Self;
+    /// Elements that are reals as they lie there.
+    fn reals(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
 }
 
 impl Element for f32 {
+    fn reals(elements: &[Self]) -> Option<&[f32]> {
+        Some(elements)
+    }
     #[inline(always)]
     fn real(self, _: Option<Quant>) -> f32 {
         self
@@ -186,8 +193,13 @@ mod kind {
     pub(super) const CODED: u8 = 2;
     /// Sums go through GELU and are stored.
     pub(super) const GELU: u8 = 3;
+    /// An f32 activation is added, and the sum kept within limits where there are some.
+    pub(super) const ADDED: u8 = 4;
+    /// Sums are multiplied and rounded to steps, codes are added, the sum is kept within limits
+    /// where there are some, and stored as its code.
+    pub(super) const CODED_ADDED: u8 = 5;
     /// Any steps.
-    pub(super) const ANY: u8 = 4;
+    pub(super) const ANY: u8 = 6;
 }
 
 impl Epilogue {
@@ -231,6 +243,18 @@ impl Epilogue {
         put: impl FnMut(usize, [O; LANES]),
     ) {
         let simple = self.residual.is_none() && self.out == self.steps;
+        if !self.gelu {
+            match (&self.factor, self.steps, self.residual, self.out) {
+                (None, None, Some(None), None) => {
+                    return self.rows::<{ kind::ADDED }, M, FMA, R, O>(sums, column, residual, put);
+                }
+                (Some(_), Some(_), Some(Some(_)), Some(_)) => {
+                    return self
+                        .rows::<{ kind::CODED_ADDED }, M, FMA, R, O>(sums, column, residual, put);
+                }
+                _ => {}
+            }
+        }
         match (simple, &self.factor, self.clip, self.gelu, self.out) {
             (true, None, None, false, None) => {
                 self.rows::<{ kind::BARE }, M, FMA, R, O>(sums, column, residual, put);
@@ -262,7 +286,7 @@ impl Epilogue {
         let factor = factor.map_or(&ones, |f| &f.0);
         for (m, sums) in sums.iter().enumerate() {
             let residual = match KIND {
-                kind::ANY => residual(m),
+                kind::ADDED | kind::CODED_ADDED | kind::ANY => residual(m),
                 _ => &[],
             };
             put(m, self.row::<KIND, FMA, R, O>(*sums, factor, residual));
@@ -278,7 +302,7 @@ impl Epilogue {
         residual: &[R],
     ) -> [O; LANES] {
         let mut stored = [O::default(); LANES];
-        if KIND == kind::CODED || KIND == kind::ANY {
+        if matches!(KIND, kind::CODED | kind::CODED_ADDED | kind::ANY) {
             for lane in 0..LANES {
                 v[lane] *= factor[lane];
             }
@@ -291,23 +315,23 @@ impl Epilogue {
             }
             return stored;
         }
-        if KIND == kind::ANY
+        if matches!(KIND, kind::CODED_ADDED | kind::ANY)
             && let Some(steps) = self.steps
         {
             for lane in 0..LANES {
                 v[lane] = steps.round(v[lane]) * steps.scale;
             }
         }
-        if KIND == kind::ANY
+        if matches!(KIND, kind::ADDED | kind::CODED_ADDED | kind::ANY)
             && let Some(quant) = self.residual
         {
             let mut other = [R::default(); LANES];
             copy(residual, &mut other);
             for lane in 0..LANES {
-                v[lane] += other[lane].real(quant);
+                v[lane] += other[lane].real(if KIND == kind::ADDED { None } else { quant });
             }
         }
-        if (KIND == kind::CLIPPED || KIND == kind::ANY)
+        if !matches!(KIND, kind::BARE | kind::CODED | kind::GELU)
             && let Some((low, high)) = self.clip
         {
             for lane in 0..LANES {
@@ -319,8 +343,12 @@ impl Epilogue {
                 v[lane] = gelu::<FMA>(v[lane]);
             }
         }
+        let out = match KIND {
+            kind::CODED_ADDED | kind::ANY => self.out,
+            _ => None,
+        };
         for lane in 0..LANES {
-            stored[lane] = O::store(v[lane], self.out);
+            stored[lane] = O::store(v[lane], out);
         }
         stored
     }

@@ -213,9 +213,10 @@ impl ConvolutionPlan {
             }
             let count = out.len() / width;
             scratch.with_borrow_mut(|rows| {
-                rows.clear();
-                rows.resize(count * self.depth, T::default());
-                for (i, row) in rows.chunks_exact_mut(self.depth).enumerate() {
+                // What is written too much of a row, the next one overwrites.
+                rows.resize(count * self.depth + LANES, T::default());
+                for i in 0..count {
+                    let row = rows.get_mut(i * self.depth..).unwrap_or_default();
                     self.gather(input, first + i, padding, row);
                 }
                 product(
@@ -230,7 +231,7 @@ impl ConvolutionPlan {
         });
     }
 
-    /// The window of output pixel `pixel`, tap by tap.
+    /// The window of output pixel `pixel`, tap by tap, at the start of `row`.
     fn gather<T: Copy>(&self, input: &[T], pixel: usize, padding: T, row: &mut [T]) {
         let Window {
             channels,
@@ -246,26 +247,30 @@ impl ConvolutionPlan {
         let last = (width + before[1])
             .saturating_sub(ox)
             .clamp(first, kernel[1]);
-        for (ky, target) in row
-            .chunks_exact_mut(kernel[1] * channels)
-            .take(kernel[0])
-            .enumerate()
-        {
+        let line = kernel[1] * channels;
+        for ky in 0..kernel[0] {
+            let row = row.get_mut(ky * line..).unwrap_or_default();
             let y = (oy + ky).wrapping_sub(before[0]);
             let start = (y
                 .wrapping_mul(width)
                 .wrapping_add(ox + first)
                 .wrapping_sub(before[1]))
             .wrapping_mul(channels);
-            let inside = start..start.wrapping_add((last - first) * channels);
-            match input.get(inside).filter(|_| y < height) {
-                Some(source) if source.len() == target.len() => target.copy_from_slice(source),
+            let inside = (last - first) * channels;
+            let source = input
+                .get(start..)
+                .filter(|s| y < height && inside <= s.len());
+            match source {
+                Some(source) if inside == line => copy_short(source, row, line),
                 Some(source) => {
-                    target.fill(padding);
-                    let target = target.get_mut(first * channels..last * channels);
-                    target.unwrap_or_default().copy_from_slice(source);
+                    row.iter_mut().take(line).for_each(|t| *t = padding);
+                    let row = row.get_mut(first * channels..).unwrap_or_default();
+                    row.iter_mut()
+                        .zip(source)
+                        .take(inside)
+                        .for_each(|(t, s)| *t = *s);
                 }
-                None => target.fill(padding),
+                None => row.iter_mut().take(line).for_each(|t| *t = padding),
             }
         }
     }
@@ -366,6 +371,14 @@ impl ConvolutionPlan {
             Kernel::Depthwise(_) => bail!("a depthwise convolution does not expand"),
         }
         Ok(())
+    }
+}
+
+/// The first `len` elements, and some more where that is quicker.
+fn copy_short<T: Copy>(from: &[T], to: &mut [T], len: usize) {
+    match (from.first_chunk::<LANES>(), to.first_chunk_mut::<LANES>()) {
+        (Some(from), Some(to)) if len <= LANES => *to = *from,
+        _ => to.iter_mut().zip(from).take(len).for_each(|(t, f)| *t = *f),
     }
 }
 
@@ -818,6 +831,9 @@ impl Relayout {
     /// A matrix [rows, columns] is turned, in squares of sixteen.
     fn run<T: Element, O: Element>(&self, columns: usize, input: &[T], out: &mut [O]) {
         let rows = input.len() / columns;
+        if rows <= FEW {
+            return self.interleave(rows, columns, input, out);
+        }
         for_blocks(out, LANES * rows, |index, out| {
             let first = index * LANES;
             let width = out.len() / rows;
@@ -836,6 +852,33 @@ impl Relayout {
                 }
                 for (line, out) in square.iter().zip(out.chunks_mut(rows)) {
                     copy(line, out.get_mut(start..).unwrap_or_default());
+                }
+            }
+        });
+    }
+}
+
+/// So few channels are interleaved pixel by pixel.
+const FEW: usize = 4;
+
+impl Relayout {
+    fn interleave<T: Element, O: Element>(
+        &self,
+        rows: usize,
+        columns: usize,
+        input: &[T],
+        out: &mut [O],
+    ) {
+        const BLOCK: usize = 64 * LANES;
+        for_blocks(out, BLOCK * rows, |index, out| {
+            for (i, out) in out.chunks_mut(LANES * rows).enumerate() {
+                let first = index * BLOCK + i * LANES;
+                for (row, line) in input.chunks_exact(columns).enumerate() {
+                    let mut from = [T::default(); LANES];
+                    copy(line.get(first..).unwrap_or_default(), &mut from);
+                    let stored = from.map(|x| O::store(x.real(self.code), self.out));
+                    let targets = out.iter_mut().skip(row).step_by(rows);
+                    targets.zip(stored).for_each(|(t, s)| *t = s);
                 }
             }
         });
