@@ -436,7 +436,7 @@ fn body<
             1
         };
         for scratch in scratch.chunks_exact(group).take(blocks) {
-            strip.convolve::<FMA>(block, |row, x| {
+            strip.convolve::<FMA>(block..block + 1, |row, x, _| {
                 let at = (row - strip.rows.start) * stride[0] * padded + x * stride[1];
                 // SAFETY: the padded rows have room for the windows of a whole run.
                 let at = unsafe { scratch.as_ptr().add(at) };
@@ -463,43 +463,38 @@ impl<S, R: Element, O: Element> Strip<'_, S, R, O> {
         assert!(input.len() == height * width * channels && channels.is_multiple_of(LANES));
         let across = (RUN - 1) * stride[1] + kernel[1];
         patch.resize(kernel[0] * across, Lanes([0.0; LANES]));
-        for block in self.blocks.clone() {
-            self.convolve::<FMA>(block, |row, x| {
-                let (top, left) = (row * stride[0], x * stride[1]);
-                let inside = |first: usize, before: usize, len: usize, all: usize| {
-                    first >= before && first - before + len <= all
-                };
-                if inside(top, before[0], kernel[0], height)
-                    && inside(left, before[1], across, width)
-                {
-                    let at = (top - before[0]) * width + left - before[1];
-                    // SAFETY: the windows of the run lie within the input, and so do the sixteen
-                    // channels of its last pixel.
-                    let at = unsafe { input.as_ptr().add(at * channels + block * LANES) };
-                    return (at, [channels, width * channels]);
-                }
-                for (at, lanes) in patch.iter_mut().enumerate() {
-                    let y = (top + at / across).wrapping_sub(before[0]);
-                    let x = (left + at % across).wrapping_sub(before[1]);
-                    let pixel = (y < height && x < width)
-                        .then(|| (y * width + x) * channels + block * LANES);
-                    let from = pixel.and_then(|p| input.get(p..)?.first_chunk::<LANES>());
-                    lanes.0 = from.copied().unwrap_or([0.0; LANES]);
-                }
-                (patch.as_ptr().cast(), [LANES, across * LANES])
-            });
-        }
+        self.convolve::<FMA>(self.blocks.clone(), |row, x, block| {
+            let (top, left) = (row * stride[0], x * stride[1]);
+            let inside = |first: usize, before: usize, len: usize, all: usize| {
+                first >= before && first - before + len <= all
+            };
+            if inside(top, before[0], kernel[0], height) && inside(left, before[1], across, width) {
+                let at = (top - before[0]) * width + left - before[1];
+                // SAFETY: the windows of the run lie within the input, and so do the sixteen
+                // channels of its last pixel.
+                let at = unsafe { input.as_ptr().add(at * channels + block * LANES) };
+                return (at, [channels, width * channels]);
+            }
+            for (at, lanes) in patch.iter_mut().enumerate() {
+                let y = (top + at / across).wrapping_sub(before[0]);
+                let x = (left + at % across).wrapping_sub(before[1]);
+                let pixel =
+                    (y < height && x < width).then(|| (y * width + x) * channels + block * LANES);
+                let from = pixel.and_then(|p| input.get(p..)?.first_chunk::<LANES>());
+                lanes.0 = from.copied().unwrap_or([0.0; LANES]);
+            }
+            (patch.as_ptr().cast(), [LANES, across * LANES])
+        });
     }
-}
 
-impl<S, R: Element, O: Element> Strip<'_, S, R, O> {
-    /// Pass the windows of sixteen channels over the input: `window` tells for an output row and
-    /// the first column of a run where its windows start, and the steps to the next pixel and row.
+    /// Pass the windows of sixteen channels over the input: `window` tells for an output row, the
+    /// first column of a run and a group of channels where its windows start, and the steps to the
+    /// next pixel and row.
     #[inline(always)]
     fn convolve<const FMA: bool>(
         &self,
-        block: usize,
-        mut window: impl FnMut(usize, usize) -> (*const f32, [usize; 2]),
+        blocks: Range<usize>,
+        mut window: impl FnMut(usize, usize, usize) -> (*const f32, [usize; 2]),
     ) {
         let Window {
             channels,
@@ -508,40 +503,46 @@ impl<S, R: Element, O: Element> Strip<'_, S, R, O> {
             stride,
             ..
         } = self.depthwise.window;
-        let channel = block * LANES;
-        let used = LANES.min(channels - channel);
         let taps = kernel[0] * kernel[1];
-        let weights = self.depthwise.taps.get(block * taps..(block + 1) * taps);
-        let (Some(weights), Some(bias)) = (weights, self.depthwise.bias.get(block)) else {
-            return;
-        };
+        let Depthwise {
+            taps: weights,
+            bias,
+            ..
+        } = self.depthwise;
+        assert!(blocks.end * taps <= weights.len() && blocks.end <= bias.len());
         for row in self.rows.clone() {
             for x in (0..out_width).step_by(RUN) {
-                let (at, width) = window(row, x);
-                // SAFETY: the windows of a whole run are there.
-                let sums = unsafe {
-                    match (kernel, stride[1]) {
-                        ([3, 3], 1) => run::<FMA, 3, 1>(at, width, 3, weights.as_ptr(), bias),
-                        ([5, 5], 1) => run::<FMA, 5, 1>(at, width, 5, weights.as_ptr(), bias),
-                        ([3, 3], 2) => run::<FMA, 3, 2>(at, width, 3, weights.as_ptr(), bias),
-                        ([5, 5], 2) => run::<FMA, 5, 2>(at, width, 5, weights.as_ptr(), bias),
-                        _ => any::<FMA>(at, width, kernel, stride[1], weights.as_ptr(), bias),
-                    }
-                };
-                let start = (row * out_width + x) * channels + channel;
-                let residual = |m: usize| {
-                    let at = start + m * channels;
-                    self.residual.get(at..at + used).unwrap_or_default()
-                };
-                let put = |m: usize, values: [O; LANES]| {
-                    // Columns past the row's end have no place in it.
-                    if x + m < out_width {
-                        // SAFETY: of this strip's rows and channels, which are the caller's.
-                        unsafe { self.out.put(start + m * channels, used, &values) };
-                    }
-                };
-                self.epilogue
-                    .finish::<RUN, FMA, R, O>(&sums, channel, residual, put);
+                for block in blocks.clone() {
+                    let channel = block * LANES;
+                    let used = LANES.min(channels - channel);
+                    let (at, steps) = window(row, x, block);
+                    // SAFETY: the windows of a whole run are there, and so are the group's weights.
+                    let sums = unsafe {
+                        let weights = weights.as_ptr().add(block * taps);
+                        let bias = bias.get_unchecked(block);
+                        match (kernel, stride[1]) {
+                            ([3, 3], 1) => run::<FMA, 3, 1>(at, steps, 3, weights, bias),
+                            ([5, 5], 1) => run::<FMA, 5, 1>(at, steps, 5, weights, bias),
+                            ([3, 3], 2) => run::<FMA, 3, 2>(at, steps, 3, weights, bias),
+                            ([5, 5], 2) => run::<FMA, 5, 2>(at, steps, 5, weights, bias),
+                            _ => any::<FMA>(at, steps, kernel, stride[1], weights, bias),
+                        }
+                    };
+                    let start = (row * out_width + x) * channels + channel;
+                    let residual = |m: usize| {
+                        let at = start + m * channels;
+                        self.residual.get(at..at + used).unwrap_or_default()
+                    };
+                    let put = |m: usize, values: [O; LANES]| {
+                        // Columns past the row's end have no place in it.
+                        if x + m < out_width {
+                            // SAFETY: of this strip's rows and channels, which are the caller's.
+                            unsafe { self.out.put(start + m * channels, used, &values) };
+                        }
+                    };
+                    self.epilogue
+                        .finish::<RUN, FMA, R, O>(&sums, channel, residual, put);
+                }
             }
         }
     }
