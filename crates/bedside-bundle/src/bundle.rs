@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -25,7 +25,8 @@ pub enum Role {
 }
 
 /// An open bundle. It holds the manifest; parts are read when asked for and checked each time.
-#[derive(Debug)]
+/// Clones read from the same open file.
+#[derive(Debug, Clone)]
 pub struct Bundle {
     path: PathBuf,
     source: Source,
@@ -33,10 +34,10 @@ pub struct Bundle {
     digest: String,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Source {
     /// Held open, so that parts keep coming from this file when an update is renamed over it.
-    Archive(Mutex<Archive<File>>),
+    Archive(Arc<Mutex<Archive<File>>>),
     Folder,
 }
 
@@ -71,7 +72,11 @@ impl Bundle {
             let files = files
                 .map(|e| (e.name.clone(), u64::from(e.bytes)))
                 .collect();
-            (Source::Archive(Mutex::new(archive)), manifest, files)
+            (
+                Source::Archive(Arc::new(Mutex::new(archive))),
+                manifest,
+                files,
+            )
         };
         let digest = hex(&Sha256::digest(&manifest));
         let manifest = Manifest::parse(&manifest).map_err(|e| e.in_part(MANIFEST))?;
