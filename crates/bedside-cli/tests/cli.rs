@@ -586,7 +586,7 @@ const AUTO: [&str; 5] = ["segment", "--prompt", "polyp", "--precision", "auto"];
 #[test]
 fn auto_runs_what_was_measured_and_measures_nothing_itself() {
     let bench = Bench::new();
-    let image = golden("polyp.png");
+    let image = golden("red-box.png");
     let before = bench.run(&AUTO, std::slice::from_ref(&image));
     assert_eq!(before.status.code(), Some(0), "{}", stderr(&before));
     assert!(stderr(&before).contains("f32, the bundle's default, runs: not measured"));
@@ -617,7 +617,7 @@ fn a_damaged_measurement_stops_nothing_and_is_reported() {
     bench.run(&["tune"], &[]);
     let name = list(&bench.path("cache")).pop().unwrap();
     fs::write(bench.path("cache").join(&name), "{").unwrap();
-    let image = golden("polyp.png");
+    let image = golden("red-box.png");
     for args in [&AUTO[..], &["inspect", "--json"]] {
         let images = if args == AUTO {
             vec![image.clone()]
@@ -645,7 +645,7 @@ fn a_measurement_that_can_not_be_kept_is_printed_and_exit_code_6() {
         "{}",
         stdout(&output)
     );
-    let auto = bench.run(&AUTO, &[golden("polyp.png")]);
+    let auto = bench.run(&AUTO, &[golden("red-box.png")]);
     assert_eq!(auto.status.code(), Some(0), "{}", stderr(&auto));
     assert!(stderr(&auto).contains("note: f32, the bundle's default, runs"));
 }
@@ -662,7 +662,7 @@ fn auto_refuses_a_bundle_that_failed_at_every_precision() {
         stdout(&output)
     );
     let args = [&AUTO[..], &["--bundle", "wrong.bedside"]].concat();
-    let refused = bench.run(&args, &[golden("polyp.png")]);
+    let refused = bench.run(&args, &[golden("red-box.png")]);
     assert_fails(&refused, 7, &["no precision", "hint: "]);
     assert_fails(
         &bench.run(&["tune", "--precision", "f32"], &[]),

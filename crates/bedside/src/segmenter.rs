@@ -1,5 +1,6 @@
 //! Frame and prompts in, findings out.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -162,8 +163,13 @@ impl Segmenter {
         })?;
         let threads = options.threads();
         let load = |part: &str| load::session(&bundle, part, backend, threads);
-        let encoder = load(&variant.encoder)?;
-        let decoder = load(&variant.decoder)?;
+        // The encoder is nearly all of it; the decoder is done while its hash is taken.
+        let (encoder, decoder) = std::thread::scope(|scope| {
+            let decoder = scope.spawn(|| load(&variant.decoder));
+            let encoder = load(&variant.encoder);
+            let decoder = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
+            Ok::<_, Error>((encoder?, decoder?))
+        })?;
         let input = &manifest.input;
         Ok(Self {
             table: bundle.prompt_table()?,
