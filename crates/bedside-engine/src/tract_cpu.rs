@@ -218,10 +218,14 @@ fn prepare(
 ) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
     let cpu = Cpu::detect().map_err(TractError::msg)?;
     let (model, coded) = read(onnx, own)?;
-    let model = model.into_typed()?;
+    let typed = model.into_typed()?;
+    // No older model lives on beside the new one: weights are let go as they are packed.
     let model = match coded {
-        Some(coded) => bedside_kernels::rewrite(&model, &coded, cpu)?,
-        None => model,
+        Some(coded) => {
+            let typed = typed;
+            bedside_kernels::rewrite(&typed, &coded, cpu)?
+        }
+        None => typed,
     };
     let mut model = model.into_decluttered()?;
     let signature = signature(&model)?;

@@ -6,7 +6,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rayon::prelude::*;
 use tract_core::internal::*;
 use tract_onnx::pb::tensor_proto::DataType;
 
@@ -53,9 +52,9 @@ pub(crate) fn split(onnx: &[u8]) -> TractResult<(Vec<u8>, HashMap<String, Tensor
             _ => rest.extend(field.whole),
         }
     }
-    let tensors = found
-        .par_iter()
-        .map(|w| Ok((w.name.to_owned(), w.tensor()?)));
+    // On one thread: packing, on this thread too, then gets the memory that is let go on the way.
+    // glibc does not hand memory from one thread's heap to another's.
+    let tensors = found.iter().map(|w| Ok((w.name.to_owned(), w.tensor()?)));
     Ok((rest, tensors.collect::<TractResult<_>>()?))
 }
 
@@ -231,4 +230,86 @@ fn put_varint(to: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     to.push(value as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(number: u32, content: &[u8]) -> Vec<u8> {
+        let mut field = Vec::new();
+        put_varint(&mut field, u64::from(number << 3 | 2));
+        put_varint(&mut field, content.len() as u64);
+        field.extend(content);
+        field
+    }
+
+    fn number(number: u32, value: u64) -> Vec<u8> {
+        let mut field = Vec::new();
+        put_varint(&mut field, u64::from(number << 3));
+        put_varint(&mut field, value);
+        field
+    }
+
+    fn initializer(name: &str, dims: &[u64], values: usize) -> Vec<u8> {
+        let raw: Vec<u8> = (0..values).flat_map(|i| (i as f32).to_le_bytes()).collect();
+        let dims = dims.iter().flat_map(|d| number(TENSOR_DIMS, *d));
+        let mut tensor: Vec<u8> = dims.collect();
+        tensor.extend(number(TENSOR_DATA_TYPE, DataType::Float as u64));
+        tensor.extend(bytes(TENSOR_NAME, name.as_bytes()));
+        tensor.extend(bytes(TENSOR_RAW_DATA, &raw));
+        bytes(GRAPH_INITIALIZER, &tensor)
+    }
+
+    fn model(graph: &[Vec<u8>]) -> Vec<u8> {
+        [
+            number(1, 8),
+            bytes(MODEL_GRAPH, &graph.concat()),
+            bytes(2, b"maker"),
+        ]
+        .concat()
+    }
+
+    #[test]
+    fn large_initializers_come_out_and_all_else_stays_as_it_is() {
+        let node = bytes(1, b"\x22\x03Add");
+        let small = initializer("small", &[2, 3], 6);
+        let large = initializer("large", &[40, 50], 2_000);
+        let (rest, weights) = split(&model(&[small.clone(), large, node.clone()])).unwrap();
+        assert_eq!(rest, model(&[small, node]));
+        let tensor = weights.get("large").unwrap();
+        assert_eq!((weights.len(), tensor.shape()), (1, &[40, 50][..]));
+        let values = tensor.try_as_plain_ram().unwrap();
+        let values = values.as_slice::<f32>().unwrap();
+        assert!(values.iter().enumerate().all(|(i, v)| *v == i as f32));
+    }
+
+    /// tract makes an input of an input whose initializer is gone, and does not find such an output.
+    #[test]
+    fn initializers_that_are_inputs_or_outputs_stay() {
+        let large = initializer("large", &[40, 50], 2_000);
+        for end in [GRAPH_INPUT, GRAPH_OUTPUT] {
+            let model = model(&[large.clone(), bytes(end, &bytes(VALUE_NAME, b"large"))]);
+            let (rest, weights) = split(&model).unwrap();
+            assert!(weights.is_empty() && rest == model);
+        }
+    }
+
+    /// The reader has the error for these.
+    #[test]
+    fn weights_that_do_not_fit_their_shape_stay() {
+        for dims in [&[40, 51][..], &[u64::MAX, 2], &[], &[1 << 40, 1 << 40]] {
+            let model = model(&[initializer("large", dims, 2_000)]);
+            let (rest, weights) = split(&model).unwrap();
+            assert!(weights.is_empty() && rest == model, "{dims:?}");
+        }
+    }
+
+    #[test]
+    fn broken_models_are_an_error() {
+        let good = model(&[initializer("large", &[40, 50], 2_000)]);
+        for cut in [1, 2, 5, 100, good.len() - 3] {
+            assert!(split(&good[..cut]).is_err(), "{cut}");
+        }
+    }
 }
