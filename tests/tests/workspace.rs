@@ -106,7 +106,7 @@ fn the_exceptions_are_no_wider_than_they_say() -> Result<(), Box<dyn Error>> {
         ),
         ("bedside-map", &["unsafe_code"], &[]),
     ] {
-        let manifest = workspace::read(&format!("crates/{name}/Cargo.toml"))?.parse()?;
+        let manifest = workspace::read(format!("crates/{name}/Cargo.toml"))?.parse()?;
         for (tool, expected) in [("rust", rust), ("clippy", clippy)] {
             let table = |manifest: &toml::Table, path: &[&str]| -> Option<toml::Table> {
                 let mut value = manifest.get(*path.first()?)?;

@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn broken_models_are_an_error() {
         let good = model(&[initializer("large", &[40, 50], 2_000)]);
-        for cut in [1, 2, 5, 100, good.len() - 3] {
+        for cut in [1, 3, 5, 100, good.len() - 3] {
             assert!(split(&good[..cut]).is_err(), "{cut}");
         }
     }
