@@ -6,7 +6,10 @@
 //! directory, write down the headers it stands for, and compare. docs/bundle-format.md has the
 //! table of fields.
 
+use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+
+use bedside_map::Bytes;
 
 use crate::error::{BundleError, ErrorKind};
 use crate::name;
@@ -226,22 +229,47 @@ impl<R: Read + Seek> Archive<R> {
 
     /// The content of the entry of that name, its CRC-32 checked; `None` if there is none.
     pub(crate) fn read(&mut self, name: &str) -> Option<Result<Vec<u8>, BundleError>> {
+        let (entry, offset) = self.find(name)?;
+        let (bytes, crc32) = (entry.bytes as usize, entry.crc32);
+        let content = read_at(&mut self.from, offset, bytes);
+        Some(content.and_then(|content| check_crc32(&content, crc32).map(|()| content)))
+    }
+
+    /// The entry of that name, and where its content starts.
+    fn find(&self, name: &str) -> Option<(&Entry, u64)> {
         let mut offset = 0;
         for entry in &self.entries {
             if entry.name == name {
-                let start = offset + (LOCAL + name.len()) as u64;
-                let content = read_at(&mut self.from, start, entry.bytes as usize);
-                return Some(content.and_then(|bytes| {
-                    if crc32fast::hash(&bytes) == entry.crc32 {
-                        Ok(bytes)
-                    } else {
-                        Err(damaged())
-                    }
-                }));
+                return Some((entry, offset + (LOCAL + name.len()) as u64));
             }
             offset += entry.span();
         }
         None
+    }
+}
+
+impl Archive<File> {
+    /// The content of the entry of that name, not looked at, and its CRC-32.
+    pub(crate) fn map(&self, name: &str) -> Option<Result<(Bytes, u32), BundleError>> {
+        let (entry, offset) = self.find(name)?;
+        let mapped = Bytes::of(&self.from, offset, entry.bytes as usize);
+        Some(
+            mapped
+                .map(|bytes| (bytes, entry.crc32))
+                .map_err(read_failed),
+        )
+    }
+}
+
+pub(crate) fn check_crc32(content: &[u8], crc32: u32) -> Result<(), BundleError> {
+    if crc32fast::hash(content) == crc32 {
+        Ok(())
+    } else {
+        Err(BundleError::new(
+            ErrorKind::Corrupt,
+            "the bytes are damaged (CRC-32)",
+            "copy the bundle again",
+        ))
     }
 }
 
@@ -353,14 +381,6 @@ fn layout() -> BundleError {
         ErrorKind::Archive,
         "a header is damaged, or another zip tool wrote the file",
         "copy the bundle again, or make it with `bedside pack`",
-    )
-}
-
-fn damaged() -> BundleError {
-    BundleError::new(
-        ErrorKind::Corrupt,
-        "the bytes are damaged (CRC-32)",
-        "copy the bundle again",
     )
 }
 

@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use bedside_map::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::archive::{self, Archive, MAX_BUNDLE_BYTES};
@@ -25,7 +26,8 @@ pub enum Role {
 }
 
 /// An open bundle. It holds the manifest; parts are read when asked for and checked each time.
-#[derive(Debug)]
+/// Clones read from the same open file.
+#[derive(Debug, Clone)]
 pub struct Bundle {
     path: PathBuf,
     source: Source,
@@ -33,10 +35,10 @@ pub struct Bundle {
     digest: String,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Source {
     /// Held open, so that parts keep coming from this file when an update is renamed over it.
-    Archive(Mutex<Archive<File>>),
+    Archive(Arc<Mutex<Archive<File>>>),
     Folder,
 }
 
@@ -71,7 +73,11 @@ impl Bundle {
             let files = files
                 .map(|e| (e.name.clone(), u64::from(e.bytes)))
                 .collect();
-            (Source::Archive(Mutex::new(archive)), manifest, files)
+            (
+                Source::Archive(Arc::new(Mutex::new(archive))),
+                manifest,
+                files,
+            )
         };
         let digest = hex(&Sha256::digest(&manifest));
         let manifest = Manifest::parse(&manifest).map_err(|e| e.in_part(MANIFEST))?;
@@ -111,6 +117,15 @@ impl Bundle {
     /// not those that the manifest promises; [`ErrorKind::Graph`] and
     /// [`ErrorKind::ExternalData`] for ONNX parts.
     pub fn part(&self, name: &str) -> Result<Vec<u8>, BundleError> {
+        self.map(name).map(|bytes| bytes.to_vec())
+    }
+
+    /// A part, checked as [`part`](Self::part) does, in the file's own pages: for graphs, which
+    /// are large and read once. [`Bytes`] tells what must not happen to the file meanwhile.
+    ///
+    /// # Errors
+    /// As [`part`](Self::part).
+    pub fn map(&self, name: &str) -> Result<Bytes, BundleError> {
         let Some(part) = self.manifest.part(name) else {
             return Err(BundleError::new(
                 ErrorKind::NoSuchPart,
@@ -119,28 +134,25 @@ impl Bundle {
             )
             .at(&self.path));
         };
-        self.read(part).map_err(|e| e.in_part(name).at(&self.path))
+        self.checked(part)
+            .map_err(|e| e.in_part(name).at(&self.path))
     }
 
-    fn read(&self, part: &Part) -> Result<Vec<u8>, BundleError> {
+    fn checked(&self, part: &Part) -> Result<Bytes, BundleError> {
         let bytes = match &self.source {
-            Source::Archive(archive) => archive
-                .lock()
-                // A panic elsewhere leaves no state behind: each read seeks first.
-                .unwrap_or_else(PoisonError::into_inner)
-                .read(&part.name)
-                .unwrap_or_else(|| Err(changed()))?,
-            Source::Folder => {
-                folder::read(&self.path.join(&part.name), part.bytes).map_err(|e| {
-                    if e.kind() == ErrorKind::TooLarge {
-                        changed()
-                    } else {
-                        e
-                    }
-                })?
+            Source::Archive(archive) => {
+                let mapped = archive
+                    .lock()
+                    // A panic elsewhere leaves no state behind: each read seeks first.
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .map(&part.name);
+                let (bytes, crc32) = mapped.unwrap_or_else(|| Err(changed()))?;
+                archive::check_crc32(&bytes, crc32)?;
+                bytes
             }
+            Source::Folder => folder::map(&self.path.join(&part.name), part.bytes)?,
         };
-        if bytes.len() as u64 != part.bytes || hex(&Sha256::digest(&bytes)) != part.sha256 {
+        if bytes.len() as u64 != part.bytes || hex(&Sha256::digest(&*bytes)) != part.sha256 {
             return Err(changed());
         }
         if self.manifest.graph(&part.name).is_some() {
@@ -155,7 +167,7 @@ impl Bundle {
     /// As [`part`](Self::part) and [`prompt_table`](Self::prompt_table).
     pub fn verify(&self) -> Result<(), BundleError> {
         for part in &self.manifest.parts {
-            self.part(&part.name)?;
+            self.map(&part.name)?;
         }
         self.prompt_table().map(|_| ())
     }
@@ -261,7 +273,7 @@ fn compare(manifest: &Manifest, files: &[(String, u64)]) -> Result<(), BundleErr
 
 const COPY: &str = "copy the bundle again";
 
-fn changed() -> BundleError {
+pub(crate) fn changed() -> BundleError {
     BundleError::new(
         ErrorKind::Corrupt,
         "the bytes are not those that the manifest promises (size or SHA-256)",

@@ -4,7 +4,10 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::archive::MAX_PARTS;
+use bedside_map::Bytes;
+
+use crate::archive::{self, MAX_PARTS};
+use crate::bundle::changed;
 use crate::error::{BundleError, ErrorKind};
 use crate::name;
 
@@ -73,4 +76,16 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, BundleError> {
         ));
     }
     Ok(bytes)
+}
+
+/// A file that must have `length` bytes, as memory.
+pub(crate) fn map(path: &Path, length: u64) -> Result<Bytes, BundleError> {
+    let failed = |e| BundleError::io("read the file", e);
+    let file = File::open(path).map_err(failed)?;
+    if file.metadata().map_err(failed)?.len() != length {
+        return Err(changed());
+    }
+    // No part has more than 4 GiB, but `usize` may be smaller.
+    let length = usize::try_from(length).map_err(|_| archive::too_large())?;
+    Bytes::of(&file, 0, length).map_err(failed)
 }

@@ -7,7 +7,7 @@
 //!
 //! [`pack()`] makes a bundle on a workstation. On the device [`Bundle::open`] reads headers and
 //! [`Manifest`] and refuses what can't be trusted; [`Bundle::part`] reads one part and checks
-//! its SHA-256; [`Bundle::prompt_table`] gives the cached tokens.
+//! its SHA-256, [`Bundle::map`] does so without a copy; [`Bundle::prompt_table`] gives the cached tokens.
 //!
 //! ```no_run
 //! use bedside_bundle::{Bundle, Role};
@@ -15,7 +15,7 @@
 //! let bundle = Bundle::open("edge.bedside")?;
 //! let precision = bundle.manifest().default_precision;
 //! let encoder = bundle.graph(Role::Encoder, precision)?;
-//! let onnx = bundle.part(&encoder.part)?;
+//! let onnx = bundle.map(&encoder.part)?;
 //! let prompts = bundle.prompt_table()?;
 //! println!("{} bytes, {} prompts", onnx.len(), prompts.entries().len());
 //! # Ok::<(), bedside_bundle::BundleError>(())
@@ -36,6 +36,8 @@ mod name;
 mod onnx;
 mod pack;
 mod prompts;
+
+pub use bedside_map::Bytes;
 
 pub use archive::{MAX_BUNDLE_BYTES, MAX_PARTS};
 pub use bundle::{Bundle, Role};

@@ -112,7 +112,7 @@ struct Operator {
 
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     let start = Instant::now();
-    let mut segmenter = model.open()?;
+    let mut segmenter = model.open(ui)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let prompts = prompts(args, &mut segmenter)?;
     let (width, height) = args.size;
@@ -132,7 +132,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let total = stage("total", Timings::total);
     let report = Report {
         bedside: env!("CARGO_PKG_VERSION"),
-        machine: machine::name(),
+        machine: bedside::machine_name(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         model: Model::of(&segmenter),
         prompts: prompts.len(),

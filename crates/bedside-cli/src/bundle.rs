@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use bedside::bundle::{BundleError, ErrorKind};
-use bedside::{Bundle, Manifest, Options, Precision, Segmenter, SelfTestCase};
+use bedside::bundle::ErrorKind;
+use bedside::{Bundle, Manifest, Options, Precision, Segmenter, SelfTestCase, Tuning};
 use clap::Args;
 use serde_json::json;
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
 use crate::table::Table;
+use crate::tune;
 use crate::ui::{SAFETY, Ui};
 
 /// Arguments of `bedside inspect`.
@@ -55,29 +56,27 @@ pub(crate) struct PackArgs {
     out: PathBuf,
 }
 
-fn failure(error: BundleError) -> Failure {
-    Failure::new(Exit::Bundle, error.to_string())
-}
-
-fn path(told: Option<&PathBuf>, model: &ModelArgs) -> Result<PathBuf, Failure> {
-    told.map_or_else(|| model.path(), |path| Ok(path.clone()))
-}
-
 pub(crate) fn inspect(args: &InspectArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
-    let bundle = Bundle::open(path(args.path.as_ref(), model)?).map_err(failure)?;
-    let table = bundle.prompt_table().map_err(failure)?;
+    let bundle = model.bundle(args.path.as_ref())?;
+    let table = bundle.prompt_table().map_err(bedside::Error::from)?;
+    let tuning = model.tuning(&bundle);
     if ui.json() {
+        if let Err(failure) = &tuning {
+            ui.note(format_args!("note: {failure}"));
+        }
         return ui.print_json(&json!({
             "path": bundle.path(),
             "digest": bundle.digest(),
             "manifest": bundle.manifest(),
             "trained_prompts": table.trained_forms().map(|f| f.text()).collect::<Vec<_>>(),
+            "tuning": tuning.ok().flatten(),
         }));
     }
     let trained: Vec<String> = table.trained_forms().map(|f| f.text()).collect();
     ui.print(&format!(
-        "{}\n{}\n",
+        "{}{}\n{}\n",
         summary(&bundle, &trained, table.entries().len()),
+        auto(&tuning),
         parts(bundle.manifest())
     ))?;
     ui.note(SAFETY);
@@ -126,6 +125,19 @@ fn summary(bundle: &Bundle, trained: &[String], prompts: usize) -> String {
         .collect()
 }
 
+/// What `--precision auto` would run here, and why.
+fn auto(tuning: &Result<Option<Tuning>, Failure>) -> String {
+    match tuning {
+        Ok(Some(tuning)) => format!(
+            "auto       {}\n\n{}",
+            tune::chosen(tuning),
+            tune::table(tuning)
+        ),
+        Ok(None) => "auto       not measured on this machine; hint: `bedside tune`\n".to_owned(),
+        Err(failure) => format!("auto       {failure}\n"),
+    }
+}
+
 fn parts(manifest: &Manifest) -> Table {
     let mut table = Table::new(["part", ">bytes", "sha256"]);
     for part in &manifest.parts {
@@ -139,11 +151,11 @@ fn parts(manifest: &Manifest) -> Table {
 }
 
 pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
-    let path = path(args.path.as_ref(), model)?;
-    let bundle = Bundle::open(&path).map_err(failure)?;
-    bundle.verify().map_err(failure)?;
-    let (digest, parts) = (bundle.digest().to_owned(), bundle.manifest().parts.len());
-    let precisions: Vec<Precision> = match model.precision {
+    let bundle = model.bundle(args.path.as_ref())?;
+    bundle.verify().map_err(bedside::Error::from)?;
+    let (digest, parts) = (bundle.digest(), bundle.manifest().parts.len());
+    let options = model.options(&bundle, ui)?;
+    let precisions: Vec<Precision> = match options.precision {
         Some(precision) => vec![precision],
         None => bundle
             .manifest()
@@ -152,16 +164,15 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
             .map(|v| v.precision)
             .collect(),
     };
-    drop(bundle);
 
     let bar = ui.progress(precisions.len() as u64, "self-tests");
     let mut cases: Vec<(Precision, SelfTestCase)> = Vec::new();
     for precision in precisions {
         let options = Options {
             precision: Some(precision),
-            ..model.options()
+            ..options
         };
-        let mut segmenter = Segmenter::open(&path, &options)?;
+        let mut segmenter = Segmenter::new(bundle.clone(), options.backend()?, &options)?;
         cases.extend(
             segmenter
                 .self_test()?
@@ -187,7 +198,7 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
             })
             .collect();
         ui.print_json(&json!({
-            "path": path, "digest": digest, "parts": parts, "self_tests": tests,
+            "path": bundle.path(), "digest": digest, "parts": parts, "self_tests": tests,
             "passed": failed == 0,
         }))?;
     } else {

@@ -101,6 +101,7 @@ impl From<bedside::Error> for Failure {
             ErrorKind::Prompt => Exit::Prompt,
             ErrorKind::Frame => Exit::Input,
             ErrorKind::Engine => Exit::Engine,
+            ErrorKind::Cache => Exit::Output,
             _ => Exit::Internal,
         };
         Self::new(exit, error.to_string())

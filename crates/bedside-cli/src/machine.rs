@@ -1,15 +1,6 @@
-//! What is known of the machine, for reports that travel.
+//! What is known of this process's use of the machine.
 
 use std::fs;
-
-/// Name of the processor or board, as the kernel tells it.
-pub(crate) fn name() -> Option<String> {
-    let board = fs::read_to_string("/proc/device-tree/model").ok();
-    let board = board.map(|s| s.trim_end_matches('\0').trim().to_owned());
-    board
-        .filter(|s| !s.is_empty())
-        .or_else(|| field("/proc/cpuinfo", "model name"))
-}
 
 /// Largest resident memory of this process so far, in bytes.
 pub(crate) fn peak_memory() -> Option<u64> {

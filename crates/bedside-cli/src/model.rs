@@ -3,10 +3,12 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use bedside::{Options, Precision, Segmenter};
+use bedside::{Bundle, Options, Precision, Segmenter, Tuning, TuningKey, Tunings};
 use clap::Args;
 
 use crate::failure::{Exit, Failure};
+use crate::tune;
+use crate::ui::Ui;
 
 /// Where the edge bundle lies below a checkout or an unpacked release.
 const BELOW_CURRENT: &str = "models/edge/edge.bedside";
@@ -30,9 +32,11 @@ pub(crate) struct ModelArgs {
     )]
     pub bundle: Option<PathBuf>,
 
-    /// Number format of the weights: f32, f16 or int8 [default: the bundle's choice]
+    /// Number format of the weights: f32, f16, int8, or auto [default: the bundle's choice]
+    ///
+    /// auto is the fastest that `bedside tune` found on this machine.
     #[arg(long, global = true, value_name = "NAME", value_parser = precision)]
-    pub precision: Option<Precision>,
+    pub precision: Option<Wanted>,
 
     /// Threads of the engine [default: one per core, at most 4]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -41,6 +45,23 @@ pub(crate) struct ModelArgs {
     /// Engine: tract-cpu, or tract-stock (tract without bedside's operators, to compare with)
     #[arg(long, global = true, value_name = "NAME", value_parser = backend)]
     pub backend: Option<&'static str>,
+
+    /// Folder for what `bedside tune` measures [default: bedside in the user's cache folder]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "BEDSIDE_CACHE",
+        hide_env_values = true
+    )]
+    pub cache: Option<PathBuf>,
+}
+
+/// A precision by name, or whichever is fastest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Auto,
+    One(Precision),
 }
 
 impl ModelArgs {
@@ -59,27 +80,85 @@ impl ModelArgs {
         )
     }
 
-    /// Precision and threads as told, the rest as the bundle has it.
-    pub(crate) fn options(&self) -> Options {
+    /// The bundle at `told`, or the one that the options name.
+    pub(crate) fn bundle(&self, told: Option<&PathBuf>) -> Result<Bundle, Failure> {
+        let path = told.map_or_else(|| self.path(), |path| Ok(path.clone()))?;
+        Ok(Bundle::open(path).map_err(bedside::Error::from)?)
+    }
+
+    /// Threads and backend as told, the rest as the bundle has it.
+    pub(crate) fn told(&self) -> Options {
         Options {
-            precision: self.precision,
             threads: self.threads.map(usize::from),
             backend: self.backend,
             ..Options::default()
         }
     }
 
+    /// What was told, with `auto` as it was measured for the bundle. Nothing is measured here: a
+    /// start takes the same time always, and says so where the bundle's default runs instead.
+    pub(crate) fn options(&self, bundle: &Bundle, ui: Ui) -> Result<Options, Failure> {
+        let precision = match self.precision {
+            None => None,
+            Some(Wanted::One(precision)) => Some(precision),
+            Some(Wanted::Auto) => match self.tuning(bundle) {
+                Ok(Some(tuning)) => Some(tuning.fastest().ok_or_else(tune::none_passes)?),
+                other => {
+                    let why = match other {
+                        Err(failure) => failure.to_string(),
+                        Ok(_) => "not measured on this machine; hint: `bedside tune`".to_owned(),
+                    };
+                    let default = bundle.manifest().default_precision;
+                    ui.note(format_args!(
+                        "note: {default}, the bundle's default, runs: {why}"
+                    ));
+                    None
+                }
+            },
+        };
+        Ok(Options {
+            precision,
+            ..self.told()
+        })
+    }
+
     /// The model, ready to run.
-    pub(crate) fn open(&self) -> Result<Segmenter, Failure> {
-        Ok(Segmenter::open(&self.path()?, &self.options())?)
+    pub(crate) fn open(&self, ui: Ui) -> Result<Segmenter, Failure> {
+        let bundle = self.bundle(None)?;
+        let options = self.options(&bundle, ui)?;
+        Ok(Segmenter::new(bundle, options.backend()?, &options)?)
+    }
+
+    /// Where tunings are kept.
+    pub(crate) fn tunings(&self) -> Result<Tunings, Failure> {
+        let folder = self.cache.as_ref().map(Tunings::at);
+        folder.or_else(Tunings::of_user).ok_or_else(|| {
+            Failure::new(
+                Exit::Output,
+                "no folder to keep measurements in; hint: name one with --cache DIR or the \
+                 environment variable BEDSIDE_CACHE",
+            )
+        })
+    }
+
+    /// What was measured for a bundle on this machine, with the backend and threads told.
+    pub(crate) fn tuning(&self, bundle: &Bundle) -> Result<Option<Tuning>, Failure> {
+        let options = self.told();
+        let key = TuningKey::new(bundle, options.backend()?, &options)?;
+        Ok(self.tunings()?.find(&key)?)
     }
 }
 
-fn precision(name: &str) -> Result<Precision, String> {
+fn precision(name: &str) -> Result<Wanted, String> {
+    let name = name.to_lowercase();
+    if name == "auto" {
+        return Ok(Wanted::Auto);
+    }
     [Precision::F32, Precision::F16, Precision::Int8]
         .into_iter()
-        .find(|precision| precision.to_string() == name.to_lowercase())
-        .ok_or_else(|| "not one of f32, f16, int8".to_owned())
+        .find(|precision| precision.to_string() == name)
+        .map(Wanted::One)
+        .ok_or_else(|| "not one of f32, f16, int8, auto".to_owned())
 }
 
 fn backend(name: &str) -> Result<&'static str, String> {

@@ -73,7 +73,7 @@ struct ImageArgs {
 }
 
 pub(crate) fn segment(args: &SegmentArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
-    let mut segmenter = model.open()?;
+    let mut segmenter = model.open(ui)?;
     let prompts: Vec<Prompt> = args
         .prompts
         .iter()
@@ -90,7 +90,7 @@ pub(crate) fn segment(args: &SegmentArgs, model: &ModelArgs, ui: Ui) -> Result<(
 }
 
 pub(crate) fn recognize(args: &RecognizeArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
-    let segmenter = model.open()?;
+    let segmenter = model.open(ui)?;
     answer_all(&args.images, segmenter, ui, |segmenter, frame| {
         Ok(segmenter.recognize(frame, args.modality, args.site.as_deref())?)
     })

@@ -62,7 +62,8 @@ impl Bench {
         command
             .args(args)
             .args(images)
-            .env("BEDSIDE_BUNDLE", self.bundle());
+            .env("BEDSIDE_BUNDLE", self.bundle())
+            .env("BEDSIDE_CACHE", self.path("cache"));
         command.current_dir(self.folder.path()).output().unwrap()
     }
 
@@ -550,9 +551,8 @@ fn pack_inspect_and_verify_agree() {
     );
 }
 
-#[test]
-fn a_self_test_that_fails_is_exit_code_7() {
-    let bench = Bench::new();
+/// A bundle `wrong.bedside` whose self-test expects another mask than the model gives.
+fn wrong(bench: &Bench) {
     let source = bench.path("source");
     fs::create_dir_all(source.join("selftest")).unwrap();
     for part in [
@@ -570,9 +570,105 @@ fn a_self_test_that_fails_is_exit_code_7() {
     fs::write(source.join("bundle.json"), manifest.to_string()).unwrap();
     let packed = bench.run(&["pack", "source", "wrong.bedside"], &[]);
     assert_eq!(packed.status.code(), Some(0), "{}", stderr(&packed));
+}
+
+#[test]
+fn a_self_test_that_fails_is_exit_code_7() {
+    let bench = Bench::new();
+    wrong(&bench);
     let output = bench.run(&["verify", "wrong.bedside"], &[]);
     assert_fails(&output, 7, &["1 of 1 self-tests"]);
     assert!(stdout(&output).contains("FAILED"));
+}
+
+const AUTO: [&str; 5] = ["segment", "--prompt", "polyp", "--precision", "auto"];
+
+#[test]
+fn auto_runs_what_was_measured_and_measures_nothing_itself() {
+    let bench = Bench::new();
+    let image = golden("red-box.png");
+    let before = bench.run(&AUTO, std::slice::from_ref(&image));
+    assert_eq!(before.status.code(), Some(0), "{}", stderr(&before));
+    assert!(stderr(&before).contains("f32, the bundle's default, runs: not measured"));
+    assert!(stdout(&bench.run(&["inspect"], &[])).contains("auto       not measured"));
+    assert_eq!(bench.left(), Vec::<String>::new());
+
+    let tuned = json(&bench.run(&["tune", "--json"], &[]));
+    assert_eq!(tuned["fastest"], "f32");
+    assert_eq!(list(&bench.path("cache")).len(), 1);
+    let inspected = bench.run(&["inspect", "--json"], &[]);
+    assert_eq!(json(&inspected)["tuning"], tuned["tuning"]);
+    let text = stdout(&bench.run(&["inspect"], &[]));
+    assert!(text.contains("auto       f32 on tract-cpu with "), "{text}");
+    let after = bench.run(&AUTO, std::slice::from_ref(&image));
+    assert_eq!(after.status.code(), Some(0));
+    assert!(!stderr(&after).contains("note:"), "{}", stderr(&after));
+    let other = bench.run(&[&AUTO[..], &["--threads", "7"]].concat(), &[image]);
+    assert!(
+        stderr(&other).contains("not measured"),
+        "{}",
+        stderr(&other)
+    );
+}
+
+#[test]
+fn a_damaged_measurement_stops_nothing_and_is_reported() {
+    let bench = Bench::new();
+    bench.run(&["tune"], &[]);
+    let name = list(&bench.path("cache")).pop().unwrap();
+    fs::write(bench.path("cache").join(&name), "{").unwrap();
+    let image = golden("red-box.png");
+    for args in [&AUTO[..], &["inspect", "--json"]] {
+        let images = if args == AUTO {
+            vec![image.clone()]
+        } else {
+            vec![]
+        };
+        let output = bench.run(args, &images);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert!(stderr(&output).contains(&name), "{}", stderr(&output));
+    }
+    assert!(stdout(&bench.run(&["inspect"], &[])).contains(&name));
+    bench.run(&["tune"], &[]);
+    let healed = bench.run(&AUTO, &[image]);
+    assert!(!stderr(&healed).contains("note:"), "{}", stderr(&healed));
+}
+
+#[test]
+fn a_measurement_that_can_not_be_kept_is_printed_and_exit_code_6() {
+    let bench = Bench::new();
+    fs::write(bench.path("cache"), "a file, no folder").unwrap();
+    let output = bench.run(&["tune"], &[]);
+    assert_fails(&output, 6, &["was not written", "hint: "]);
+    assert!(
+        stdout(&output).contains("f32 on tract-cpu"),
+        "{}",
+        stdout(&output)
+    );
+    let auto = bench.run(&AUTO, &[golden("red-box.png")]);
+    assert_eq!(auto.status.code(), Some(0), "{}", stderr(&auto));
+    assert!(stderr(&auto).contains("note: f32, the bundle's default, runs"));
+}
+
+#[test]
+fn auto_refuses_a_bundle_that_failed_at_every_precision() {
+    let bench = Bench::new();
+    wrong(&bench);
+    let output = bench.run(&["tune", "wrong.bedside"], &[]);
+    assert_fails(&output, 7, &["no precision"]);
+    assert!(
+        stdout(&output).contains("FAILED: self-test"),
+        "{}",
+        stdout(&output)
+    );
+    let args = [&AUTO[..], &["--bundle", "wrong.bedside"]].concat();
+    let refused = bench.run(&args, &[golden("red-box.png")]);
+    assert_fails(&refused, 7, &["no precision", "hint: "]);
+    assert_fails(
+        &bench.run(&["tune", "--precision", "f32"], &[]),
+        2,
+        &["hint: "],
+    );
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod faulty;
 mod signature;
 mod tract_cpu;
 mod value;
+mod weights;
 
 pub use backend::{Backend, LoadOptions, OpTime, Session};
 pub use error::{EngineError, ErrorKind};

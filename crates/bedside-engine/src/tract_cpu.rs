@@ -6,19 +6,22 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bedside_kernels::{Coded, Cpu};
+use rayon::ThreadPoolBuilder;
 use tract_core::internal::*;
+use tract_core::ops::konst::Const;
 use tract_core::runtime::RunOptions;
 use tract_linalg::multithread::Executor;
 use tract_onnx::Onnx;
-use tract_onnx::pb::tensor_proto::DataType;
-use tract_onnx::pb::{ModelProto, TensorProto};
-use tract_onnx::prelude::{Framework, InferenceModelExt};
+use tract_onnx::model::ParseResult;
+use tract_onnx::pb::ModelProto;
+use tract_onnx::prelude::{Framework, InferenceModel, InferenceModelExt};
 use tract_onnx::tensor::load_tensor;
 
 use crate::backend::{Backend, LoadOptions, OpTime, Session};
 use crate::error::{EngineError, ErrorKind};
 use crate::signature::{DType, Dim, Signature, TensorSpec};
 use crate::value::Value;
+use crate::weights;
 
 /// tract on the CPU, with the operators of [`bedside_kernels`] for the image network.
 ///
@@ -55,12 +58,18 @@ impl Backend for TractStock {
 
 fn load(onnx: &[u8], options: &LoadOptions, own: bool) -> Result<TractSession, EngineError> {
     let label = options.label.as_str();
-    let executor = match options.threads {
-        0 | 1 => Executor::SingleThread,
-        n => guarded(label, ErrorKind::Run, || Ok(Executor::multithread(n)))?,
+    let threads = options.threads.max(1);
+    let pool = guarded(label, ErrorKind::Run, || {
+        Ok(Arc::new(
+            ThreadPoolBuilder::new().num_threads(threads).build()?,
+        ))
+    })?;
+    let executor = match threads {
+        1 => Executor::SingleThread,
+        _ => Executor::MultiThread(pool.clone()),
     };
-    let prepared = guarded(label, ErrorKind::Graph, || prepare(onnx, &executor, own))?;
-    let (plan, signature) = prepared;
+    let prepare = || pool.install(|| prepare(onnx, &executor, own));
+    let (plan, signature) = guarded(label, ErrorKind::Graph, prepare)?;
     signature.check(&options.expected, label)?;
     let mut batch = batch_symbol(&signature);
     if !plan.model().nodes().iter().any(rounds_by_batch) {
@@ -218,23 +227,21 @@ fn prepare(
     executor: &Executor,
     own: bool,
 ) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
-    let reader = tract_onnx::onnx();
     let cpu = Cpu::detect().map_err(TractError::msg)?;
-    // Weights are held once as read and once as packed, no longer than they must.
-    let (model, coded) = {
-        let mut proto = reader.proto_model_for_read(&mut &*onnx)?;
-        let coded = own.then(|| coded(&reader, &mut proto)).transpose()?;
-        (reader.model_for_proto_model(&proto)?, coded)
-    };
-    let model = model.into_typed()?;
+    let (model, coded) = read(onnx, own)?;
+    let typed = model.into_typed()?;
+    // No older model lives on beside the new one: weights are let go as they are packed.
     let model = match coded {
-        Some(coded) => bedside_kernels::rewrite(&model, &coded, cpu)?,
-        None => model,
+        Some(coded) => {
+            let typed = typed;
+            bedside_kernels::rewrite(&typed, &coded, cpu)?
+        }
+        None => typed,
     };
     let mut model = model.into_decluttered()?;
     let signature = signature(&model)?;
     if own {
-        model = bedside_kernels::project(&model, cpu)?;
+        model = bedside_kernels::project(model, cpu)?;
     }
     let options = RunOptions {
         executor: Some(executor.clone()),
@@ -244,17 +251,50 @@ fn prepare(
     Ok((plan, signature))
 }
 
-/// Constants that the graph dequantizes, by name; in the graph they are replaced by their reals,
-/// which is quicker here than node by node in tract.
-fn coded(reader: &Onnx, proto: &mut ModelProto) -> TractResult<HashMap<String, Coded>> {
+/// The graph as tract has it and, where our own operators will run, what they must know of its
+/// constants.
+fn read(onnx: &[u8], own: bool) -> TractResult<(InferenceModel, Option<HashMap<String, Coded>>)> {
+    let reader = tract_onnx::onnx();
+    let (rest, mut constants) = weights::split(onnx)?;
+    let mut proto = reader.proto_model_for_read(&mut &*rest)?;
+    let coded = own.then(|| coded(&reader, &mut proto, &mut constants));
+    let coded = coded.transpose()?;
+    let ParseResult {
+        mut model,
+        unresolved_inputs,
+        outlets_by_name,
+    } = reader.parse(&proto, None)?;
+    for name in unresolved_inputs {
+        let (Some(outlet), Some(constant)) = (outlets_by_name.get(&name), constants.remove(&name))
+        else {
+            bail!("input {name} of a node is nowhere in the graph");
+        };
+        let constant = Arc::new(constant);
+        let fact = TypedFact::try_from(constant.clone())?;
+        model.set_outlet_fact(*outlet, fact.into())?;
+        model.node_mut(outlet.node).op = Const::new(constant)?.into();
+        model.inputs.retain(|input| input != outlet);
+    }
+    Ok((model, coded))
+}
+
+/// Constants that the graph dequantizes, by name. In the graph they are replaced by their reals,
+/// put among `constants`, which is quicker here than node by node in tract.
+fn coded(
+    reader: &Onnx,
+    proto: &mut ModelProto,
+    constants: &mut HashMap<String, Tensor>,
+) -> TractResult<HashMap<String, Coded>> {
     let Some(graph) = &mut proto.graph else {
         return Ok(HashMap::new());
     };
-    let initializers = graph.initializer.iter();
-    let tensors: HashMap<&str, &TensorProto> = initializers.map(|t| (t.name.as_str(), t)).collect();
-    let tensor = |name: &String| {
-        let load = |t: &&TensorProto| load_tensor(&*reader.provider, t, None);
-        tensors.get(name.as_str()).map(load).transpose()
+    let small = graph.initializer.iter().map(|t| (t.name.as_str(), t));
+    let small: HashMap<_, _> = small.collect();
+    let known = |name: &str| small.contains_key(name) || constants.contains_key(name);
+    let tensor = |name: &str| match (constants.get(name), small.get(name)) {
+        (Some(large), _) => Ok(Some(large.clone())),
+        (None, Some(small)) => load_tensor(&*reader.provider, small, None).map(Some),
+        (None, None) => Ok(None),
     };
     let (mut found, mut reals) = (HashMap::new(), Vec::new());
     for node in graph
@@ -268,29 +308,19 @@ fn coded(reader: &Onnx, proto: &mut ModelProto) -> TractResult<HashMap<String, C
         let (Some(values), Some(scales)) = (tensor(values)?, tensor(scales)?) else {
             continue;
         };
-        if zero
-            .iter()
-            .any(|z| !z.is_empty() && !tensors.contains_key(z.as_str()))
-        {
+        if zero.iter().any(|z| !z.is_empty() && !known(z)) {
             continue;
         }
-        let zero = zero.first().map(tensor).transpose()?.flatten();
+        let zero = zero.first().map(|z| tensor(z)).transpose()?.flatten();
         let outermost = node.attribute.iter().any(|a| a.name == "axis" && a.i == 0);
         if zero.is_none_or(|z| z.is_all_zero().unwrap_or(false)) && (scales.len() == 1 || outermost)
         {
             let coded = Coded::new(values, &scales)?;
-            let real = coded.reals()?;
-            reals.push(TensorProto {
-                name: output.clone(),
-                dims: real.shape().iter().map(|d| *d as i64).collect(),
-                data_type: DataType::Float as i32,
-                raw_data: real.as_bytes().to_vec(),
-                ..TensorProto::default()
-            });
+            reals.push((output.clone(), coded.reals()?));
             found.insert(output.clone(), coded);
         }
     }
-    graph.initializer.extend(reals);
+    constants.extend(reals);
     graph
         .node
         .retain(|n| !n.output.iter().any(|o| found.contains_key(o)));

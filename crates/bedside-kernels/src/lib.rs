@@ -5,7 +5,7 @@
 //! [1, h, w, channels], f32 or u8 codes, so that sixteen channels lie side by side and nothing is
 //! packed at run time. Quantized graphs (QDQ) run in integers, as onnxruntime runs them.
 //!
-//! This is the one crate of the workspace that holds `unsafe` code: inner loops without bounds
+//! Here, and in one line of `bedside-map`, stands the workspace's `unsafe` code: inner loops without bounds
 //! checks, instructions chosen at run time, and output memory that is not cleared first.
 
 mod axes;

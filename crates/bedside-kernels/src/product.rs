@@ -11,6 +11,8 @@
 
 use std::cell::RefCell;
 
+use rayon::prelude::*;
+
 use crate::cpu::{Cpu, Dot, compiled_for_each};
 use crate::epilogue::{Element, Epilogue, Place};
 use crate::lanes::{LANES, Lanes, lanes, multiply_add};
@@ -90,19 +92,29 @@ pub(crate) struct F32Panels {
 }
 
 impl F32Panels {
-    /// From `weight(row, column)` and a bias for each column.
-    pub(crate) fn new(depth: usize, bias: &[f32], weight: impl Fn(usize, usize) -> f32) -> Self {
+    /// From `weight(row, column)` and a bias for each column; on all threads of the pool.
+    pub(crate) fn new(
+        depth: usize,
+        bias: &[f32],
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
         let width = bias.len();
-        let mut panels = vec![Lanes([0.0; LANES]); width.div_ceil(LANES) * depth];
-        for (at, lanes) in panels.iter_mut().enumerate() {
+        let lanes_at = |at: usize| {
             let (panel, row) = (at / depth, at % depth);
-            for (lane, value) in lanes.0.iter_mut().enumerate() {
+            Lanes(std::array::from_fn(|lane| {
                 let column = panel * LANES + lane;
-                if column < width {
-                    *value = weight(row, column);
+                match column < width {
+                    true => weight(row, column),
+                    false => 0.0,
                 }
-            }
-        }
+            }))
+        };
+        let count = width.div_ceil(LANES) * depth;
+        let panels = (0..count)
+            .into_par_iter()
+            .with_min_len(1 << 12)
+            .map(lanes_at);
+        let panels = panels.collect();
         Self {
             depth,
             width,

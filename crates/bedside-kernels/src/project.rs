@@ -4,8 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tract_core::internal::*;
+use tract_core::ops::dummy::Dummy;
 use tract_core::ops::einsum::EinSum;
 use tract_core::ops::element_wise::ElementWiseOp;
+use tract_core::ops::konst::Const;
 use tract_core::ops::nn::GeluExact;
 
 use crate::axes::Axes;
@@ -19,11 +21,12 @@ use crate::product::F32Panels;
 /// bias, the limits or the GELU, and the sum that follow them; and moves between the two layouts
 /// of an image.
 ///
-/// `model` is decluttered, which writes every such product as an EinSum.
+/// `model` is decluttered, which writes every such product as an EinSum. It is taken apart on the
+/// way, so that no weights are held twice.
 ///
 /// # Errors
 /// tract's, when the new graph can't be built.
-pub fn project(model: &TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
+pub fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
     let mut target = TypedModel {
         symbols: model.symbols.clone(),
         ..TypedModel::default()
@@ -41,25 +44,26 @@ pub fn project(model: &TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
             continue;
         }
         let node = model.node(id);
-        if let Some(found) = Found::at(model, node, &wired, cpu)? {
+        if node.op_is::<Const>() {
+            // Wired where it is read, if it is.
+            continue;
+        }
+        if let Some(found) = Found::at(&model, node, &wired, cpu)? {
             let inputs = found.inputs.iter().filter_map(|i| wired.get(i).copied());
             let inputs: TVec<OutletId> = inputs.collect();
             let op = Projection(Arc::new(found.plan));
             let outlet = target.wire_node(&node.name, op, &inputs)?[0];
             done.extend(found.taken);
             wired.insert(found.end, outlet);
+            release(&mut model, found.weights);
             continue;
         }
-        let inputs = node.inputs.iter().map(|i| {
-            wired
-                .get(i)
-                .copied()
-                .with_context(|| format!("{i:?} is not there yet"))
-        });
+        let inputs = node.inputs.iter();
+        let inputs = inputs.map(|i| wire(&model, &mut target, &mut wired, *i));
         let inputs = inputs.collect::<TractResult<TVec<_>>>()?;
-        let op = match contraction(model, node, cpu)? {
+        let op = match contraction(&model, node, cpu)? {
             Some(op) => Box::new(op),
-            None => relayout(model, node)?.unwrap_or_else(|| node.op.clone()),
+            None => relayout(&model, node)?.unwrap_or_else(|| node.op.clone()),
         };
         for (slot, outlet) in target
             .wire_node(&node.name, op, &inputs)?
@@ -71,9 +75,7 @@ pub fn project(model: &TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
     }
     let mut outputs = Vec::new();
     for outlet in model.output_outlets()? {
-        let new = *wired
-            .get(outlet)
-            .with_context(|| format!("{outlet:?} is not there"))?;
+        let new = wire(&model, &mut target, &mut wired, *outlet)?;
         if let Some(label) = model.outlet_label(*outlet) {
             target.set_outlet_label(new, label.to_owned())?;
         }
@@ -91,6 +93,33 @@ fn contraction(model: &TypedModel, node: &TypedNode, cpu: Cpu) -> TractResult<Op
     let axes = real(model, node, op)?;
     let shape = &model.outlet_fact(node.id.into())?.shape;
     Ok(axes.and_then(|axes| Contraction::new(cpu, axes, shape)))
+}
+
+/// An outlet of the new graph; constants come into it here.
+fn wire(
+    model: &TypedModel,
+    target: &mut TypedModel,
+    wired: &mut HashMap<OutletId, OutletId>,
+    outlet: OutletId,
+) -> TractResult<OutletId> {
+    if let Some(found) = wired.get(&outlet) {
+        return Ok(*found);
+    }
+    let node = model.node(outlet.node);
+    ensure!(node.op_is::<Const>(), "{outlet:?} is not there yet");
+    let new = target.wire_node(&node.name, node.op.clone(), &[])?[0];
+    wired.insert(outlet, new);
+    Ok(new)
+}
+
+/// Let go of a constant that had one reader.
+fn release(model: &mut TypedModel, outlet: OutletId) {
+    let readers = model.outlet_successors(outlet).len();
+    let node = &mut model.nodes[outlet.node];
+    if readers == 1 && node.op_is::<Const>() {
+        node.op = Box::new(Dummy::new());
+        node.outputs[outlet.slot].fact.konst = None;
+    }
 }
 
 /// The operator for an axis that is moved past two others in an f32 image, which tract moves
@@ -121,6 +150,7 @@ struct Found {
     plan: ProjectionPlan,
     /// The activation, and what is added.
     inputs: Vec<OutletId>,
+    weights: OutletId,
     taken: Vec<usize>,
     end: OutletId,
 }
@@ -222,6 +252,7 @@ impl Found {
         Ok(Some(Self {
             plan,
             inputs,
+            weights,
             taken,
             end: at,
         }))

@@ -337,7 +337,7 @@ fn product_in_a_graph(
             .to_vec()
     };
     let model = model.into_decluttered().unwrap();
-    let own = crate::project(&model, Cpu::detect().unwrap()).unwrap();
+    let own = crate::project(model.clone(), Cpu::detect().unwrap()).unwrap();
     let names: Vec<_> = own
         .nodes()
         .iter()

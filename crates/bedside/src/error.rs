@@ -18,6 +18,8 @@ pub enum ErrorKind {
     Frame,
     /// The backend failed or gave an answer that is no number.
     Engine,
+    /// What was measured on this device could not be kept or read; no run needs it.
+    Cache,
 }
 
 /// Why nothing was segmented. The text names the cause and, where there is one, the remedy.

@@ -26,6 +26,7 @@ mod overlap;
 mod prompts;
 mod segmenter;
 mod text;
+mod tuning;
 mod validity;
 
 pub use bedside_bundle as bundle;
@@ -38,4 +39,5 @@ pub use error::{Error, ErrorKind};
 pub use load::signature;
 pub use prompts::PromptSet;
 pub use segmenter::{MIN_SIDE, Options, Profile, Segmentation, Segmenter, SelfTestCase, Timings};
+pub use tuning::{Outcome, Tried, Tuning, TuningKey, Tunings, machine_name, tune};
 pub use validity::{Beta, Reference};

@@ -30,7 +30,7 @@ pub(crate) fn session(
         expected: signature(graph),
         threads,
     };
-    Ok(backend.load(&bundle.part(part)?, &options)?)
+    Ok(backend.load(&bundle.map(part)?, &options)?)
 }
 
 /// What a backend is told to expect of a graph that a manifest describes.

@@ -1,8 +1,10 @@
 //! Frame and prompts in, findings out.
 
+use std::panic::resume_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use bedside_bundle::manifest::SelfTest;
 use bedside_bundle::{Bundle, Manifest, Precision, PromptTable};
 use bedside_core::{Finding, Form, Frame, Mask, Modality, PixelFormat, Prompt};
 use bedside_engine::{Backend, OpTime, Session, Value};
@@ -29,6 +31,31 @@ pub struct Options {
     pub presence: Option<f32>,
     /// Name of the backend, of [`bedside_engine::backends`]; the first of them unless told.
     pub backend: Option<&'static str>,
+}
+
+impl Options {
+    /// The backend that the options name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Engine`] when this build has none of that name.
+    pub fn backend(&self) -> Result<&'static dyn Backend, Error> {
+        let [default, ..] = bedside_engine::backends();
+        let Some(name) = self.backend else {
+            return Ok(default);
+        };
+        let mut known = bedside_engine::backends().into_iter();
+        known.find(|b| b.name() == name).ok_or_else(|| {
+            let known = bedside_engine::backends().map(Backend::name);
+            let message = format!("no backend '{name}'; hint: one of {}", known.join(", "));
+            Error::new(ErrorKind::Engine, message)
+        })
+    }
+
+    /// Threads of the backend: as told, or one per core up to 4.
+    pub fn threads(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
+        self.threads.unwrap_or_else(cores).max(1)
+    }
 }
 
 /// Answers to a set of prompts on one frame.
@@ -110,19 +137,7 @@ impl Segmenter {
     /// [`ErrorKind::Bundle`] when the bundle can't be trusted, [`ErrorKind::Engine`] when there is
     /// no such backend or it can't load the graphs.
     pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
-        let [default, ..] = bedside_engine::backends();
-        let backend = match options.backend {
-            None => default,
-            Some(name) => bedside_engine::backends()
-                .into_iter()
-                .find(|b| b.name() == name)
-                .ok_or_else(|| {
-                    let known = bedside_engine::backends().map(Backend::name);
-                    let message = format!("no backend '{name}'; hint: one of {}", known.join(", "));
-                    Error::new(ErrorKind::Engine, message)
-                })?,
-        };
-        Self::new(Bundle::open(path)?, backend, options)
+        Self::new(Bundle::open(path)?, options.backend()?, options)
     }
 
     /// Load a bundle on a backend.
@@ -146,10 +161,15 @@ impl Segmenter {
                 ),
             )
         })?;
-        let threads = options.threads.unwrap_or_else(default_threads).max(1);
+        let threads = options.threads();
         let load = |part: &str| load::session(&bundle, part, backend, threads);
-        let encoder = load(&variant.encoder)?;
-        let decoder = load(&variant.decoder)?;
+        // The encoder is nearly all of it; the decoder is done while its hash is taken.
+        let (encoder, decoder) = std::thread::scope(|scope| {
+            let decoder = scope.spawn(|| load(&variant.decoder));
+            let encoder = load(&variant.encoder);
+            let decoder = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
+            Ok::<_, Error>((encoder?, decoder?))
+        })?;
         let input = &manifest.input;
         Ok(Self {
             table: bundle.prompt_table()?,
@@ -314,9 +334,7 @@ impl Segmenter {
         tests
             .into_iter()
             .map(|test| {
-                let rgb = self.bundle.part(&test.part)?;
-                let frame = Frame::new(test.width, test.height, PixelFormat::Rgb8, rgb)
-                    .map_err(|e| Error::new(ErrorKind::Bundle, format!("{}: {e}", test.part)))?;
+                let frame = self.self_test_frame(&test)?;
                 let expected = bedside_vision::rle::decode(test.width, test.height, &test.mask)
                     .map_err(|e| Error::new(ErrorKind::Bundle, format!("{}: {e}", test.part)))?;
                 let prompts = self.prompts(&[Prompt::new(test.prompt.as_str())])?;
@@ -331,6 +349,13 @@ impl Segmenter {
                 })
             })
             .collect()
+    }
+
+    /// The frame of a self-test.
+    pub(crate) fn self_test_frame(&self, test: &SelfTest) -> Result<Frame, Error> {
+        let rgb = self.bundle.part(&test.part)?;
+        Frame::new(test.width, test.height, PixelFormat::Rgb8, rgb)
+            .map_err(|e| Error::new(ErrorKind::Bundle, format!("{}: {e}", test.part)))
     }
 
     /// Time every operator of one pass.
@@ -456,10 +481,6 @@ impl Segmenter {
             })
             .collect()
     }
-}
-
-fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |n| n.get().min(4))
 }
 
 fn check_frame(frame: &Frame) -> Result<(), Error> {

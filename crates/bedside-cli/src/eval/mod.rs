@@ -83,11 +83,12 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     ui.note(SAFETY);
     let Rows { rows, mut failed } = rows(args)?;
+    let bundle = model.bundle(None)?;
     let options = Options {
         presence: Some(0.0),
-        ..model.options()
+        ..model.options(&bundle, ui)?
     };
-    let segmenter = Segmenter::open(&model.path()?, &options)?;
+    let segmenter = Segmenter::new(bundle, options.backend()?, &options)?;
     let facts = Model::of(&segmenter);
     let mut evaluator = Evaluator::new(segmenter, args.prompt.as_deref());
     let setting = Setting {

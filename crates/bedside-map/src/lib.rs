@@ -1,0 +1,141 @@
+//! Stretches of files as memory, mapped rather than read: a gigabyte of weights is then neither
+//! copied nor counted against the memory that a device has left.
+//!
+//! The one `unsafe` line outside `bedside-kernels` stands here, because no compiler can know what
+//! others do to a file:
+//!
+//! * A mapped file that is **cut short** ends the process (SIGBUS) when the lost bytes are read.
+//! * Mapped bytes that are **overwritten** in place change under whoever reads them.
+//!
+//! So whoever replaces a file that may be mapped writes a new one and renames it over the old, as
+//! `bedside pack` does: the map keeps the old file. And whoever maps keeps the [`Bytes`] no longer
+//! than it takes to read them once; bedside does so while a graph is loaded, never between frames.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Deref;
+
+use memmap2::{Mmap, MmapOptions};
+
+/// Bytes of a file.
+#[derive(Debug)]
+pub struct Bytes(Source);
+
+#[derive(Debug)]
+enum Source {
+    Mapped(Mmap),
+    Read(Vec<u8>),
+}
+
+impl Bytes {
+    /// `length` bytes from `offset` on; read where the file system can't map.
+    ///
+    /// The file must be neither overwritten nor cut while the bytes are held.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] when the file ends before; what the system says otherwise.
+    pub fn of(file: &File, offset: u64, length: usize) -> io::Result<Self> {
+        let end = offset.checked_add(length as u64);
+        if end.is_none_or(|end| file.metadata().is_ok_and(|m| m.len() < end)) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        match map(file, offset, length) {
+            Ok(map) => Ok(Self(Source::Mapped(map))),
+            Err(_) => {
+                let mut bytes = vec![0; length];
+                let mut file = file;
+                file.seek(SeekFrom::Start(offset))?;
+                file.read_exact(&mut bytes)?;
+                Ok(Self(Source::Read(bytes)))
+            }
+        }
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "maps a file; the text above says what that asks of others"
+)]
+fn map(file: &File, offset: u64, length: usize) -> io::Result<Mmap> {
+    // SAFETY: the file is at least that long, and is not changed in place by the rules above.
+    unsafe { MmapOptions::new().offset(offset).len(length).map(file) }
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match &self.0 {
+            Source::Mapped(map) => map,
+            Source::Read(bytes) => bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn any_stretch_of_a_file_is_its_bytes() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        let bytes: Vec<u8> = (0..10_000_u32).map(|i| (i * 7) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        let file = File::open(&path).unwrap();
+        for (offset, length) in [
+            (0, 10_000),
+            (0, 1),
+            (4_096, 4_096),
+            (5_001, 4_999),
+            (9_999, 1),
+        ] {
+            let found = Bytes::of(&file, offset as u64, length).unwrap();
+            assert!(
+                *found == bytes[offset..offset + length],
+                "{length} from {offset}"
+            );
+        }
+        assert!(Bytes::of(&file, 10_000, 0).unwrap().is_empty());
+    }
+
+    #[test]
+    fn bytes_past_the_end_are_refused_not_mapped() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        fs::write(&path, [1; 100]).unwrap();
+        let file = File::open(&path).unwrap();
+        for (offset, length) in [(0, 101), (100, 1), (50, 51), (u64::MAX, 2)] {
+            let error = Bytes::of(&file, offset, length).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof,
+                "{length} from {offset}"
+            );
+        }
+    }
+
+    /// What replacing by rename is for.
+    #[test]
+    fn a_file_renamed_over_the_mapped_one_changes_nothing() {
+        let temp = tempfile::tempdir().unwrap();
+        let (old, new) = (temp.path().join("old"), temp.path().join("new"));
+        fs::write(&old, [1; 8_192]).unwrap();
+        fs::write(&new, [2; 10]).unwrap();
+        let mapped = Bytes::of(&File::open(&old).unwrap(), 0, 8_192).unwrap();
+        fs::rename(&new, &old).unwrap();
+        assert!(mapped.iter().all(|b| *b == 1));
+    }
+
+    /// A pipe has no length to map.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_can_not_be_mapped_is_read() {
+        let file = File::open("/proc/self/maps").unwrap();
+        // Its size is told as 0, so only the empty stretch is there.
+        assert!(Bytes::of(&file, 0, 0).unwrap().is_empty());
+        assert!(Bytes::of(&file, 0, 1).is_err());
+    }
+}
