@@ -22,6 +22,7 @@ mod report;
 mod segment;
 mod table;
 mod ui;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -82,6 +83,8 @@ enum Command {
     Inspect(bundle::InspectArgs),
     /// Check every byte of a bundle and run its self-test on this machine
     Verify(bundle::VerifyArgs),
+    /// Let the backend compile and keep what it needs for a bundle on this machine
+    Warm(warm::Args),
     /// Make a bundle from an exporter's folder
     Pack(bundle::PackArgs),
     /// Measure speed and memory on this machine
@@ -98,6 +101,7 @@ fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
         Command::Eval(args) => eval::run(args, &cli.model, ui),
         Command::Inspect(args) => bundle::inspect(args, &cli.model, ui),
         Command::Verify(args) => bundle::verify(args, &cli.model, ui),
+        Command::Warm(args) => warm::run(args, &cli.model, ui),
         Command::Pack(args) => bundle::pack(args, ui),
         Command::Bench(args) => bench::run(args, &cli.model, ui),
         Command::Phantom(args) => phantom::run(args, ui),

@@ -1,7 +1,6 @@
 //! tract on the CPU.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -17,6 +16,7 @@ use tract_onnx::tensor::load_tensor;
 
 use crate::backend::{Backend, LoadOptions, OpTime, Session};
 use crate::error::{EngineError, ErrorKind};
+use crate::guard::guarded;
 use crate::signature::{DType, Dim, Signature, TensorSpec};
 use crate::value::Value;
 
@@ -35,7 +35,8 @@ impl Backend for TractCpu {
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(load(onnx, options, true)?))
+        options.refuse_device(self.name())?;
+        Ok(Box::new(load(onnx, options, true, on_cpu)?))
     }
 }
 
@@ -49,20 +50,31 @@ impl Backend for TractStock {
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(load(onnx, options, false)?))
+        options.refuse_device(self.name())?;
+        Ok(Box::new(load(onnx, options, false, on_cpu)?))
     }
 }
 
-fn load(onnx: &[u8], options: &LoadOptions, own: bool) -> Result<TractSession, EngineError> {
+/// Load a graph, with our operators if they are wanted; `plan` makes it ready for its device.
+pub(crate) fn load(
+    onnx: &[u8],
+    options: &LoadOptions,
+    own: bool,
+    plan: impl FnOnce(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>>,
+) -> Result<TractSession, EngineError> {
     let label = options.label.as_str();
     let executor = match options.threads {
         0 | 1 => Executor::SingleThread,
-        n => guarded(label, ErrorKind::Run, || Ok(Executor::multithread(n)))?,
+        n => guarded("tract", label, ErrorKind::Run, || {
+            TractResult::Ok(Executor::multithread(n))
+        })?,
     };
-    let prepared = guarded(label, ErrorKind::Graph, || prepare(onnx, &executor, own))?;
+    let prepared = guarded("tract", label, ErrorKind::Graph, || {
+        prepare(onnx, &executor, own, plan)
+    })?;
     let (plan, signature) = prepared;
     signature.check(&options.expected, label)?;
-    let state = guarded(label, ErrorKind::Graph, || plan.spawn())?;
+    let state = guarded("tract", label, ErrorKind::Graph, || plan.spawn())?;
     Ok(TractSession {
         label: label.to_owned(),
         batch: batch_symbol(&signature),
@@ -73,8 +85,12 @@ fn load(onnx: &[u8], options: &LoadOptions, own: bool) -> Result<TractSession, E
     })
 }
 
+fn on_cpu(model: TypedModel, options: &RunOptions) -> TractResult<Arc<TypedSimplePlan>> {
+    TypedSimplePlan::new_with_options(model.into_optimized()?, options)
+}
+
 /// A plan with its buffers.
-struct TractSession {
+pub(crate) struct TractSession {
     label: String,
     signature: Signature,
     /// Which inputs have the batch as their outermost dimension; none in a graph without one.
@@ -133,7 +149,7 @@ impl TractSession {
             .next()
             .is_some_and(|v| v.shape().first() == Some(&1));
         let (state, batch, executor) = (&mut self.state, &self.batch, &self.executor);
-        let result = guarded(&self.label, ErrorKind::Run, || {
+        let result = guarded("tract", &self.label, ErrorKind::Run, || {
             let inputs = inputs.iter().zip(batch).map(|(value, batched)| {
                 let tensor: &Arc<Tensor> = value.tensor();
                 Ok(match single && *batched {
@@ -166,7 +182,7 @@ impl TractSession {
 
 /// For each input whether its outermost dimension is the batch: the symbol that is the outermost
 /// dimension of every output.
-fn batch_symbol(signature: &Signature) -> Vec<bool> {
+pub(crate) fn batch_symbol(signature: &Signature) -> Vec<bool> {
     let outermost = |spec: &TensorSpec| match spec.shape.first() {
         Some(Dim::Symbol(symbol)) => Some(symbol.clone()),
         _ => None,
@@ -177,35 +193,12 @@ fn batch_symbol(signature: &Signature) -> Vec<bool> {
     signature.inputs.iter().map(is_batch).collect()
 }
 
-/// Call into tract; its errors and its panics become ours.
-fn guarded<T>(
-    label: &str,
-    kind: ErrorKind,
-    call: impl FnOnce() -> TractResult<T>,
-) -> Result<T, EngineError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(EngineError::new(kind, label, format!("tract: {error:#}"))),
-        Err(panic) => {
-            let what = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            Err(EngineError::new(
-                ErrorKind::Panicked,
-                label,
-                format!("tract panicked: {what}; hint: load the bundle again"),
-            ))
-        }
-    }
-}
-
-/// Parse, put in our own operators, declutter, optimise, plan.
-fn prepare(
+/// Parse, put in our own operators, declutter, plan.
+pub(crate) fn prepare(
     onnx: &[u8],
     executor: &Executor,
     own: bool,
+    plan: impl FnOnce(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>>,
 ) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
     let reader = tract_onnx::onnx();
     let cpu = Cpu::detect().map_err(TractError::msg)?;
@@ -229,8 +222,7 @@ fn prepare(
         executor: Some(executor.clone()),
         ..RunOptions::default()
     };
-    let plan = TypedSimplePlan::new_with_options(model.into_optimized()?, &options)?;
-    Ok((plan, signature))
+    Ok((plan(model, &options)?, signature))
 }
 
 /// Constants that the graph dequantizes, by name; in the graph they are replaced by their reals,
@@ -328,7 +320,7 @@ mod tests {
 
     fn session() -> (TractSession, [Value; 1]) {
         let onnx = include_bytes!("../conformance/dynamic_matmul.onnx");
-        let (plan, signature) = prepare(onnx, &Executor::SingleThread, true).unwrap();
+        let (plan, signature) = prepare(onnx, &Executor::SingleThread, true, on_cpu).unwrap();
         let session = TractSession {
             label: "decoder".into(),
             batch: batch_symbol(&signature),

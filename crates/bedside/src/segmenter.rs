@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bedside_bundle::{Bundle, Manifest, Precision, PromptTable};
 use bedside_core::{Finding, Form, Frame, Mask, Modality, PixelFormat, Prompt};
-use bedside_engine::{Backend, OpTime, Session, Value};
+use bedside_engine::{Backend, OpTime, Placement, Session, TractCpu, Value};
 use bedside_vision::{Letterbox, Preprocessor};
 
 use crate::answer::{Outputs, Raw, finding};
@@ -29,6 +29,8 @@ pub struct Options {
     pub presence: Option<f32>,
     /// Name of the backend, of [`bedside_engine::backends`]; the first of them unless told.
     pub backend: Option<&'static str>,
+    /// Fail unless all of the encoder and the decoder runs on the backend's device.
+    pub require_device: bool,
 }
 
 /// Answers to a set of prompts on one frame.
@@ -110,17 +112,9 @@ impl Segmenter {
     /// [`ErrorKind::Bundle`] when the bundle can't be trusted, [`ErrorKind::Engine`] when there is
     /// no such backend or it can't load the graphs.
     pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
-        let [default, ..] = bedside_engine::backends();
         let backend = match options.backend {
-            None => default,
-            Some(name) => bedside_engine::backends()
-                .into_iter()
-                .find(|b| b.name() == name)
-                .ok_or_else(|| {
-                    let known = bedside_engine::backends().map(Backend::name);
-                    let message = format!("no backend '{name}'; hint: one of {}", known.join(", "));
-                    Error::new(ErrorKind::Engine, message)
-                })?,
+            None => &TractCpu,
+            Some(name) => bedside_engine::backend(name)?,
         };
         Self::new(Bundle::open(path)?, backend, options)
     }
@@ -147,7 +141,8 @@ impl Segmenter {
             )
         })?;
         let threads = options.threads.unwrap_or_else(default_threads).max(1);
-        let load = |part: &str| load::session(&bundle, part, backend, threads);
+        let device = options.require_device;
+        let load = |part: &str| load::session(&bundle, part, backend, threads, device);
         let encoder = load(&variant.encoder)?;
         let decoder = load(&variant.decoder)?;
         let input = &manifest.input;
@@ -198,6 +193,12 @@ impl Segmenter {
     /// Name of the backend.
     pub fn backend(&self) -> &'static str {
         self.backend
+    }
+
+    /// Which nodes of the encoder and of the decoder run on the backend's device; `None` when it
+    /// has none or does not say.
+    pub fn placements(&self) -> [Option<&Placement>; 2] {
+        [self.encoder.placement(), self.decoder.placement()]
     }
 
     /// Make prompts ready, once, outside the frame loop. A prompt outside the table is encoded
@@ -394,12 +395,7 @@ impl Segmenter {
         };
         if self.text.is_none() {
             let tokenizer = self.bundle.part(&text.tokenizer)?;
-            let session = load::session(
-                &self.bundle,
-                &text.graph,
-                &bedside_engine::TractCpu,
-                self.threads,
-            )?;
+            let session = load::session(&self.bundle, &text.graph, &TractCpu, self.threads, false)?;
             self.text = Some(TextEncoder::new(
                 &tokenizer,
                 session,
