@@ -48,7 +48,8 @@ impl EngineError {
     /// The same error with a remedy.
     #[must_use]
     pub(crate) fn with_hint(mut self, remedy: &str) -> Self {
-        self.message = format!("{}; hint: {remedy}", self.message);
+        let cause = self.message.trim_end_matches('.');
+        self.message = format!("{cause}; hint: {remedy}");
         self
     }
 

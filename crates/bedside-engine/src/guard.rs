@@ -24,11 +24,9 @@ pub(crate) fn guarded<T, E: fmt::Display>(
         }
         Err(panic) => {
             let what = one_line(panic_text(panic.as_ref()));
-            Err(EngineError::new(
-                ErrorKind::Panicked,
-                label,
-                format!("{engine} panicked: {what}; hint: load the bundle again"),
-            ))
+            let message = format!("{engine} panicked: {what}");
+            let error = EngineError::new(ErrorKind::Panicked, label, message);
+            Err(error.with_hint("load the bundle again"))
         }
     }
 }

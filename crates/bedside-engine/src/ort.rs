@@ -4,12 +4,13 @@ use std::env;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProviderDispatch};
 use ort::session::builder::SessionBuilder;
 use ort::session::{Session as OrtGraph, SessionInputValue};
 use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
-use tract_core::internal::{Tensor, TractResult, bail};
+use tract_core::internal::{Tensor, TractError, TractResult, bail};
 use tract_onnx::pb::tensor_proto::DataLocation;
 use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
@@ -51,7 +52,7 @@ impl Backend for Ort {
     }
 
     fn available(&self) -> Result<(), EngineError> {
-        self.builder("").map(|_| ())
+        self.builder().map(|_| ())
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
@@ -59,7 +60,7 @@ impl Backend for Ort {
         if *self == Self::Cpu {
             options.refuse_device(self.name())?;
         }
-        let builder = self.builder(label)?;
+        let builder = self.builder()?;
         let (graph, signature) = guarded("onnxruntime", label, ErrorKind::Graph, || {
             refuse_external(onnx)?;
             let graph = commit(builder, onnx, options)?;
@@ -79,11 +80,11 @@ impl Backend for Ort {
 
 impl Ort {
     /// A session's options with the provider in them, which loads its libraries.
-    fn builder(self, label: &str) -> Result<SessionBuilder, EngineError> {
+    fn builder(self) -> Result<SessionBuilder, EngineError> {
         let environment = environment()?;
         guarded(
             self.name(),
-            label,
+            "",
             ErrorKind::Unavailable,
             || -> ort::Result<_> {
                 let builder = OrtGraph::builder(environment)?;
@@ -133,7 +134,14 @@ fn environment() -> Result<&'static Environment, EngineError> {
             _ => default_library(),
         };
         let load = || -> TractResult<Environment> {
-            Ok(ort::init_from(path)?.with_telemetry(false).build()?)
+            let library = ort::init_from(path).map_err(|e| match e {
+                // Its text leaves out what the loader said.
+                LoadDynamicError::Dlopen { error, path } => {
+                    TractError::new(error).context(path.display().to_string())
+                }
+                other => other.into(),
+            });
+            Ok(library?.with_telemetry(false).build()?)
         };
         guarded("onnxruntime", "", ErrorKind::Unavailable, load).map_err(|e| {
             e.with_hint("let ORT_DYLIB_PATH name the libonnxruntime.so of version 1.22 or later")
