@@ -3,4 +3,4 @@
 mod shared;
 pub mod workspace;
 
-pub use shared::shared_data;
+pub use shared::{shared_data, skipped};

@@ -21,12 +21,17 @@ pub fn shared_data(name: &str) -> Option<PathBuf> {
     match find(std::env::var_os(VARIABLE), &workspace::root(), name) {
         Ok(path) => Some(path),
         Err(reason) => {
-            // The print macros would be captured; one write keeps the line whole among threads.
-            // A closed stderr is no reason to fail a test.
-            let _ = std::io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
+            skipped(&reason);
             None
         }
     }
+}
+
+/// Tell on stderr what is not tested here, and why.
+pub fn skipped(reason: &str) {
+    // The print macros would be captured; one write keeps the line whole among threads.
+    // A closed stderr is no reason to fail a test.
+    let _ = std::io::stderr().write_all(format!("skipped: {reason}\n").as_bytes());
 }
 
 /// The path of `name`, or why there is none.

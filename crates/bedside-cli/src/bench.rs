@@ -14,6 +14,7 @@ use crate::phantom;
 use crate::report::Model;
 use crate::table::Table;
 use crate::ui::Ui;
+use crate::warm::{Placed, placed};
 
 /// Passes before the clock counts: caches fill and plans are made.
 const WARM_UP: u32 = 5;
@@ -91,6 +92,8 @@ struct Report {
     load_ms: f64,
     frames_per_second: f64,
     peak_memory_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    placement: Vec<Placed>,
     stages: Vec<Stage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<Operators>,
@@ -142,6 +145,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         load_ms,
         frames_per_second: 1e3 / total.mean,
         peak_memory_bytes: machine::peak_memory(),
+        placement: placed(&segmenter),
         stages: vec![
             stage("preprocess", |t| t.preprocess),
             stage("encoder", |t| t.encoder),
@@ -155,6 +159,9 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         return ui.print_json(&report);
     }
     ui.print(&text(&report))?;
+    for placed in &report.placement {
+        ui.print(&format!("{placed}\n"))?;
+    }
     match &report.profile {
         Some(profile) => ui.print(&format!(
             "\nencoder, medians by operator\n{}\ndecoder, medians by operator\n{}",

@@ -154,24 +154,11 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
     let bundle = model.bundle(args.path.as_ref())?;
     bundle.verify().map_err(bedside::Error::from)?;
     let (digest, parts) = (bundle.digest(), bundle.manifest().parts.len());
-    let options = model.options(&bundle, ui)?;
-    let precisions: Vec<Precision> = match options.precision {
-        Some(precision) => vec![precision],
-        None => bundle
-            .manifest()
-            .variants
-            .iter()
-            .map(|v| v.precision)
-            .collect(),
-    };
+    let every = model.every(&bundle, ui)?;
 
-    let bar = ui.progress(precisions.len() as u64, "self-tests");
+    let bar = ui.progress(every.len() as u64, "self-tests");
     let mut cases: Vec<(Precision, SelfTestCase)> = Vec::new();
-    for precision in precisions {
-        let options = Options {
-            precision: Some(precision),
-            ..options
-        };
+    for (precision, options) in every {
         let mut segmenter = Segmenter::new(bundle.clone(), options.backend()?, &options)?;
         cases.extend(
             segmenter

@@ -23,6 +23,7 @@ mod segment;
 mod table;
 mod tune;
 mod ui;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -85,6 +86,8 @@ enum Command {
     Verify(bundle::VerifyArgs),
     /// Find the bundle's fastest precision on this machine, for --precision auto
     Tune(tune::Args),
+    /// Let the backend compile and keep what it needs for a bundle on this machine
+    Warm(warm::Args),
     /// Make a bundle from an exporter's folder
     Pack(bundle::PackArgs),
     /// Measure speed and memory on this machine
@@ -102,6 +105,7 @@ fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
         Command::Inspect(args) => bundle::inspect(args, &cli.model, ui),
         Command::Verify(args) => bundle::verify(args, &cli.model, ui),
         Command::Tune(args) => tune::run(args, &cli.model, ui),
+        Command::Warm(args) => warm::run(args, &cli.model, ui),
         Command::Pack(args) => bundle::pack(args, ui),
         Command::Bench(args) => bench::run(args, &cli.model, ui),
         Command::Phantom(args) => phantom::run(args, ui),

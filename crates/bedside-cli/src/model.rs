@@ -42,9 +42,17 @@ pub(crate) struct ModelArgs {
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub threads: Option<u16>,
 
-    /// Engine: tract-cpu, or tract-stock (tract without bedside's operators, to compare with)
+    /// Engine: tract-cpu, tract-stock, ort-cpu, ort-cuda, ort-tensorrt or tract-cuda
+    ///
+    /// tract-cpu [default], and tract-stock (tract without bedside's operators, to compare with)
+    /// are always there. The others are in builds with the cargo feature ort or cuda and need
+    /// libraries on the device: docs/backends.md.
     #[arg(long, global = true, value_name = "NAME", value_parser = backend)]
     pub backend: Option<&'static str>,
+
+    /// Fail where an operator would run on the CPU instead of the backend's device
+    #[arg(long, global = true)]
+    pub require_device: bool,
 
     /// Folder for what `bedside tune` measures [default: bedside in the user's cache folder]
     #[arg(
@@ -91,6 +99,7 @@ impl ModelArgs {
         Options {
             threads: self.threads.map(usize::from),
             backend: self.backend,
+            require_device: self.require_device,
             ..Options::default()
         }
     }
@@ -120,6 +129,27 @@ impl ModelArgs {
             precision,
             ..self.told()
         })
+    }
+
+    /// What was told for every precision of the bundle, or for the one that was told.
+    pub(crate) fn every(
+        &self,
+        bundle: &Bundle,
+        ui: Ui,
+    ) -> Result<Vec<(Precision, Options)>, Failure> {
+        let told = self.options(bundle, ui)?;
+        let precisions = match told.precision {
+            Some(precision) => vec![precision],
+            None => {
+                let variants = bundle.manifest().variants.iter();
+                variants.map(|v| v.precision).collect()
+            }
+        };
+        let options = |precision| {
+            let precision = Some(precision);
+            Options { precision, ..told }
+        };
+        Ok(precisions.into_iter().map(|p| (p, options(p))).collect())
     }
 
     /// The model, ready to run.
@@ -162,9 +192,8 @@ fn precision(name: &str) -> Result<Wanted, String> {
 }
 
 fn backend(name: &str) -> Result<&'static str, String> {
-    let known = bedside::engine::backends().map(|b| b.name());
-    let found = known.into_iter().find(|k| *k == name);
-    found.ok_or_else(|| format!("not one of {}", known.join(", ")))
+    let backend = bedside::engine::backend(name).map_err(|e| e.to_string())?;
+    Ok(backend.name())
 }
 
 /// The first path that exists.

@@ -671,6 +671,78 @@ fn auto_refuses_a_bundle_that_failed_at_every_precision() {
     );
 }
 
+/// The command with a backend, and no library where its variable says.
+fn with_backend(bench: &Bench, args: &[&str]) -> Output {
+    let mut command = bedside();
+    command
+        .args(args)
+        .arg(golden("red-box.png"))
+        .env("BEDSIDE_BUNDLE", bench.bundle())
+        .env("ORT_DYLIB_PATH", "/nowhere/libonnxruntime.so");
+    command.current_dir(bench.folder.path()).output().unwrap()
+}
+
+#[test]
+fn a_backend_that_is_not_here_is_refused_with_its_remedy() {
+    let bench = Bench::new();
+    let segment = ["segment", "--prompt", "polyp", "--backend"];
+    let named = |name| with_backend(&bench, &[&segment[..], &[name]].concat());
+    let cases = [
+        ("tract", false, "", "one of tract-cpu, tract-stock"),
+        (
+            "ort-cpu",
+            cfg!(feature = "ort"),
+            "/nowhere/libonnxruntime.so",
+            "--features ort",
+        ),
+        (
+            "tract-cuda",
+            cfg!(any(feature = "cuda", feature = "cuda-13")),
+            "CUDA driver library not found",
+            "--features cuda",
+        ),
+    ];
+    for (name, compiled, missing, feature) in cases {
+        let output = named(name);
+        if !compiled {
+            // The parser's own form, with its usage line.
+            assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+            assert!(stderr(&output).contains(feature), "{}", stderr(&output));
+        } else if output.status.success() {
+            let told = format!("skipped: {name} is usable here\n");
+            let _ = std::io::Write::write_all(&mut std::io::stderr(), told.as_bytes());
+        } else {
+            assert_fails(&output, 7, &[missing, "hint: "]);
+            assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+        }
+    }
+}
+
+#[test]
+fn a_required_device_is_not_the_cpu() {
+    let bench = Bench::new();
+    let output = with_backend(
+        &bench,
+        &["segment", "--prompt", "polyp", "--require-device"],
+    );
+    assert_fails(&output, 7, &["tract-cpu runs on the CPU", "hint: "]);
+}
+
+#[test]
+fn warm_runs_every_precision_and_tells_the_times() {
+    let bench = Bench::new();
+    let text = bench.run(&["warm"], &[]);
+    assert_eq!(text.status.code(), Some(0), "{}", stderr(&text));
+    assert!(stdout(&text).contains("second run ms"), "{}", stdout(&text));
+    let document = json(&bench.run(&["warm", "--json"], &[]));
+    let warmed = document["warmed"].as_array().unwrap();
+    assert!(!warmed.is_empty());
+    for precision in warmed {
+        assert!(precision["first_ms"].as_f64().unwrap() > 0.0, "{precision}");
+        assert_eq!(precision["placement"], Value::Array(Vec::new()));
+    }
+}
+
 #[test]
 fn pack_refuses_a_folder_without_manifest_and_writes_nothing() {
     let bench = Bench::new();

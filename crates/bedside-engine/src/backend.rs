@@ -1,6 +1,9 @@
 //! The two traits that a backend implements.
 
-use crate::error::EngineError;
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::error::{EngineError, ErrorKind};
 use crate::signature::Signature;
 use crate::value::Value;
 
@@ -9,9 +12,19 @@ pub trait Backend: Send + Sync {
     /// Short name, such as "tract-cpu".
     fn name(&self) -> &'static str;
 
+    /// Whether what the backend needs beside this program is here: libraries, drivers, a device.
+    ///
+    /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable), naming what is missing.
+    fn available(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Load an ONNX graph from bytes, which name no other files.
     ///
     /// # Errors
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) when the backend is, or when a device is
+    /// required and would not run all of the graph,
     /// [`Graph`](crate::ErrorKind::Graph) when the bytes can't be loaded,
     /// [`Signature`](crate::ErrorKind::Signature) when the graph is not the expected one,
     /// [`Panicked`](crate::ErrorKind::Panicked) when the engine panicked on them.
@@ -26,6 +39,20 @@ pub trait Backend: Send + Sync {
     }
 }
 
+impl<B: Backend + ?Sized> Backend for &B {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn available(&self) -> Result<(), EngineError> {
+        (**self).available()
+    }
+
+    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+        (**self).load(onnx, options)
+    }
+}
+
 /// How a graph is loaded.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
@@ -35,6 +62,50 @@ pub struct LoadOptions {
     pub expected: Signature,
     /// Threads of one run, at least 1.
     pub threads: usize,
+    /// Refuse to load unless every operator runs on the backend's device, none on the CPU.
+    pub require_device: bool,
+}
+
+impl LoadOptions {
+    /// What a backend that has only the CPU says to a required device.
+    pub(crate) fn refuse_device(&self, backend: &str) -> Result<(), EngineError> {
+        if !self.require_device {
+            return Ok(());
+        }
+        Err(EngineError::new(
+            ErrorKind::Unavailable,
+            &self.label,
+            format!("{backend} runs on the CPU; hint: name another backend, or require no device"),
+        ))
+    }
+}
+
+/// Which nodes of a loaded graph run on the backend's device.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// Nodes that run on the device; constants and copies between device and host don't count.
+    pub device: usize,
+    /// Nodes that fell back to the CPU, by kind of operator.
+    pub host: BTreeMap<String, usize>,
+}
+
+impl Placement {
+    /// All nodes, on the device or not.
+    pub fn nodes(&self) -> usize {
+        self.device + self.host.values().sum::<usize>()
+    }
+}
+
+/// "118 of 120 nodes on the device, on the CPU: 2 Resize".
+impl fmt::Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {} nodes on the device", self.device, self.nodes())?;
+        for (i, (op, nodes)) in self.host.iter().enumerate() {
+            let before = if i == 0 { ", on the CPU: " } else { ", " };
+            write!(f, "{before}{nodes} {op}")?;
+        }
+        Ok(())
+    }
 }
 
 /// A graph, ready to run.
@@ -53,10 +124,16 @@ pub trait Session: Send {
     /// the session only repeats the error: load the graph again.
     fn run(&mut self, inputs: &[Value]) -> Result<Vec<Value>, EngineError>;
 
+    /// Which nodes run on the device; `None` when there is no device or the engine does not say.
+    fn placement(&self) -> Option<&Placement> {
+        None
+    }
+
     /// Run once and tell the time of every operator, in the order they ran.
     ///
     /// # Errors
-    /// As [`run`](Self::run).
+    /// As [`run`](Self::run), and [`Unavailable`](crate::ErrorKind::Unavailable) when the engine
+    /// tells no such times.
     fn profile(&mut self, inputs: &[Value]) -> Result<Vec<OpTime>, EngineError>;
 }
 

@@ -6,6 +6,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
+    /// The backend, what it needs on this device, or what was asked of it, is not to be had here.
+    Unavailable,
     /// The bytes are no graph that this backend can load.
     Graph,
     /// Names, types or shapes of a graph are not those that were expected.
@@ -41,6 +43,14 @@ impl EngineError {
     /// What went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// The same error with a remedy.
+    #[must_use]
+    pub(crate) fn with_hint(mut self, remedy: &str) -> Self {
+        let cause = self.message.trim_end_matches('.');
+        self.message = format!("{cause}; hint: {remedy}");
+        self
     }
 
     /// Label of the graph, empty where none was involved.

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::backend::{Backend, LoadOptions, OpTime, Session};
+use crate::backend::{Backend, LoadOptions, OpTime, Placement, Session};
 use crate::error::{EngineError, ErrorKind};
 use crate::signature::Signature;
 use crate::value::Value;
@@ -77,6 +77,10 @@ impl Backend for FaultyBackend {
         "faulty"
     }
 
+    fn available(&self) -> Result<(), EngineError> {
+        self.inner.available()
+    }
+
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         Ok(Box::new(FaultySession {
             inner: self.inner.load(onnx, options)?,
@@ -133,6 +137,10 @@ impl Session for FaultySession {
             Some(Fault::WrongShape) => outputs.iter().map(without_last_row).collect(),
             _ => Ok(outputs),
         }
+    }
+
+    fn placement(&self) -> Option<&Placement> {
+        self.inner.placement()
     }
 
     fn profile(&mut self, inputs: &[Value]) -> Result<Vec<OpTime>, EngineError> {

@@ -7,6 +7,8 @@
 //!
 //! * [`TractCpu`]: tract on the CPU with our operators, the default
 //! * [`TractStock`]: tract on the CPU alone, to compare with
+//! * `Ort` (feature `ort`): the user's own onnxruntime, on the CPU, CUDA or TensorRT
+//! * `TractCuda` (feature `cuda` or `cuda-13`): tract on an NVIDIA GPU
 //! * [`FaultyBackend`]: any backend with scripted faults, for tests of what stands above
 //! * [`conformance`]: what every backend must pass before it is believed
 
@@ -14,19 +16,68 @@ mod backend;
 pub mod conformance;
 mod error;
 mod faulty;
+mod guard;
+#[cfg(feature = "ort")]
+mod ort;
 mod signature;
 mod tract_cpu;
+#[cfg(feature = "tract-cuda")]
+mod tract_cuda;
 mod value;
 mod weights;
 
-pub use backend::{Backend, LoadOptions, OpTime, Session};
+pub use backend::{Backend, LoadOptions, OpTime, Placement, Session};
 pub use error::{EngineError, ErrorKind};
 pub use faulty::{Fault, FaultyBackend, Release};
+#[cfg(feature = "ort")]
+pub use ort::Ort;
 pub use signature::{DType, Dim, Signature, TensorSpec};
 pub use tract_cpu::{TractCpu, TractStock};
+#[cfg(feature = "tract-cuda")]
+pub use tract_cuda::TractCuda;
 pub use value::Value;
 
 /// The backends that this build has, the default first.
-pub fn backends() -> [&'static dyn Backend; 2] {
-    [&TractCpu, &TractStock]
+pub fn backends() -> Vec<&'static dyn Backend> {
+    vec![
+        &TractCpu,
+        &TractStock,
+        #[cfg(feature = "ort")]
+        &Ort::Cpu,
+        #[cfg(feature = "ort")]
+        &Ort::Cuda,
+        #[cfg(feature = "ort")]
+        &Ort::TensorRt,
+        #[cfg(feature = "tract-cuda")]
+        &TractCuda,
+    ]
+}
+
+/// Backends that only some builds have, with the cargo feature that brings them in.
+const OPTIONAL: [(&str, &str); 4] = [
+    ("ort-cpu", "ort"),
+    ("ort-cuda", "ort"),
+    ("ort-tensorrt", "ort"),
+    ("tract-cuda", "cuda"),
+];
+
+/// The backend of a name.
+///
+/// # Errors
+/// [`ErrorKind::Unavailable`] when there is none, or this build was made without it.
+pub fn backend(name: &str) -> Result<&'static dyn Backend, EngineError> {
+    let all = backends();
+    if let Some(found) = all.iter().find(|b| b.name() == name) {
+        return Ok(*found);
+    }
+    let message = match OPTIONAL.iter().find(|(optional, _)| *optional == name) {
+        Some((_, feature)) => format!(
+            "backend '{name}' is not in this build; hint: build with `--features {feature}`"
+        ),
+        None => {
+            let known: Vec<_> = all.iter().map(|b| b.name()).collect();
+            format!("no backend '{name}'; hint: one of {}", known.join(", "))
+        }
+    };
+    Err(EngineError::new(ErrorKind::Unavailable, "", message))
 }

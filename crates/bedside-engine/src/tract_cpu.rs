@@ -1,7 +1,6 @@
 //! tract on the CPU.
 
 use std::collections::HashMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -19,6 +18,7 @@ use tract_onnx::tensor::load_tensor;
 
 use crate::backend::{Backend, LoadOptions, OpTime, Session};
 use crate::error::{EngineError, ErrorKind};
+use crate::guard::guarded;
 use crate::signature::{DType, Dim, Signature, TensorSpec};
 use crate::value::Value;
 use crate::weights;
@@ -38,7 +38,8 @@ impl Backend for TractCpu {
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(load(onnx, options, true)?))
+        options.refuse_device(self.name())?;
+        Ok(Box::new(load(onnx, options, true, on_cpu)?))
     }
 }
 
@@ -52,30 +53,36 @@ impl Backend for TractStock {
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        Ok(Box::new(load(onnx, options, false)?))
+        options.refuse_device(self.name())?;
+        Ok(Box::new(load(onnx, options, false, on_cpu)?))
     }
 }
 
-fn load(onnx: &[u8], options: &LoadOptions, own: bool) -> Result<TractSession, EngineError> {
+/// Load a graph, with our operators if they are wanted; `plan` makes it ready for its device.
+pub(crate) fn load(
+    onnx: &[u8],
+    options: &LoadOptions,
+    own: bool,
+    plan: impl FnOnce(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>> + Send,
+) -> Result<TractSession, EngineError> {
     let label = options.label.as_str();
     let threads = options.threads.max(1);
-    let pool = guarded(label, ErrorKind::Run, || {
-        Ok(Arc::new(
-            ThreadPoolBuilder::new().num_threads(threads).build()?,
-        ))
+    let pool = guarded("tract", label, ErrorKind::Run, || {
+        ThreadPoolBuilder::new().num_threads(threads).build()
     })?;
+    let pool = Arc::new(pool);
     let executor = match threads {
         1 => Executor::SingleThread,
         _ => Executor::MultiThread(pool.clone()),
     };
-    let prepare = || pool.install(|| prepare(onnx, &executor, own));
-    let (plan, signature) = guarded(label, ErrorKind::Graph, prepare)?;
+    let prepare = || pool.install(|| prepare(onnx, &executor, own, plan));
+    let (plan, signature) = guarded("tract", label, ErrorKind::Graph, prepare)?;
     signature.check(&options.expected, label)?;
     let mut batch = batch_symbol(&signature);
-    if !plan.model().nodes().iter().any(rounds_by_batch) {
+    if own && !plan.model().nodes().iter().any(rounds_by_batch) {
         batch.fill(false);
     }
-    let state = guarded(label, ErrorKind::Graph, || plan.spawn())?;
+    let state = guarded("tract", label, ErrorKind::Graph, || plan.spawn())?;
     Ok(TractSession {
         label: label.to_owned(),
         batch,
@@ -86,8 +93,12 @@ fn load(onnx: &[u8], options: &LoadOptions, own: bool) -> Result<TractSession, E
     })
 }
 
+fn on_cpu(model: TypedModel, options: &RunOptions) -> TractResult<Arc<TypedSimplePlan>> {
+    TypedSimplePlan::new_with_options(model.into_optimized()?, options)
+}
+
 /// A plan with its buffers.
-struct TractSession {
+pub(crate) struct TractSession {
     label: String,
     signature: Signature,
     /// Which inputs have the batch as their outermost dimension; none where a batch of one needs no
@@ -147,7 +158,7 @@ impl TractSession {
             .next()
             .is_some_and(|v| v.shape().first() == Some(&1));
         let (state, batch, executor) = (&mut self.state, &self.batch, &self.executor);
-        let result = guarded(&self.label, ErrorKind::Run, || {
+        let result = guarded("tract", &self.label, ErrorKind::Run, || {
             let inputs = inputs.iter().zip(batch).map(|(value, batched)| {
                 let tensor: &Arc<Tensor> = value.tensor();
                 Ok(match single && *batched {
@@ -186,7 +197,7 @@ fn rounds_by_batch(node: &TypedNode) -> bool {
 
 /// For each input whether its outermost dimension is the batch: the symbol that is the outermost
 /// dimension of every output.
-fn batch_symbol(signature: &Signature) -> Vec<bool> {
+pub(crate) fn batch_symbol(signature: &Signature) -> Vec<bool> {
     let outermost = |spec: &TensorSpec| match spec.shape.first() {
         Some(Dim::Symbol(symbol)) => Some(symbol.clone()),
         _ => None,
@@ -197,35 +208,12 @@ fn batch_symbol(signature: &Signature) -> Vec<bool> {
     signature.inputs.iter().map(is_batch).collect()
 }
 
-/// Call into tract; its errors and its panics become ours.
-fn guarded<T>(
-    label: &str,
-    kind: ErrorKind,
-    call: impl FnOnce() -> TractResult<T>,
-) -> Result<T, EngineError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(EngineError::new(kind, label, format!("tract: {error:#}"))),
-        Err(panic) => {
-            let what = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied())
-                .unwrap_or("no message");
-            Err(EngineError::new(
-                ErrorKind::Panicked,
-                label,
-                format!("tract panicked: {what}; hint: load the bundle again"),
-            ))
-        }
-    }
-}
-
-/// Parse, put in our own operators, declutter, optimise, plan.
-fn prepare(
+/// Parse, put in our own operators, declutter, plan.
+pub(crate) fn prepare(
     onnx: &[u8],
     executor: &Executor,
     own: bool,
+    plan: impl FnOnce(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>> + Send,
 ) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
     let cpu = Cpu::detect().map_err(TractError::msg)?;
     let (model, coded) = read(onnx, own)?;
@@ -247,8 +235,7 @@ fn prepare(
         executor: Some(executor.clone()),
         ..RunOptions::default()
     };
-    let plan = TypedSimplePlan::new_with_options(model.into_optimized()?, &options)?;
-    Ok((plan, signature))
+    Ok((plan(model, &options)?, signature))
 }
 
 /// The graph as tract has it and, where our own operators will run, what they must know of its
@@ -369,7 +356,7 @@ mod tests {
 
     fn session() -> (TractSession, [Value; 1]) {
         let onnx = include_bytes!("../conformance/dynamic_matmul.onnx");
-        let (plan, signature) = prepare(onnx, &Executor::SingleThread, true).unwrap();
+        let (plan, signature) = prepare(onnx, &Executor::SingleThread, true, on_cpu).unwrap();
         let session = TractSession {
             label: "decoder".into(),
             batch: batch_symbol(&signature),

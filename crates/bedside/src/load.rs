@@ -23,12 +23,14 @@ pub(crate) fn session(
     part: &str,
     backend: &dyn Backend,
     threads: usize,
+    require_device: bool,
 ) -> Result<Box<dyn Session>, Error> {
     let graph = described(bundle.manifest(), part)?;
     let options = LoadOptions {
         label: part.to_owned(),
         expected: signature(graph),
         threads,
+        require_device,
     };
     Ok(backend.load(&bundle.map(part)?, &options)?)
 }

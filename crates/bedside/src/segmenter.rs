@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bedside_bundle::manifest::SelfTest;
 use bedside_bundle::{Bundle, Manifest, Precision, PromptTable};
 use bedside_core::{Finding, Form, Frame, Mask, Modality, PixelFormat, Prompt};
-use bedside_engine::{Backend, OpTime, Session, Value};
+use bedside_engine::{Backend, OpTime, Placement, Session, TractCpu, Value};
 use bedside_vision::{Letterbox, Preprocessor};
 
 use crate::answer::{Outputs, Raw, finding};
@@ -31,6 +31,8 @@ pub struct Options {
     pub presence: Option<f32>,
     /// Name of the backend, of [`bedside_engine::backends`]; the first of them unless told.
     pub backend: Option<&'static str>,
+    /// Fail unless all of the encoder and the decoder runs on the backend's device.
+    pub require_device: bool,
 }
 
 impl Options {
@@ -39,16 +41,10 @@ impl Options {
     /// # Errors
     /// [`ErrorKind::Engine`] when this build has none of that name.
     pub fn backend(&self) -> Result<&'static dyn Backend, Error> {
-        let [default, ..] = bedside_engine::backends();
-        let Some(name) = self.backend else {
-            return Ok(default);
-        };
-        let mut known = bedside_engine::backends().into_iter();
-        known.find(|b| b.name() == name).ok_or_else(|| {
-            let known = bedside_engine::backends().map(Backend::name);
-            let message = format!("no backend '{name}'; hint: one of {}", known.join(", "));
-            Error::new(ErrorKind::Engine, message)
-        })
+        match self.backend {
+            None => Ok(&TractCpu),
+            Some(name) => Ok(bedside_engine::backend(name)?),
+        }
     }
 
     /// Threads of the backend: as told, or one per core up to 4.
@@ -162,7 +158,8 @@ impl Segmenter {
             )
         })?;
         let threads = options.threads();
-        let load = |part: &str| load::session(&bundle, part, backend, threads);
+        let device = options.require_device;
+        let load = |part: &str| load::session(&bundle, part, backend, threads, device);
         // The encoder is nearly all of it; the decoder is done while its hash is taken.
         let (encoder, decoder) = std::thread::scope(|scope| {
             let decoder = scope.spawn(|| load(&variant.decoder));
@@ -218,6 +215,12 @@ impl Segmenter {
     /// Name of the backend.
     pub fn backend(&self) -> &'static str {
         self.backend
+    }
+
+    /// Which nodes of the encoder and of the decoder run on the backend's device; `None` when it
+    /// has none or does not say.
+    pub fn placements(&self) -> [Option<&Placement>; 2] {
+        [self.encoder.placement(), self.decoder.placement()]
     }
 
     /// Make prompts ready, once, outside the frame loop. A prompt outside the table is encoded
@@ -419,12 +422,7 @@ impl Segmenter {
         };
         if self.text.is_none() {
             let tokenizer = self.bundle.part(&text.tokenizer)?;
-            let session = load::session(
-                &self.bundle,
-                &text.graph,
-                &bedside_engine::TractCpu,
-                self.threads,
-            )?;
+            let session = load::session(&self.bundle, &text.graph, &TractCpu, self.threads, false)?;
             self.text = Some(TextEncoder::new(
                 &tokenizer,
                 session,
