@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bedside::bundle::ErrorKind;
-use bedside::{Bundle, Manifest, Options, Precision, Segmenter, SelfTestCase, Tuning};
+use bedside::{Bundle, Manifest, Precision, Segmenter, SelfTestCase, Tuning};
 use clap::Args;
 use serde_json::json;
 
