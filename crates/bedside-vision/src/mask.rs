@@ -130,8 +130,8 @@ pub(crate) fn rows(
         let columns = span.start.saturating_sub(1)..span.end;
         let ends = columns.start..columns.end + 1;
         let part = ends.start..ends.end.min(width);
-        let lines = [tap.low, tap.high].map(|i| line(i).get(part.clone()).unwrap_or_default());
-        let [low, high] = lines;
+        let [low, high] =
+            [tap.low, tap.high].map(|i| line(i).get(part.clone()).unwrap_or_default());
         let blends = blended.get_mut(ends.clone()).unwrap_or_default();
         for ((to, a), b) in blends.iter_mut().zip(low).zip(high) {
             *to = a + (b - a) * tap.weight;
@@ -247,7 +247,7 @@ fn sigmoid(x: f32) -> f32 {
     // 2^f to 1e-7, interpolated at Chebyshev's nodes.
     let power = 1.339_086_3e-3;
     let power = power * f + 9.676_032e-3;
-    let power = power * f + 5.550_357_1e-2;
+    let power = power * f + 5.550_357e-2;
     let power = power * f + 2.402_210_7e-1;
     let power = power * f + 6.931_472e-1;
     let power = power * f + 1.0;
