@@ -117,17 +117,14 @@ impl Preprocessor {
 
     /// One prompt's logits at the frame's own size, row-major.
     pub fn logits(&self, logits: &[f32], size: (usize, usize), letterbox: &Letterbox) -> Vec<f32> {
-        let mut out = Vec::with_capacity(letterbox.width() as usize * letterbox.height() as usize);
-        mask::rows(
-            logits,
-            size,
-            letterbox,
-            f32::NEG_INFINITY,
-            |_, row| match row {
-                Some(row) => out.extend_from_slice(row),
-                None => out.resize(out.len() + letterbox.width() as usize, f32::NEG_INFINITY),
-            },
-        );
+        let (width, height) = (letterbox.width() as usize, letterbox.height() as usize);
+        let mut out = Vec::with_capacity(width * height);
+        mask::rows(logits, size, letterbox, f32::NEG_INFINITY, |_, x, row| {
+            let end = out.len() + width;
+            out.resize(out.len() + x, f32::NEG_INFINITY);
+            out.extend_from_slice(row);
+            out.resize(end, f32::NEG_INFINITY);
+        });
         out
     }
 

@@ -63,6 +63,23 @@ fn logit_at(logits: &[f32], (h, w): (usize, usize), letterbox: &Letterbox, x: u3
     row(y0) * (1.0 - ty) + row(y1) * ty
 }
 
+/// The interpolated logit at a frame pixel, down and then across, as the masks have it to the bit.
+fn blended(logits: &[f32], (h, w): (usize, usize), letterbox: &Letterbox, x: u32, y: u32) -> f32 {
+    let along = |pixel: u32, offset: u32, n: usize| {
+        let at = ((pixel + offset) as f32 + 0.5) * (n as f32 / letterbox.square() as f32) - 0.5;
+        let at = at.max(0.0);
+        let low = (at as usize).min(n - 1);
+        (low, (low + 1).min(n - 1), at - low as f32)
+    };
+    let transposed = letterbox.transposed();
+    let (rows, columns) = if transposed { (w, h) } else { (h, w) };
+    let cell = |y: usize, x: usize| logits[if transposed { x * w + y } else { y * w + x }];
+    let (x0, x1, tx) = along(x, letterbox.left(), columns);
+    let (y0, y1, ty) = along(y, letterbox.top(), rows);
+    let column = |x: usize| cell(y0, x) + (cell(y1, x) - cell(y0, x)) * ty;
+    column(x0) + (column(x1) - column(x0)) * tx
+}
+
 /// Labels of 8-connected set pixels or, for `set` false, of 4-connected unset ones; by flooding.
 fn flood(mask: &Mask, set: bool) -> Vec<Vec<(i64, i64)>> {
     let (width, height) = (i64::from(mask.width()), i64::from(mask.height()));
@@ -173,6 +190,47 @@ proptest! {
                 );
             }
         }
+    }
+
+    /// Masks to the bit, and what is told of them, against the definition pixel by pixel.
+    #[test]
+    fn masks_and_statistics_are_those_of_every_pixel(
+        (width, height) in (1_u32..180, 1_u32..60),
+        transpose: bool,
+        (h, w) in (1_usize..12, 1_usize..12),
+        threshold in -2.0_f32..2.0,
+        sparse in 0.0_f32..8.0,
+        draws in prop::collection::vec(-5.0_f32..5.0, 144),
+        seed: u8,
+    ) {
+        let logits: Vec<f32> = draws[..h * w].iter().map(|v| v - sparse).collect();
+        let picture = frame(width, height, PixelFormat::Rgb8, seed);
+        let mut preprocessor = preprocessor(4);
+        let letterbox = preprocessor.run(&picture, transpose, &mut Vec::new());
+        let (mask, stats) = preprocessor.mask(&logits, (h, w), &letterbox, threshold);
+        let whole = preprocessor.logits(&logits, (h, w), &letterbox);
+        let (mut area, mut probability, mut rgb) = (0_u64, 0.0, [0_u64; 3]);
+        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
+        for ((x, y), pixel) in pixels.zip(picture.data().chunks(3)) {
+            let logit = blended(&logits, (h, w), &letterbox, x, y);
+            prop_assert_eq!(whole[(y * width + x) as usize].to_bits(), logit.to_bits());
+            prop_assert_eq!(mask.get(x, y), logit > threshold, "({}, {})", x, y);
+            if logit > threshold {
+                area += 1;
+                probability += 1.0 / (1.0 + (-f64::from(logit)).exp());
+                for (sum, v) in rgb.iter_mut().zip(pixel) {
+                    *sum += u64::from(*v);
+                }
+            }
+        }
+        let count = area.max(1) as f64;
+        let mean = probability / count;
+        prop_assert_eq!(stats.area, area);
+        prop_assert_eq!(stats.mean_rgb, rgb.map(|sum| (sum as f64 / count / 256.0) as f32));
+        prop_assert!((f64::from(stats.mean_probability) - mean).abs() <= 1e-6 * mean, "{}", mean);
+        let settled = preprocessor.stats(&mask, &whole);
+        prop_assert_eq!((settled.area, settled.bounding_box), (area, stats.bounding_box));
+        prop_assert_eq!(settled.mean_rgb, stats.mean_rgb);
     }
 
     /// Where the input has the square's size nothing is resized: the tensor is the padded frame.

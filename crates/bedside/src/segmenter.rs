@@ -9,8 +9,10 @@ use bedside_bundle::{Bundle, Manifest, Precision, PromptTable};
 use bedside_core::{Finding, Form, Frame, Mask, Modality, PixelFormat, Prompt};
 use bedside_engine::{Backend, OpTime, Placement, Session, TractCpu, Value};
 use bedside_vision::{Letterbox, Preprocessor};
+use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
-use crate::answer::{Outputs, Raw, finding};
+use crate::answer::{Answer, Outputs, Raw, finding};
 use crate::error::{Error, ErrorKind};
 use crate::load::{self, DecoderInput};
 use crate::overlap::{Claim, settle};
@@ -25,7 +27,8 @@ pub const MIN_SIDE: u32 = 16;
 pub struct Options {
     /// Which variant of the bundle to run.
     pub precision: Option<Precision>,
-    /// Threads of the backend, at least 1; as many as there are cores, up to 4, unless told.
+    /// Threads of the backend and of the masks after it, at least 1; as many as there are cores,
+    /// up to 4, unless told.
     pub threads: Option<usize>,
     /// Least probability of presence, 0 to 1, in place of the bundle's; 0 withholds no mask.
     pub presence: Option<f32>,
@@ -124,6 +127,8 @@ pub struct Segmenter {
     decoder_inputs: Vec<DecoderInput>,
     outputs: Outputs,
     text: Option<TextEncoder>,
+    /// Threads that make masks while those of the backend rest; `None` for one thread.
+    pool: Option<ThreadPool>,
 }
 
 impl Segmenter {
@@ -188,6 +193,7 @@ impl Segmenter {
             encoder,
             decoder,
             text: None,
+            pool: pool(threads)?,
             bundle,
         })
     }
@@ -249,25 +255,12 @@ impl Segmenter {
         let mut timings = Timings::default();
         let (raw, letterbox) = self.run(frame, prompts, &mut timings)?;
         let start = Instant::now();
-        let findings = raw
-            .answers(
-                &prompts.prompts,
-                &self.outputs,
-                &self.manifest().meta_objects,
-            )?
-            .into_iter()
-            .map(|answer| {
-                let inside = (answer.presence >= self.presence).then(|| {
-                    self.preprocessor.mask(
-                        answer.logits,
-                        self.outputs.size(),
-                        &letterbox,
-                        self.threshold(),
-                    )
-                });
-                finding(&answer, inside)
-            })
-            .collect();
+        let answers = raw.answers(
+            &prompts.prompts,
+            &self.outputs,
+            &self.manifest().meta_objects,
+        )?;
+        let findings = self.findings(&answers, &letterbox);
         timings.masks = start.elapsed();
         Ok(Segmentation { findings, timings })
     }
@@ -295,14 +288,9 @@ impl Segmenter {
             &self.manifest().meta_objects,
         )?;
         let threshold = self.threshold();
-        let mut findings = Vec::with_capacity(answers.len());
+        let mut findings = self.findings(&answers, &letterbox);
         let (mut claims, mut claimants) = (Vec::new(), Vec::new());
-        for (i, answer) in answers.iter().enumerate() {
-            let inside = (answer.presence >= self.presence).then(|| {
-                self.preprocessor
-                    .mask(answer.logits, self.outputs.size(), &letterbox, threshold)
-            });
-            let found = finding(answer, inside);
+        for (i, (answer, found)) in answers.iter().zip(&findings).enumerate() {
             if found.present {
                 let rank = found.validity.unwrap_or(found.presence);
                 let logits =
@@ -311,7 +299,6 @@ impl Segmenter {
                 claims.push(Claim { logits, rank });
                 claimants.push(i);
             }
-            findings.push(found);
         }
         let settled = settle(frame.width(), frame.height(), &claims, threshold);
         for ((i, claim), mask) in claimants.into_iter().zip(&claims).zip(settled) {
@@ -375,6 +362,23 @@ impl Segmenter {
             encoder,
             decoder: self.decoder.profile(&inputs)?,
         })
+    }
+
+    /// One finding an answer, each made apart from the others.
+    fn findings(&self, answers: &[Answer<'_>], letterbox: &Letterbox) -> Vec<Finding> {
+        let (preprocessor, least, threshold) =
+            (&self.preprocessor, self.presence, self.threshold());
+        let size = self.outputs.size();
+        let found = |answer: &Answer<'_>| {
+            let inside = (answer.presence >= least)
+                .then(|| preprocessor.mask(answer.logits, size, letterbox, threshold));
+            finding(answer, inside)
+        };
+        let present = answers.iter().filter(|a| a.presence >= least).count();
+        match &self.pool {
+            Some(pool) if present > 1 => pool.install(|| answers.par_iter().map(found).collect()),
+            _ => answers.iter().map(found).collect(),
+        }
     }
 
     fn threshold(&self) -> f32 {
@@ -479,6 +483,17 @@ impl Segmenter {
             })
             .collect()
     }
+}
+
+/// `None` for one thread, which the caller has.
+fn pool(threads: usize) -> Result<Option<ThreadPool>, Error> {
+    let pool = (threads > 1).then(|| ThreadPoolBuilder::new().num_threads(threads).build());
+    pool.transpose().map_err(|e| {
+        Error::new(
+            ErrorKind::Engine,
+            format!("can't start {threads} threads: {e}; hint: ask for fewer"),
+        )
+    })
 }
 
 fn check_frame(frame: &Frame) -> Result<(), Error> {
