@@ -228,7 +228,11 @@ fn prepare(
     };
     let model = model.into_typed()?;
     let model = match coded {
-        Some(coded) => bedside_kernels::rewrite(&model, &coded, cpu)?,
+        Some(coded) => {
+            let mut model = bedside_kernels::rewrite(&model, &coded, cpu)?;
+            bedside_kernels::dynamic(&mut model, cpu)?;
+            model
+        }
         None => model,
     };
     let mut model = model.into_decluttered()?;

@@ -158,6 +158,8 @@ impl<'a, O: Copy> Sink<'a, O> {
 pub(crate) struct Epilogue {
     /// Factor of each channel; of integer sums, their scale over [`Self::steps`]' scale.
     pub(crate) factor: Option<Vec<Lanes<f32>>>,
+    /// What is added to each channel after its factor.
+    pub(crate) bias: Option<Vec<Lanes<f32>>>,
     /// The value is in steps of this code and is rounded to it, as a quantized graph says.
     pub(crate) steps: Option<Quant>,
     /// Another activation of the same shape is added; its code when it is coded.
@@ -198,8 +200,12 @@ mod kind {
     /// Sums are multiplied and rounded to steps, codes are added, the sum is kept within limits
     /// where there are some, and stored as its code.
     pub(super) const CODED_ADDED: u8 = 5;
+    /// Sums are multiplied and stored.
+    pub(super) const SCALED: u8 = 6;
+    /// Sums are multiplied, go through GELU and are stored.
+    pub(super) const SCALED_GELU: u8 = 7;
     /// Any steps.
-    pub(super) const ANY: u8 = 6;
+    pub(super) const ANY: u8 = 8;
 }
 
 impl Epilogue {
@@ -265,7 +271,13 @@ impl Epilogue {
             (true, None, None, true, None) => {
                 self.rows::<{ kind::GELU }, M, FMA, R, O>(sums, column, residual, put);
             }
-            (true, Some(_), None, false, Some(_)) => {
+            (true, Some(_), None, false, None) => {
+                self.rows::<{ kind::SCALED }, M, FMA, R, O>(sums, column, residual, put);
+            }
+            (true, Some(_), None, true, None) => {
+                self.rows::<{ kind::SCALED_GELU }, M, FMA, R, O>(sums, column, residual, put);
+            }
+            (true, Some(_), None, false, Some(_)) if self.bias.is_none() => {
                 self.rows::<{ kind::CODED }, M, FMA, R, O>(sums, column, residual, put);
             }
             _ => self.rows::<{ kind::ANY }, M, FMA, R, O>(sums, column, residual, put),
@@ -280,16 +292,22 @@ impl Epilogue {
         residual: impl Fn(usize) -> &'r [R],
         mut put: impl FnMut(usize, [O; LANES]),
     ) {
-        let ones = [1.0; LANES];
-        let factor = self.factor.as_ref();
-        let factor = factor.and_then(|f| f.get(column / LANES));
-        let factor = factor.map_or(&ones, |f| &f.0);
+        let of = |values: &Option<Vec<Lanes<f32>>>, absent: f32| {
+            let found = values.as_ref().and_then(|v| v.get(column / LANES));
+            found.map_or([absent; LANES], |v| v.0)
+        };
+        let factor = of(&self.factor, 1.0);
+        // Nothing changes when -0 is added to it.
+        let bias = of(&self.bias, -0.0);
         for (m, sums) in sums.iter().enumerate() {
             let residual = match KIND {
                 kind::ADDED | kind::CODED_ADDED | kind::ANY => residual(m),
                 _ => &[],
             };
-            put(m, self.row::<KIND, FMA, R, O>(*sums, factor, residual));
+            put(
+                m,
+                self.row::<KIND, FMA, R, O>(*sums, &factor, &bias, residual),
+            );
         }
     }
 
@@ -299,12 +317,19 @@ impl Epilogue {
         &self,
         mut v: [f32; LANES],
         factor: &[f32; LANES],
+        bias: &[f32; LANES],
         residual: &[R],
     ) -> [O; LANES] {
         let mut stored = [O::default(); LANES];
-        if matches!(KIND, kind::CODED | kind::CODED_ADDED | kind::ANY) {
+        let scaled = matches!(KIND, kind::SCALED | kind::SCALED_GELU);
+        if scaled || matches!(KIND, kind::CODED | kind::CODED_ADDED | kind::ANY) {
             for lane in 0..LANES {
                 v[lane] *= factor[lane];
+            }
+        }
+        if scaled || KIND == kind::ANY {
+            for lane in 0..LANES {
+                v[lane] += bias[lane];
             }
         }
         if KIND == kind::CODED
@@ -338,7 +363,7 @@ impl Epilogue {
                 v[lane] = within(v[lane], low, high);
             }
         }
-        if KIND == kind::GELU || KIND == kind::ANY && self.gelu {
+        if KIND == kind::GELU || KIND == kind::SCALED_GELU || KIND == kind::ANY && self.gelu {
             for lane in 0..LANES {
                 v[lane] = gelu::<FMA>(v[lane]);
             }

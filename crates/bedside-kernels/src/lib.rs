@@ -12,6 +12,7 @@ mod axes;
 mod contract;
 mod cpu;
 mod depthwise;
+mod dynamic;
 mod epilogue;
 mod lanes;
 mod ops;
@@ -22,6 +23,7 @@ mod rewrite;
 mod tests;
 
 pub use cpu::Cpu;
+pub use dynamic::dynamic;
 pub use epilogue::Quant;
 pub use project::project;
 pub use rewrite::{Coded, rewrite};

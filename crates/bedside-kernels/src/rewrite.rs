@@ -482,6 +482,7 @@ impl Rewriter<'_> {
         let residual = tail.residual.map(|r| self.nhwc(r)).transpose()?;
         let epilogue = Epilogue {
             factor: None,
+            bias: None,
             steps: tail.steps,
             residual: residual.map(|(_, code)| code),
             clip: tail.clip,
