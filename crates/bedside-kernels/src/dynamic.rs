@@ -27,8 +27,10 @@ const DEEPEST: usize = 1 << 15;
 /// point 0. Decluttering the model then puts the bias, the limits or the GELU, and the sum that
 /// follow a product into its operator.
 ///
-/// The results are those of the ONNX operators bit for bit, but where the activation holds what is
-/// not finite: then no result is finite, while codes would hide it.
+/// The results are those of the ONNX operators bit for bit, but for two things. Where the outermost
+/// dimension is a symbol, a batch, each of its items has a range of its own, so that it has the same
+/// result in any company: ONNX's of a batch of one. And where an activation holds what is not
+/// finite no result is finite; codes would hide it.
 ///
 /// # Errors
 /// tract's, when the new graph can't be built.
@@ -112,8 +114,10 @@ fn replaced(
         &vec![0; width],
         |k, n| weights.get(k * width + n).copied().unwrap_or(0),
     );
+    let outermost = model.outlet_fact(codes)?.shape.first();
     let op = DynamicProduct(Arc::new(Plan {
         cpu,
+        batch: outermost.is_some_and(|n| n.to_usize().is_err()),
         depth,
         panels,
         scales,
@@ -164,6 +168,8 @@ fn of_rows(expression: &str) -> bool {
 #[derive(Debug, Clone)]
 struct Plan {
     cpu: Cpu,
+    /// Whether the outermost dimension is of items that know nothing of each other.
+    batch: bool,
     /// Length of a row.
     depth: usize,
     /// For codes whose zero is 0, as deep as their fours are.
@@ -175,6 +181,7 @@ struct Plan {
 }
 
 impl Plan {
+    /// Of an activation, or of one item of a batch.
     fn run(&self, input: &[f32], residual: &[f32], out: &mut [f32]) {
         let code = Range::of(self.cpu, input).code();
         let factors: Vec<f32> = self.scales.iter().map(|scale| code.scale * scale).collect();
@@ -330,14 +337,25 @@ impl EvalOp for DynamicProduct {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let plan = &*self.0;
         let input = slice::<f32>(&inputs[0])?;
         let residual = inputs.get(1).map(|r| slice::<f32>(r)).transpose()?;
+        let residual = residual.unwrap_or_default();
         let mut shape = inputs[0].shape().to_vec();
+        let items = match shape.first() {
+            Some(items) if plan.batch => *items,
+            _ => 1,
+        };
         if let Some(last) = shape.last_mut() {
-            *last = self.0.scales.len();
+            *last = plan.scales.len();
         }
         let out = filled(&shape, |out| {
-            self.0.run(input, residual.unwrap_or_default(), out);
+            let (reads, writes) = (input.len() / items, out.len() / items);
+            let parts = input.chunks(reads).zip(out.chunks_mut(writes));
+            for (item, (input, out)) in parts.enumerate() {
+                let residual = residual.get(item * writes..).unwrap_or_default();
+                plan.run(input, residual, out);
+            }
             Ok(())
         })?;
         Ok(tvec!(out))
@@ -403,4 +421,156 @@ impl TypedOp for DynamicProduct {
     }
 
     as_op!();
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::tests::{noise, weights};
+
+    /// The ONNX operators, one after another and element by element.
+    struct Written {
+        scale: f32,
+        zero: i32,
+        codes: Vec<i32>,
+    }
+
+    impl Written {
+        fn out(values: &[f32]) -> Self {
+            let low = values.iter().copied().fold(0.0, f32::min);
+            let high = values.iter().copied().fold(0.0, f32::max);
+            let scale = if high == low {
+                1.0
+            } else {
+                (high - low) / 255.0
+            };
+            let zero = (-low / scale).clamp(0.0, 255.0).round_ties_even() as i32;
+            let code = |x: &f32| ((x / scale).round_ties_even() as i32 + zero).clamp(0, 255);
+            let codes = values.iter().map(code).collect();
+            Self { scale, zero, codes }
+        }
+    }
+
+    fn plan(cpu: Cpu, depth: usize, scales: &[f32], weights: &[i8]) -> Plan {
+        let width = scales.len();
+        let weight = |k: usize, n: usize| weights.get(k * width + n).copied().unwrap_or(0);
+        Plan {
+            cpu,
+            batch: false,
+            depth,
+            panels: I8Panels::new(
+                cpu.dot,
+                depth.next_multiple_of(4),
+                0,
+                &vec![0; width],
+                weight,
+            ),
+            scales: scales.to_vec(),
+            epilogue: Epilogue::default(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn products_are_those_of_the_written_operators(
+            m in 1usize..40,
+            k in 1usize..300,
+            n in 1usize..70,
+            kind in 0..5,
+            biased: bool,
+            added: bool,
+            limited: bool,
+            seed: u32,
+        ) {
+            let values: Vec<f32> = noise(m * k, seed).into_iter().map(|x| match kind {
+                0 => 3.0 * x,
+                1 => x - 1.5,
+                2 => x + 40.0,
+                3 => -0.7,
+                _ => 0.0,
+            }).collect();
+            let (b, scales) = (weights(k * n, seed ^ 1), noise(n, seed ^ 2));
+            let (bias, residual) = (noise(n, seed ^ 3), noise(m * n, seed ^ 4));
+            let written = Written::out(&values);
+            let want: Vec<f32> = (0..m * n).map(|i| {
+                let (row, column) = (i / n, i % n);
+                let terms = (0..k).map(|k_| (written.codes[row * k + k_] - written.zero) * i32::from(b[k_ * n + column]));
+                let mut v = terms.sum::<i32>() as f32 * (written.scale * scales[column]);
+                if biased { v += bias[column]; }
+                if added { v += residual[i]; }
+                if limited { v = v.max(0.0); }
+                v
+            }).collect();
+            for cpu in Cpu::supported() {
+                let mut plan = plan(cpu, k, &scales, &b);
+                plan.epilogue = Epilogue {
+                    bias: biased.then(|| lanes(&bias)),
+                    residual: added.then_some(None),
+                    clip: limited.then_some((0.0, f32::INFINITY)),
+                    ..Epilogue::default()
+                };
+                let mut out = vec![f32::NAN; m * n];
+                plan.run(&values, &residual, &mut out);
+                prop_assert_eq!(&out, &want, "{}", cpu);
+            }
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        let (m, k, n) = (300, 257, 33);
+        let (x, b, scales) = (noise(m * k, 1), weights(k * n, 2), noise(n, 3));
+        let plan = plan(Cpu::detect().unwrap(), k, &scales, &b);
+        let run = || {
+            let mut out = vec![f32::NAN; m * n];
+            plan.run(&x, &[], &mut out);
+            out
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build();
+        assert_eq!(run(), pool.unwrap().install(run));
+    }
+
+    #[test]
+    fn what_is_not_finite_is_not_hidden() {
+        let (m, k, n) = (5, 70, 20);
+        let (b, scales) = (weights(k * n, 2), noise(n, 3));
+        for flaw in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            for at in [0, 63, 64, m * k - 1] {
+                let mut x = noise(m * k, 1);
+                x[at] = flaw;
+                for cpu in Cpu::supported() {
+                    let mut out = vec![0.0; m * n];
+                    plan(cpu, k, &scales, &b).run(&x, &[], &mut out);
+                    assert!(!out.iter().any(|v| v.is_finite()), "{flaw} at {at}");
+                }
+            }
+        }
+    }
+
+    /// The largest sums there are.
+    #[test]
+    fn the_deepest_sums_do_not_wrap() {
+        for (x, want) in [
+            (1.0, 255 * DEEPEST as i32 * -128),
+            (-1.0, 255 * DEEPEST as i32 * 128),
+        ] {
+            for cpu in Cpu::supported() {
+                let plan = plan(cpu, DEEPEST, &[1.0], &vec![-128; DEEPEST]);
+                let mut out = [0.0];
+                plan.run(&vec![x; DEEPEST], &[], &mut out);
+                assert_eq!(out[0], want as f32 * (1.0 / 255.0), "{cpu}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_products_of_rows_are_taken() {
+        assert!(of_rows("amk,akn,,,,,,,->amn"));
+        assert!(of_rows("mk,kn,,,,n,n,,->mn"));
+        assert!(!of_rows("amk,ank->amn"));
+        assert!(!of_rows("akm,akn->amn"));
+        assert!(!of_rows("amk,bkn->amn"));
+    }
 }
