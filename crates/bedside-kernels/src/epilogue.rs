@@ -200,9 +200,9 @@ mod kind {
     /// Sums are multiplied and rounded to steps, codes are added, the sum is kept within limits
     /// where there are some, and stored as its code.
     pub(super) const CODED_ADDED: u8 = 5;
-    /// Sums are multiplied and stored.
+    /// Sums are multiplied, and a bias added; then as [`ADDED`] where there is what to add.
     pub(super) const SCALED: u8 = 6;
-    /// Sums are multiplied, go through GELU and are stored.
+    /// Sums are multiplied, a bias is added, and they go through GELU.
     pub(super) const SCALED_GELU: u8 = 7;
     /// Any steps.
     pub(super) const ANY: u8 = 8;
@@ -248,8 +248,21 @@ impl Epilogue {
         residual: impl Fn(usize) -> &'r [R],
         put: impl FnMut(usize, [O; LANES]),
     ) {
-        let simple = self.residual.is_none() && self.out == self.steps;
-        if !self.gelu {
+        let coded = self.steps.is_some() || self.out.is_some();
+        let real = !coded && !matches!(self.residual, Some(Some(_)));
+        if real && (self.factor.is_some() || self.bias.is_some()) {
+            return match (self.gelu, self.residual, self.clip) {
+                (false, _, _) => {
+                    self.rows::<{ kind::SCALED }, M, FMA, R, O>(sums, column, residual, put)
+                }
+                (true, None, None) => {
+                    self.rows::<{ kind::SCALED_GELU }, M, FMA, R, O>(sums, column, residual, put)
+                }
+                _ => self.rows::<{ kind::ANY }, M, FMA, R, O>(sums, column, residual, put),
+            };
+        }
+        let simple = self.residual.is_none() && self.out == self.steps && self.bias.is_none();
+        if !self.gelu && self.bias.is_none() {
             match (&self.factor, self.steps, self.residual, self.out) {
                 (None, None, Some(None), None) => {
                     return self.rows::<{ kind::ADDED }, M, FMA, R, O>(sums, column, residual, put);
@@ -271,13 +284,7 @@ impl Epilogue {
             (true, None, None, true, None) => {
                 self.rows::<{ kind::GELU }, M, FMA, R, O>(sums, column, residual, put);
             }
-            (true, Some(_), None, false, None) => {
-                self.rows::<{ kind::SCALED }, M, FMA, R, O>(sums, column, residual, put);
-            }
-            (true, Some(_), None, true, None) => {
-                self.rows::<{ kind::SCALED_GELU }, M, FMA, R, O>(sums, column, residual, put);
-            }
-            (true, Some(_), None, false, Some(_)) if self.bias.is_none() => {
+            (true, Some(_), None, false, Some(_)) => {
                 self.rows::<{ kind::CODED }, M, FMA, R, O>(sums, column, residual, put);
             }
             _ => self.rows::<{ kind::ANY }, M, FMA, R, O>(sums, column, residual, put),
@@ -301,7 +308,7 @@ impl Epilogue {
         let bias = of(&self.bias, -0.0);
         for (m, sums) in sums.iter().enumerate() {
             let residual = match KIND {
-                kind::ADDED | kind::CODED_ADDED | kind::ANY => residual(m),
+                kind::ADDED | kind::CODED_ADDED | kind::SCALED | kind::ANY => residual(m),
                 _ => &[],
             };
             put(
@@ -347,17 +354,20 @@ impl Epilogue {
                 v[lane] = steps.round(v[lane]) * steps.scale;
             }
         }
-        if matches!(KIND, kind::ADDED | kind::CODED_ADDED | kind::ANY)
+        let real = matches!(KIND, kind::ADDED | kind::SCALED);
+        if (real || matches!(KIND, kind::CODED_ADDED | kind::ANY))
             && let Some(quant) = self.residual
         {
             let mut other = [R::default(); LANES];
             copy(residual, &mut other);
             for lane in 0..LANES {
-                v[lane] += other[lane].real(if KIND == kind::ADDED { None } else { quant });
+                v[lane] += other[lane].real(if real { None } else { quant });
             }
         }
-        if !matches!(KIND, kind::BARE | kind::CODED | kind::GELU)
-            && let Some((low, high)) = self.clip
+        if !matches!(
+            KIND,
+            kind::BARE | kind::CODED | kind::GELU | kind::SCALED_GELU
+        ) && let Some((low, high)) = self.clip
         {
             for lane in 0..LANES {
                 v[lane] = within(v[lane], low, high);

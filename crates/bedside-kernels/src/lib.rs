@@ -18,6 +18,7 @@ mod lanes;
 mod ops;
 mod product;
 mod project;
+mod recode;
 mod rewrite;
 #[cfg(test)]
 mod tests;
