@@ -221,8 +221,9 @@ pub(crate) fn prepare(
     // No older model lives on beside the new one: weights are let go as they are packed.
     let model = match coded {
         Some(coded) => {
-            let typed = typed;
-            bedside_kernels::rewrite(&typed, &coded, cpu)?
+            let mut model = bedside_kernels::rewrite(&typed, &coded, cpu)?;
+            bedside_kernels::dynamic(&mut model, cpu)?;
+            model
         }
         None => typed,
     };

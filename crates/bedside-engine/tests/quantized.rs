@@ -34,7 +34,7 @@ struct Case {
     step: f32,
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 9] = [
     Case {
         name: "pointwise",
         input: [1, 24, 6, 6],
@@ -91,26 +91,37 @@ const CASES: [Case; 8] = [
         operators: &["Convolution.u8"],
         step: 0.06,
     },
+    Case {
+        name: "innermost",
+        input: [1, 7, 7, 24],
+        output: [1, 7, 7, 40],
+        operators: &["ToCodes", "Depthwise", "Convolution.u8", "FromCodes"],
+        step: 0.09,
+    },
 ];
 
 fn load(backend: &dyn Backend, case: &Case) -> Box<dyn Session> {
-    let spec = |name: &str, shape: &[usize]| TensorSpec {
+    let fixed = |shape: &[usize]| shape.iter().map(|n| Dim::Fixed(*n)).collect();
+    load_as(backend, case.name, fixed(&case.input), fixed(&case.output))
+}
+
+fn load_as(backend: &dyn Backend, name: &str, x: Vec<Dim>, y: Vec<Dim>) -> Box<dyn Session> {
+    let spec = |name: &str, shape| TensorSpec {
         name: name.to_owned(),
         dtype: DType::F32,
-        shape: shape.iter().map(|n| Dim::Fixed(*n)).collect(),
+        shape,
     };
     let options = LoadOptions {
-        label: case.name.to_owned(),
+        label: name.to_owned(),
         expected: Signature {
-            inputs: vec![spec("x", &case.input)],
-            outputs: vec![spec("y", &case.output)],
+            inputs: vec![spec("x", x)],
+            outputs: vec![spec("y", y)],
         },
         threads: 1,
         require_device: false,
     };
-    backend
-        .load(&file(&format!("{}.onnx", case.name)), &options)
-        .unwrap()
+    let onnx = file(&format!("{name}.onnx"));
+    backend.load(&onnx, &options).unwrap()
 }
 
 #[test]
@@ -157,5 +168,71 @@ fn integers_are_near_tracts_reals() {
         let off = own.iter().zip(&stock).map(|(a, b)| (a - b).abs());
         let off = off.fold(0.0, f32::max);
         assert!(off <= case.step * 1.01, "{}: {off}", case.name);
+    }
+}
+
+/// Activations one after another, with their answers, of a graph that quantizes them as they come.
+struct Dynamic {
+    name: &'static str,
+    input: &'static [usize],
+    output: &'static [usize],
+    products: usize,
+    /// How far from onnxruntime's an answer may be.
+    off: f32,
+}
+
+#[test]
+fn products_of_what_is_quantized_as_it_comes_are_onnxruntimes() {
+    let case = |name, input, output, products, off| Dynamic {
+        name,
+        input,
+        output,
+        products,
+        off,
+    };
+    for case in [
+        case("columns", &[2, 9, 30], &[2, 9, 37], 1, 0.0),
+        case("whole", &[7, 24], &[7, 40], 1, 0.0),
+        case("perceptron", &[1, 11, 20], &[1, 11, 20], 2, 0.0),
+        // onnxruntime's erf is another polynomial.
+        case("gelu", &[1, 11, 20], &[1, 11, 48], 1, 2e-5),
+    ] {
+        let fixed = |shape: &[usize]| shape.iter().map(|n| Dim::Fixed(*n)).collect();
+        let (x, y) = (fixed(case.input), fixed(case.output));
+        let mut session = load_as(&TractCpu, case.name, x, y);
+        let inputs = numbers(&format!("{}.x.f32", case.name));
+        let answers = numbers(&format!("{}.y.f32", case.name));
+        let (reads, gives) = (
+            case.input.iter().product::<usize>(),
+            case.output.iter().product::<usize>(),
+        );
+        assert_eq!(inputs.len() / reads, answers.len() / gives);
+        for (x, want) in inputs.chunks(reads).zip(answers.chunks(gives)) {
+            let x = Value::f32(case.input, x.to_vec()).unwrap();
+            let times = session.profile(std::slice::from_ref(&x)).unwrap();
+            let ran: Vec<&str> = times.iter().map(|t| t.op.as_str()).collect();
+            let all = ran.iter().filter(|op| **op != "Source");
+            assert!(all.clone().all(|op| *op == "DynamicProduct"), "{ran:?}");
+            assert_eq!(all.count(), case.products, "{}: {ran:?}", case.name);
+            let outputs = session.run(&[x]).unwrap();
+            for (got, want) in outputs[0].to_f32().unwrap().iter().zip(want) {
+                let off = (got - want).abs();
+                assert!(off <= case.off, "{}: {got} for {want}", case.name);
+            }
+        }
+    }
+}
+
+/// A range over all prompts would make the answer to one depend on the others.
+#[test]
+fn a_prompt_has_onnxruntimes_answer_in_any_company() {
+    let shape = |n| vec![Dim::Symbol("P".into()), Dim::Fixed(5), Dim::Fixed(n)];
+    let mut session = load_as(&TractCpu, "prompts", shape(24), shape(40));
+    let (x, want) = (numbers("prompts.x.f32"), numbers("prompts.y.f32"));
+    for prompts in [1, 2, 6] {
+        let x = Value::f32(&[prompts, 5, 24], x[..prompts * 120].to_vec()).unwrap();
+        let outputs = session.run(&[x]).unwrap();
+        let got = outputs[0].to_f32().unwrap();
+        assert_eq!(*got, want[..prompts * 200]);
     }
 }

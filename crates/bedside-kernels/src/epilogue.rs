@@ -158,6 +158,8 @@ impl<'a, O: Copy> Sink<'a, O> {
 pub(crate) struct Epilogue {
     /// Factor of each channel; of integer sums, their scale over [`Self::steps`]' scale.
     pub(crate) factor: Option<Vec<Lanes<f32>>>,
+    /// What is added to each channel after its factor.
+    pub(crate) bias: Option<Vec<Lanes<f32>>>,
     /// The value is in steps of this code and is rounded to it, as a quantized graph says.
     pub(crate) steps: Option<Quant>,
     /// Another activation of the same shape is added; its code when it is coded.
@@ -198,8 +200,12 @@ mod kind {
     /// Sums are multiplied and rounded to steps, codes are added, the sum is kept within limits
     /// where there are some, and stored as its code.
     pub(super) const CODED_ADDED: u8 = 5;
+    /// Sums are multiplied, and a bias added; then as [`ADDED`] where there is what to add.
+    pub(super) const SCALED: u8 = 6;
+    /// Sums are multiplied, a bias is added, and they go through GELU.
+    pub(super) const SCALED_GELU: u8 = 7;
     /// Any steps.
-    pub(super) const ANY: u8 = 6;
+    pub(super) const ANY: u8 = 8;
 }
 
 impl Epilogue {
@@ -242,8 +248,21 @@ impl Epilogue {
         residual: impl Fn(usize) -> &'r [R],
         put: impl FnMut(usize, [O; LANES]),
     ) {
-        let simple = self.residual.is_none() && self.out == self.steps;
-        if !self.gelu {
+        let coded = self.steps.is_some() || self.out.is_some();
+        let real = !coded && !matches!(self.residual, Some(Some(_)));
+        if real && (self.factor.is_some() || self.bias.is_some()) {
+            return match (self.gelu, self.residual, self.clip) {
+                (false, _, _) => {
+                    self.rows::<{ kind::SCALED }, M, FMA, R, O>(sums, column, residual, put)
+                }
+                (true, None, None) => {
+                    self.rows::<{ kind::SCALED_GELU }, M, FMA, R, O>(sums, column, residual, put)
+                }
+                _ => self.rows::<{ kind::ANY }, M, FMA, R, O>(sums, column, residual, put),
+            };
+        }
+        let simple = self.residual.is_none() && self.out == self.steps && self.bias.is_none();
+        if !self.gelu && self.bias.is_none() {
             match (&self.factor, self.steps, self.residual, self.out) {
                 (None, None, Some(None), None) => {
                     return self.rows::<{ kind::ADDED }, M, FMA, R, O>(sums, column, residual, put);
@@ -280,16 +299,22 @@ impl Epilogue {
         residual: impl Fn(usize) -> &'r [R],
         mut put: impl FnMut(usize, [O; LANES]),
     ) {
-        let ones = [1.0; LANES];
-        let factor = self.factor.as_ref();
-        let factor = factor.and_then(|f| f.get(column / LANES));
-        let factor = factor.map_or(&ones, |f| &f.0);
+        let of = |values: &Option<Vec<Lanes<f32>>>, absent: f32| {
+            let found = values.as_ref().and_then(|v| v.get(column / LANES));
+            found.map_or([absent; LANES], |v| v.0)
+        };
+        let factor = of(&self.factor, 1.0);
+        // Nothing changes when -0 is added to it.
+        let bias = of(&self.bias, -0.0);
         for (m, sums) in sums.iter().enumerate() {
             let residual = match KIND {
-                kind::ADDED | kind::CODED_ADDED | kind::ANY => residual(m),
+                kind::ADDED | kind::CODED_ADDED | kind::SCALED | kind::ANY => residual(m),
                 _ => &[],
             };
-            put(m, self.row::<KIND, FMA, R, O>(*sums, factor, residual));
+            put(
+                m,
+                self.row::<KIND, FMA, R, O>(*sums, &factor, &bias, residual),
+            );
         }
     }
 
@@ -299,12 +324,19 @@ impl Epilogue {
         &self,
         mut v: [f32; LANES],
         factor: &[f32; LANES],
+        bias: &[f32; LANES],
         residual: &[R],
     ) -> [O; LANES] {
         let mut stored = [O::default(); LANES];
-        if matches!(KIND, kind::CODED | kind::CODED_ADDED | kind::ANY) {
+        let scaled = matches!(KIND, kind::SCALED | kind::SCALED_GELU);
+        if scaled || matches!(KIND, kind::CODED | kind::CODED_ADDED | kind::ANY) {
             for lane in 0..LANES {
                 v[lane] *= factor[lane];
+            }
+        }
+        if scaled || KIND == kind::ANY {
+            for lane in 0..LANES {
+                v[lane] += bias[lane];
             }
         }
         if KIND == kind::CODED
@@ -322,23 +354,26 @@ impl Epilogue {
                 v[lane] = steps.round(v[lane]) * steps.scale;
             }
         }
-        if matches!(KIND, kind::ADDED | kind::CODED_ADDED | kind::ANY)
+        let real = matches!(KIND, kind::ADDED | kind::SCALED);
+        if (real || matches!(KIND, kind::CODED_ADDED | kind::ANY))
             && let Some(quant) = self.residual
         {
             let mut other = [R::default(); LANES];
             copy(residual, &mut other);
             for lane in 0..LANES {
-                v[lane] += other[lane].real(if KIND == kind::ADDED { None } else { quant });
+                v[lane] += other[lane].real(if real { None } else { quant });
             }
         }
-        if !matches!(KIND, kind::BARE | kind::CODED | kind::GELU)
-            && let Some((low, high)) = self.clip
+        if !matches!(
+            KIND,
+            kind::BARE | kind::CODED | kind::GELU | kind::SCALED_GELU
+        ) && let Some((low, high)) = self.clip
         {
             for lane in 0..LANES {
                 v[lane] = within(v[lane], low, high);
             }
         }
-        if KIND == kind::GELU || KIND == kind::ANY && self.gelu {
+        if KIND == kind::GELU || KIND == kind::SCALED_GELU || KIND == kind::ANY && self.gelu {
             for lane in 0..LANES {
                 v[lane] = gelu::<FMA>(v[lane]);
             }

@@ -12,16 +12,19 @@ mod axes;
 mod contract;
 mod cpu;
 mod depthwise;
+mod dynamic;
 mod epilogue;
 mod lanes;
 mod ops;
 mod product;
 mod project;
+mod recode;
 mod rewrite;
 #[cfg(test)]
 mod tests;
 
 pub use cpu::Cpu;
+pub use dynamic::dynamic;
 pub use epilogue::Quant;
 pub use project::project;
 pub use rewrite::{Coded, rewrite};

@@ -15,7 +15,11 @@ use crate::product::{F32Panels, I8Panels, Panels, Rows, product_f32, product_u8}
 
 /// Run `work(index, block)` on blocks of `len` elements, beside each other where the caller runs
 /// in a pool of threads.
-fn for_blocks<O: Send>(out: &mut [O], len: usize, work: impl Fn(usize, &mut [O]) + Sync) {
+pub(crate) fn for_blocks<O: Send>(
+    out: &mut [O],
+    len: usize,
+    work: impl Fn(usize, &mut [O]) + Sync,
+) {
     if threads() > 1 && out.len() > len {
         out.par_chunks_mut(len)
             .enumerate()
@@ -37,13 +41,13 @@ pub(crate) fn for_each(count: usize, work: impl Fn(usize) + Send + Sync) {
 }
 
 /// Threads of the pool that this runs in, 1 outside of any.
-fn threads() -> usize {
+pub(crate) fn threads() -> usize {
     rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads())
 }
 
 /// How many of `rows` make a block: bytes of a row that it reads fill half a common L2 cache at
 /// most, and every thread gets its share.
-fn block_rows(rows: usize, bytes: usize) -> usize {
+pub(crate) fn block_rows(rows: usize, bytes: usize) -> usize {
     const CACHE: usize = 256 << 10;
     let share = match threads() {
         1 => rows,
@@ -55,7 +59,7 @@ fn block_rows(rows: usize, bytes: usize) -> usize {
 }
 
 thread_local! {
-    static CODES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    pub(crate) static CODES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     static REALS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
     static PADDED: RefCell<Vec<Lanes<f32>>> = const { RefCell::new(Vec::new()) };
 }

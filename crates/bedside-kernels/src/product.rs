@@ -10,6 +10,7 @@
 )]
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -180,7 +181,9 @@ pub(crate) struct I8Panels {
     /// A multiple of four.
     depth: usize,
     width: usize,
-    panels: Vec<Lanes<[i8; 4]>>,
+    panels: Arc<[Lanes<[i8; 4]>]>,
+    /// Sum of each column's weights.
+    totals: Arc<[Lanes<i32>]>,
     /// Added to every sum: the bias, and what the rows' zero point takes away.
     offsets: Vec<Lanes<i32>>,
 }
@@ -209,21 +212,44 @@ impl I8Panels {
                 }
             }
         }
-        // `sdot` multiplies signed by signed: the kernel takes 128 from every code.
-        let zero = i32::from(zero) - if dot == Dot::Sdot { 128 } else { 0 };
-        let offsets: Vec<i32> = bias
-            .iter()
-            .enumerate()
-            .map(|(column, bias)| {
-                let sum: i32 = (0..depth).map(|k| i32::from(weight(k, column))).sum();
-                bias - zero * sum
-            })
-            .collect();
-        Self {
+        let total = |panel: &[Lanes<[i8; 4]>]| {
+            let mut total = Lanes([0; LANES]);
+            for group in panel {
+                for (total, four) in total.0.iter_mut().zip(group.0) {
+                    *total += four.into_iter().map(i32::from).sum::<i32>();
+                }
+            }
+            total
+        };
+        let mut offsets = lanes(bias);
+        let made = Self {
             depth,
             width,
-            panels,
-            offsets: lanes(&offsets),
+            totals: panels.chunks(groups.max(1)).map(total).collect(),
+            panels: panels.into(),
+            offsets: Vec::new(),
+        };
+        // `sdot` multiplies signed by signed: the kernel takes 128 from every code.
+        made.shift(
+            &mut offsets,
+            i32::from(zero) - if dot == Dot::Sdot { 128 } else { 0 },
+        );
+        Self { offsets, ..made }
+    }
+
+    /// The same weights for rows in which the code of 0 is greater by `zero`.
+    pub(crate) fn with_zero(&self, zero: u8) -> Self {
+        let mut made = self.clone();
+        self.shift(&mut made.offsets, zero.into());
+        made
+    }
+
+    /// Take `zero` times the columns' totals from their offsets.
+    fn shift(&self, offsets: &mut [Lanes<i32>], zero: i32) {
+        for (offset, total) in offsets.iter_mut().zip(self.totals.iter()) {
+            for (offset, total) in offset.0.iter_mut().zip(total.0) {
+                *offset -= zero * total;
+            }
         }
     }
 

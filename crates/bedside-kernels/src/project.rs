@@ -260,13 +260,13 @@ impl Found {
 }
 
 /// Whether a constant is one value a column.
-fn is_row(value: &Tensor, width: usize) -> bool {
+pub(crate) fn is_row(value: &Tensor, width: usize) -> bool {
     value.datum_type() == DatumType::F32
         && value.len() == width
         && value.shape().last() == Some(&width)
 }
 
-fn is_gelu(node: &TypedNode) -> bool {
+pub(crate) fn is_gelu(node: &TypedNode) -> bool {
     node.op_as::<ElementWiseOp>()
         .is_some_and(|op| op.0.is::<GeluExact>())
 }

@@ -18,6 +18,7 @@ use crate::epilogue::{Epilogue, Quant};
 use crate::lanes::lanes;
 use crate::ops::{Convolution, ConvolutionPlan, Kernel, Relayout, Sum, Twice};
 use crate::product::{F32Panels, I8Panels};
+use crate::recode::Recode;
 
 /// A constant that a graph holds as integers and dequantizes: `value * scale`, of zero point 0.
 #[derive(Debug, Clone)]
@@ -251,9 +252,11 @@ impl Rewriter<'_> {
         let code = code.filter(|_| real);
         let op: Box<dyn TypedOp> = match (nhwc, code) {
             (false, None) => return Ok(held),
-            (false, Some(quant)) => {
-                Box::new(DequantizeLinearF32::new(quant.scale, quant.zero.into()))
-            }
+            (false, Some(quant)) => Box::new(Recode {
+                cpu: self.cpu,
+                quant,
+                to_codes: false,
+            }),
             // Where nothing is coded tract moves the axis, or finds that it need not.
             (true, None) => Box::new(AxisOp::Move(3, 1)),
             (true, code) => Box::new(Relayout {
@@ -482,6 +485,7 @@ impl Rewriter<'_> {
         let residual = tail.residual.map(|r| self.nhwc(r)).transpose()?;
         let epilogue = Epilogue {
             factor: None,
+            bias: None,
             steps: tail.steps,
             residual: residual.map(|(_, code)| code),
             clip: tail.clip,
@@ -531,10 +535,12 @@ impl Rewriter<'_> {
             stride: [spec.stride(0), spec.stride(1)],
             before: [padding[0].pad_before, padding[1].pad_before],
         };
-        let coded = self
-            .coded(weight_name, &weights)
-            .zip(self.coded(bias_name, &raw_bias));
-        let coded = coded.map(|(w, b)| (w.clone(), b.clone()));
+        // No bias is 0 in any units.
+        let unbiased = bias.iter().all(|b| *b == 0.0);
+        let coded = self.coded(weight_name, &weights).and_then(|w| {
+            let b = self.coded(bias_name, &raw_bias);
+            (unbiased || b.is_some()).then(|| (w.clone(), b.cloned()))
+        });
         let code = self.held(node.inputs[0])?.code;
         let tail = self.tail(node.id.into(), true)?;
         if let (true, Some(end)) = (tail.early, tail.end) {
@@ -555,7 +561,7 @@ impl Rewriter<'_> {
             (column * if depthwise { 1 } else { channels } + channel) * taps + tap
         };
         let integers = code.zip(coded).and_then(|(code, (w, b))| {
-            let integers = Integers::new(code, &w, &b, out_channels)?;
+            let integers = Integers::new(code, &w, b.as_ref(), out_channels)?;
             epilogue.factor = Some(lanes(&integers.factors(tail.steps.or(epilogue.out))));
             if tail.steps.is_none() && tail.clip.is_none() && tail.residual.is_none() {
                 epilogue.steps = epilogue.out;
@@ -705,11 +711,18 @@ impl Rewriter<'_> {
         let held = self.held(node.inputs[0])?;
         let outlet = if held.code == Some(quant) {
             self.nhwc(node.inputs[0])?.0
-        } else if !held.nhwc && held.code.is_none() {
-            let op = Relayout {
-                to_nhwc: true,
-                code: None,
-                out: Some(quant),
+        } else if held.code.is_none() {
+            let op: Box<dyn TypedOp> = match held.nhwc {
+                true => Box::new(Recode {
+                    cpu: self.cpu,
+                    quant,
+                    to_codes: true,
+                }),
+                false => Box::new(Relayout {
+                    to_nhwc: true,
+                    code: None,
+                    out: Some(quant),
+                }),
             };
             self.target.wire_node(&node.name, op, &[held.outlet])?[0]
         } else {
@@ -845,16 +858,19 @@ struct Integers {
 }
 
 impl Integers {
-    /// None unless the bias is in units of the products, as ONNX quantizers leave it.
-    fn new(code: Quant, weights: &Coded, bias: &Coded, channels: usize) -> Option<Self> {
+    /// None unless the bias, where there is one, is in units of the products, as ONNX quantizers
+    /// leave it.
+    fn new(code: Quant, weights: &Coded, bias: Option<&Coded>, channels: usize) -> Option<Self> {
         let scales: Vec<f32> = (0..channels)
             .map(|c| Some(weights.scale(c)? * code.scale))
             .collect::<Option<_>>()?;
-        let same = |c: usize| {
+        let same = |bias: &Coded, c: usize| {
             let (a, b) = (bias.scale(c)?, scales.get(c)?);
             ((a - b).abs() <= 1e-5 * b.abs()).then_some(())
         };
-        (0..channels).map(same).collect::<Option<()>>()?;
+        if let Some(bias) = bias {
+            (0..channels).try_for_each(|c| same(bias, c))?;
+        }
         let weights = weights
             .values
             .try_as_plain_ram()
@@ -862,13 +878,13 @@ impl Integers {
             .as_slice::<i8>()
             .ok()?
             .to_vec();
-        let bias = bias
-            .values
-            .try_as_plain_ram()
-            .ok()?
-            .as_slice::<i32>()
-            .ok()?
-            .to_vec();
+        let bias = match bias {
+            Some(bias) => {
+                let plain = bias.values.try_as_plain_ram().ok()?;
+                plain.as_slice::<i32>().ok()?.to_vec()
+            }
+            None => vec![0; channels],
+        };
         (bias.len() == channels).then_some(Self {
             weights,
             bias,

@@ -12,7 +12,7 @@ use crate::lanes::lanes;
 use crate::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
 
 /// Numbers that repeat nowhere soon, from -1 to 1.
-fn noise(n: usize, seed: u32) -> Vec<f32> {
+pub(crate) fn noise(n: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761) | 1;
     let next = || {
         state ^= state << 13;
@@ -30,7 +30,7 @@ fn codes(n: usize, seed: u32) -> Vec<u8> {
         .collect()
 }
 
-fn weights(n: usize, seed: u32) -> Vec<i8> {
+pub(crate) fn weights(n: usize, seed: u32) -> Vec<i8> {
     noise(n, seed).iter().map(|x| (x * 127.0) as i8).collect()
 }
 
@@ -226,6 +226,7 @@ proptest! {
     fn an_epilogue_does_its_steps_in_order(
         n in 1usize..40,
         factor: bool,
+        biased: bool,
         steps: bool,
         residual: bool,
         clip: bool,
@@ -235,11 +236,13 @@ proptest! {
         let m = 7;
         let sums = noise(m * n, seed);
         let factors = noise(n, seed ^ 1);
+        let bias = noise(n, seed ^ 3);
         let others = codes(m * n, seed ^ 2);
         let code = Quant { scale: 0.02, zero: 100 };
         let out_code = Quant { scale: 0.03, zero: 77 };
         let epilogue = Epilogue {
             factor: factor.then(|| lanes(&factors)),
+            bias: biased.then(|| lanes(&bias)),
             steps: steps.then_some(code),
             residual: residual.then_some(Some(code)),
             clip: clip.then_some((-0.5, 0.7)),
@@ -250,6 +253,7 @@ proptest! {
         let want = |i: usize| {
             let mut v = f64::from(sums[i]);
             if factor { v *= f64::from(factors[i % n]); }
+            if biased { v += f64::from(bias[i % n]); }
             if steps { v = round(v, code) * f64::from(code.scale); }
             if residual { v += (f64::from(others[i]) - 100.0) * f64::from(code.scale); }
             if clip { v = v.clamp(-0.5, 0.7); }

@@ -22,6 +22,32 @@ class Graph:
         self.shape = [1, channels, side, side]
         self.nodes, self.constants = [], []
 
+    @classmethod
+    def of(cls, shape):
+        graph = cls(shape[-1], shape[-2])
+        graph.shape = shape
+        return graph
+
+    def dynamic(self, x, depth, width, columns=True, bias=True):
+        """A product as quantize_dynamic writes it: one weight scale, or one a column."""
+        name = f"{x}.product"
+        weights = self.rng.integers(-127, 128, [depth, width], np.int8)
+        scales = self.rng.uniform(0.002, 0.01, width if columns else []).astype(np.float32)
+        zeros = np.zeros(scales.shape, np.int8)
+        b = self.constant(f"{name}.weight", weights)
+        bs = self.constant(f"{name}.weight.scale", scales)
+        bz = self.constant(f"{name}.weight.zero", zeros)
+        codes, scale, zero = f"{x}.codes", f"{x}.scale", f"{x}.zero"
+        self.nodes.append(helper.make_node("DynamicQuantizeLinear", [x], [codes, scale, zero]))
+        y = self.node("MatMulInteger", [codes, b, zero, bz], f"{name}.integers")
+        y = self.node("Cast", [y], f"{name}.cast", to=TensorProto.FLOAT)
+        scale = self.node("Mul", [scale, bs], f"{name}.scales")
+        y = self.node("Mul", [y, scale], f"{name}.scaled")
+        if bias:
+            values = self.rng.uniform(-1, 1, width).astype(np.float32)
+            y = self.node("Add", [self.constant(f"{name}.bias", values), y], name)
+        return y
+
     def constant(self, name, array):
         self.constants.append(numpy_helper.from_array(array, name))
         return name
@@ -37,17 +63,17 @@ class Graph:
         q = self.node("QuantizeLinear", [x, s, z], f"{x}.q")
         return self.node("DequantizeLinear", [q, s, z], f"{x}.dq")
 
-    def conv(self, x, scale, cin, cout, kernel, stride=1, group=1):
+    def conv(self, x, scale, cin, cout, kernel, stride=1, group=1, bias=True):
         """Convolution of an activation with that scale; weights i8 a channel, bias i32."""
         name = f"{x}.conv"
         weights = self.rng.integers(-127, 128, [cout, cin // group, kernel, kernel], np.int8)
         scales = self.rng.uniform(0.002, 0.01, cout).astype(np.float32)
-        bias = self.rng.integers(-3000, 3000, cout, np.int32)
+        biases = self.rng.integers(-3000, 3000, cout, np.int32)
         parts = [x]
         for what, values, s in (
             ("weight", weights, scales),
-            ("bias", bias, (scales * np.float32(scale)).astype(np.float32)),
-        ):
+            ("bias", biases, (scales * np.float32(scale)).astype(np.float32)),
+        )[: 1 + bias]:
             zero = np.zeros(cout, values.dtype)
             inputs = [
                 self.constant(f"{name}.{what}", values),
@@ -61,7 +87,8 @@ class Graph:
             pads=[pad] * 4, group=group,
         )  # fmt: skip
 
-    def write(self, name, out):
+    def write(self, name, out, inputs=None):
+        """The graph, activations for it (one unless told which) and its answers."""
         self.node("Identity", [out], "y")
         graph = helper.make_graph(
             self.nodes,
@@ -74,9 +101,11 @@ class Graph:
         model = onnx.shape_inference.infer_shapes(model)
         onnx.checker.check_model(model)
         onnx.save(model, HERE / f"{name}.onnx")
-        x = self.rng.uniform(-1.2, 1.2, self.shape).astype(np.float32)
+        if inputs is None:
+            inputs = [self.rng.uniform(-1.2, 1.2, self.shape)]
+        x = np.stack(inputs).astype(np.float32)
         session = onnxruntime.InferenceSession(str(HERE / f"{name}.onnx"))
-        (y,) = session.run(None, {"x": x})
+        y = np.stack([session.run(None, {"x": x})[0] for x in x])
         assert len(np.unique(y)) > 50, f"{name} says little"
         (HERE / f"{name}.x.f32").write_bytes(x.astype("<f4").tobytes())
         (HERE / f"{name}.y.f32").write_bytes(y.astype("<f4").tobytes())
@@ -153,5 +182,58 @@ def rescaled():
     g.write("rescaled", g.node("Add", [x, twice], "sum"))
 
 
-for case in (pointwise, strided, depthwise, residual, twice, mixed, codes, rescaled):
+def innermost():
+    """Channels innermost but around the convolutions, which have no bias."""
+    g = Graph.of([1, 7, 7, 24])
+    x = g.code(g.node("Transpose", ["x"], "image", perm=[0, 3, 1, 2]), 0.01, 121)
+    y = g.code(g.conv(x, 0.01, 24, 24, 3, group=24, bias=False), 0.02, 99)
+    y = g.code(g.conv(y, 0.02, 24, 40, 1, bias=False), 0.09, 140)
+    g.write("innermost", g.node("Transpose", [y], "rows", perm=[0, 2, 3, 1]))
+
+
+def activations(g, shape):
+    """What tries a range: all of one sign, all the same, all zero, one value far out."""
+    x = g.rng.uniform(-1.2, 1.2, shape)
+    far = x.copy()
+    far.flat[5] = 30
+    return [x, x - 1.5, x + 40, np.full(shape, -0.7), np.zeros(shape), far]
+
+
+def columns():
+    g = Graph.of([2, 9, 30])
+    g.write("columns", g.dynamic("x", 30, 37), activations(g, g.shape))
+
+
+def whole():
+    g = Graph.of([7, 24])
+    y = g.dynamic("x", 24, 40, columns=False, bias=False)
+    g.write("whole", y, activations(g, g.shape))
+
+
+def perceptron():
+    """Two products with limits between them, added to what they read."""
+    g = Graph.of([1, 11, 20])
+    y = g.node("Relu", [g.dynamic("x", 20, 48)], "limited")
+    g.write("perceptron", g.node("Add", ["x", g.dynamic(y, 48, 20)], "sum"), activations(g, g.shape))
+
+
+def gelu():
+    g = Graph.of([1, 11, 20])
+    y = g.dynamic("x", 20, 48)
+    half, one = g.constant("half", np.float32(0.5)), g.constant("one", np.float32(1))
+    root = g.constant("root", np.float32(2**0.5))
+    erf = g.node("Erf", [g.node("Div", [y, root], "div")], "erf")
+    y = g.node("Mul", [y, g.node("Add", [erf, one], "up")], "twice")
+    g.write("gelu", g.node("Mul", [y, half], "gelu"), activations(g, g.shape))
+
+
+def prompts():
+    """A batch of any size; the answers are those of batches of one."""
+    g = Graph.of(["P", 5, 24])
+    g.write("prompts", g.dynamic("x", 24, 40), activations(g, [1, 5, 24]))
+
+
+CASES = (pointwise, strided, depthwise, residual, twice, mixed, codes, rescaled, innermost)
+DYNAMIC = (columns, whole, perceptron, gelu, prompts)
+for case in CASES + DYNAMIC:
     case()
