@@ -1,20 +1,32 @@
-"""Time bedside, onnxruntime and tract alone on the two graphs of the edge bundle, in the same run.
+"""Time bedside and its peers on the two graphs of the edge bundle, in the same run.
 
     cargo build --release --workspace
     pip install onnxruntime==1.32.0 numpy
-    python benches/peers.py [--threads 1,2] [--rounds 7] [--bundle FILE]
+    cargo install rten-cli
+    python benches/peers.py [--threads 1,2] [--rounds 7] [--bundle FILE] [--rten rten]
+        [--curves prompts.svg]
 
 Rounds of the engines alternate, so that a machine whose speed drifts slows all. bedside and tract
-alone run the whole path (frame to findings, `bedside bench --json`); onnxruntime runs encoder and
-decoder alone, on the same inputs' shapes. Printed are medians over rounds in milliseconds, and the
-median of the ratios of neighbouring rounds: above 1 means that bedside is slower.
+alone run the whole path (frame to findings, `bedside bench --json`); onnxruntime and rten run
+encoder and decoder alone, on the same inputs' shapes. Printed are medians over rounds in
+milliseconds, and the median of the ratios of neighbouring rounds: above 1 means that bedside is
+slower. A peer that cannot run a graph shows as "-".
+
+For f32 on one thread, a last line gives the encoder's multiply-adds a second as a share of what
+numpy's matrix product reaches on one thread in the same rounds. --curves also times bedside's
+whole path over the number of prompts, and draws it.
 """
 
 import argparse
 import json
+import math
+import os
 import pathlib
+import re
 import statistics
 import subprocess
+import sys
+import tempfile
 import time
 import zipfile
 
@@ -22,45 +34,49 @@ import numpy as np
 import onnxruntime
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
+STAGES = ("encoder", "decoder", "path")
+PROMPTS = (1, 2, 4, 8, 16, 32, 64, 82)
+TOKENS = 12
+WARM_UP = 3
 
 
-def bedside_round(args, backend, precision, threads):
-    """Milliseconds (encoder, decoder, whole path) of one `bedside bench`."""
+def bedside_round(args, precision, threads, backend="tract-cpu", prompts=1):
+    """Median milliseconds (encoder, decoder, whole path) of one `bedside bench`."""
     command = [
         args.command, "bench", "--json", "--bundle", args.bundle, "--precision", precision,
-        "--threads", str(threads), "--frames", str(args.iterations), "--prompt", "polyp",
-        "--backend", backend,
+        "--threads", str(threads), "--frames", str(args.iterations), "--backend", backend,
+        *["--prompt", "polyp"] * prompts,
     ]  # fmt: skip
     out = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     stages = {s["stage"]: s["median"] for s in out["stages"]}
     return stages["encoder"], stages["decoder"], stages["total"]
 
 
-class Peer:
+class Onnxruntime:
     """Encoder and decoder in onnxruntime."""
 
-    def __init__(self, bundle, precision, threads):
-        manifest = json.loads(bundle.read("manifest.json"))
-        variant = next(v for v in manifest["variants"] if v["precision"] == precision)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        load = lambda part: onnxruntime.InferenceSession(bundle.read(part), options)  # noqa: E731
-        self.encoder, self.decoder = load(variant["encoder"]), load(variant["decoder"])
+    def __init__(self, encoder, decoder, threads):
+        self.options = onnxruntime.SessionOptions()
+        self.options.intra_op_num_threads = threads
+        self.encoder, self.decoder = (
+            onnxruntime.InferenceSession(graph, self.options) for graph in (encoder, decoder)
+        )
         rng = np.random.default_rng(1)
-        side = manifest["input"]["side"]
-        self.image = rng.standard_normal((1, 3, side, side), np.float32)
+        (image,) = self.encoder.get_inputs()
+        self.image = {image.name: rng.standard_normal(image.shape, np.float32)}
         names = [o.name for o in self.encoder.get_outputs()]
-        self.feed = dict(zip(names, self.encoder.run(None, {"image": self.image})))
+        self.feed = dict(zip(names, self.encoder.run(None, self.image)))
         dim = next(i.shape[2] for i in self.decoder.get_inputs() if i.name == "tokens")
-        self.feed["tokens"] = rng.standard_normal((1, 12, dim), np.float32)
-        self.feed["token_mask"] = np.ones((1, 12), np.float32)
+        self.feed["tokens"] = rng.standard_normal((1, TOKENS, dim), np.float32)
+        self.feed["token_mask"] = np.ones((1, TOKENS), np.float32)
+        self.round(WARM_UP)
 
     def round(self, iterations):
         """Median milliseconds (encoder, decoder, sum)."""
         times = []
         for _ in range(iterations):
             a = time.perf_counter()
-            self.encoder.run(None, {"image": self.image})
+            self.encoder.run(None, self.image)
             b = time.perf_counter()
             self.decoder.run(None, self.feed)
             c = time.perf_counter()
@@ -68,36 +84,172 @@ class Peer:
         return tuple(statistics.median(t) for t in zip(*times))
 
 
+def rten_round(args, encoder, decoder, threads):
+    """Median milliseconds (encoder, decoder, sum) of the rten program; nan where it fails."""
+
+    def graph_round(graph, *sizes):
+        command = [
+            args.rten, str(graph), "--prepack", "--num-threads", str(threads),
+            "--n-iters", str(WARM_UP + args.iterations), *sizes,
+        ]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            print(f"rten, {graph.name}: {done.stderr.strip()}", file=sys.stderr)
+            return math.nan
+        times = re.findall(r"outputs in ([\d.]+)ms", done.stdout)
+        return statistics.median(map(float, times[WARM_UP:]))
+
+    times = graph_round(encoder), graph_round(decoder, "-s", "P=1", "-s", f"T={TOKENS}")
+    return *times, sum(times)
+
+
+def multiply_adds(graph, image, folder):
+    """Of a graph's convolutions, counted from the shapes in onnxruntime's profile."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.enable_profiling = True
+    options.profile_file_prefix = str(folder / "profile")
+    session = onnxruntime.InferenceSession(graph, options)
+    session.run(None, image)
+    count = 0
+    for event in json.loads(pathlib.Path(session.end_profiling()).read_text()):
+        said = event.get("args", {})
+        if said.get("op_name") == "Conv" and "output_type_shape" in said:
+            output, weights = said["output_type_shape"][0], said["input_type_shape"][1]
+            count += math.prod(output["float"]) * math.prod(weights["float"][1:])
+    return count
+
+
+def matmul_round():
+    """Multiply-adds a second of numpy's f32 matrix product on one thread."""
+    program = """if True:
+        import numpy, statistics, time
+        a, times = numpy.ones((1024, 1024), numpy.float32), []
+        for _ in range(10):
+            start = time.perf_counter()
+            a @ a
+            times.append(time.perf_counter() - start)
+        print(statistics.median(times))
+    """
+    # a process of its own, because the number of threads is read when numpy is imported
+    alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=alone)
+    return 1024**3 / float(done.stdout)
+
+
+def compare(args, variants, folder):
+    peers = ["onnxruntime", "tract alone"] + ["rten"] * bool(args.rten)
+    print(f"onnxruntime {onnxruntime.__version__}; {args.rounds} rounds of {args.iterations}; ms")
+    print("precision threads  stage    bedside" + "".join(f"  {p:>11}  ratio" for p in peers))
+    for variant in variants:
+        precision = variant["precision"]
+        encoder, decoder = folder / variant["encoder"], folder / variant["decoder"]
+        for threads in args.threads:
+            ort = Onnxruntime(encoder, decoder, threads)
+            of_peak = precision == "f32" and threads == 1
+            rounds, peaks = [], []
+            for _ in range(args.rounds):
+                row = [
+                    bedside_round(args, precision, threads),
+                    ort.round(args.iterations),
+                    bedside_round(args, precision, threads, "tract-stock"),
+                ]
+                if args.rten:
+                    row.append(rten_round(args, encoder, decoder, threads))
+                rounds.append(row)
+                if of_peak:
+                    peaks.append(matmul_round())
+            for i, stage in enumerate(STAGES):
+                ours = statistics.median(row[0][i] for row in rounds)
+                line = f"{precision:9} {threads:7}  {stage:7} {ours:8.2f}"
+                for peer in range(1, len(peers) + 1):
+                    theirs = statistics.median(row[peer][i] for row in rounds)
+                    ratio = statistics.median(row[0][i] / row[peer][i] for row in rounds)
+                    line += f"  {theirs:11.2f}  {ratio:5.2f}".replace("nan", "  -")
+                print(line, flush=True)
+            if of_peak:
+                count = multiply_adds(encoder, ort.image, folder)
+                peak = statistics.median(peaks)
+                line = (
+                    f"encoder {count / 1e9:.2f} G multiply-adds, peak {peak / 1e9:.0f} G/s; share:"
+                )
+                for engine, name in enumerate(["bedside", *peers]):
+                    speeds = (count * 1e3 / row[engine][0] for row in rounds)
+                    share = statistics.median(s / p for s, p in zip(speeds, peaks))
+                    line += f" {name} {share:.0%}".replace("nan%", "-")
+                print(line, flush=True)
+
+
+def curves(args, precisions):
+    """Print and draw the whole path's milliseconds over the number of prompts."""
+    lines = {(precision, threads): [] for precision in precisions for threads in args.threads}
+    names = [f"{precision}, {threads} thread{'s'[: threads - 1]}" for precision, threads in lines]
+    print("prompts" + "".join(f"  {name:>15}" for name in names))
+    for prompts in PROMPTS:
+        rounds = [
+            [bedside_round(args, *line, prompts=prompts)[2] for line in lines]
+            for _ in range(args.rounds)
+        ]
+        row = [statistics.median(times) for times in zip(*rounds)]
+        print(f"{prompts:7}" + "".join(f"  {ms:15.2f}" for ms in row), flush=True)
+        for line, ms in zip(lines.values(), row):
+            line.append(ms)
+    pathlib.Path(args.curves).write_text(drawing(dict(zip(names, lines.values()))))
+
+
+def drawing(lines):
+    """An SVG of lines over PROMPTS, both axes linear from 0."""
+    left, top, width, height = 50, 20, 440, 300
+    highest = max(map(max, lines.values()))
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if highest / s <= 8)
+    x = lambda prompts: left + width * prompts / PROMPTS[-1]  # noqa: E731
+    y = lambda ms: top + height * (1 - ms / (math.ceil(highest / step) * step))  # noqa: E731
+    svg = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 620 370" '
+        'font-family="sans-serif" font-size="12">',
+        '<rect width="620" height="370" fill="white"/>',
+    ]
+    for ms in range(0, math.ceil(highest / step) * step + 1, step):
+        svg.append(f'<path d="M{left} {y(ms):.1f}h{width}" stroke="#ddd"/>')
+        svg.append(f'<text x="{left - 6}" y="{y(ms) + 4:.1f}" text-anchor="end">{ms}</text>')
+    for prompts in PROMPTS:
+        if prompts not in (2, 4):  # no room for the labels
+            svg.append(f'<text x="{x(prompts):.1f}" y="{top + height + 16}" text-anchor="middle">')
+            svg.append(f"{prompts}</text>")
+    svg.append(f'<text x="{left + width / 2}" y="{top + height + 36}" text-anchor="middle">')
+    svg.append("prompts in one pass</text>")
+    svg.append(f'<text x="{left}" y="{top - 6}" text-anchor="end">ms</text>')
+    label = math.inf
+    for i, (name, line) in enumerate(sorted(lines.items(), key=lambda item: item[1][-1])):
+        colour = f"hsl({360 * i // len(lines)},60%,40%)"
+        points = " ".join(f"{x(p):.1f},{y(ms):.1f}" for p, ms in zip(PROMPTS, line))
+        svg.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        label = min(y(line[-1]), label - 14)  # labels from the lowest line up, none over another
+        svg.append(
+            f'<text x="{left + width + 8}" y="{label + 4:.1f}" fill="{colour}">{name}</text>'
+        )
+    return "\n".join([*svg, "</svg>", ""])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--bundle", default=str(ROOT / "models/edge/edge.bedside"))
     parser.add_argument("--command", default=str(ROOT / "target/release/bedside"))
+    parser.add_argument("--rten", help="the program of rten-cli; without it rten is left out")
+    parser.add_argument("--curves", help="SVG file for the times over the number of prompts")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--iterations", type=int, default=30)
     args = parser.parse_args()
-    bundle = zipfile.ZipFile(args.bundle)
-    manifest = json.loads(bundle.read("manifest.json"))
-    print(f"onnxruntime {onnxruntime.__version__}; {args.rounds} rounds of {args.iterations}; ms")
-    print("precision threads  stage    bedside  onnxruntime  ratio  tract alone  ratio")
-    for precision in (v["precision"] for v in manifest["variants"]):
-        for threads in map(int, args.threads.split(",")):
-            peer = Peer(bundle, precision, threads)
-            peer.round(3)
-            rounds = []
-            for _ in range(args.rounds):
-                ours = bedside_round(args, "tract-cpu", precision, threads)
-                stock = bedside_round(args, "tract-stock", precision, threads)
-                rounds.append((ours, peer.round(args.iterations), stock))
-            for i, stage in enumerate(("encoder", "decoder", "path")):
-                ours, theirs, stock = (statistics.median(r[e][i] for r in rounds) for e in range(3))
-                to_theirs, to_stock = (
-                    statistics.median(r[0][i] / r[e][i] for r in rounds) for e in (1, 2)
-                )
-                print(
-                    f"{precision:9} {threads:7}  {stage:7} {ours:8.2f} {theirs:12.2f} "
-                    f"{to_theirs:6.2f} {stock:12.2f} {to_stock:6.2f}"
-                )
+    args.threads = [int(n) for n in args.threads.split(",")]
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(args.bundle) as bundle:
+        folder = pathlib.Path(folder)
+        bundle.extractall(folder)
+        variants = json.loads((folder / "manifest.json").read_text())["variants"]
+        compare(args, variants, folder)
+        if args.curves:
+            curves(args, [v["precision"] for v in variants])
 
 
 if __name__ == "__main__":
