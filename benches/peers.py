@@ -2,7 +2,7 @@
 
     cargo build --release --workspace
     pip install onnxruntime==1.32.0 numpy
-    cargo install rten-cli
+    cargo install rten-cli --version 0.27.0
     python benches/peers.py [--threads 1,2] [--rounds 7] [--bundle FILE] [--rten rten]
         [--curves prompts.svg]
 
@@ -121,7 +121,7 @@ def multiply_adds(graph, image, folder):
 
 
 def matmul_round():
-    """Multiply-adds a second of numpy's f32 matrix product on one thread."""
+    """G multiply-adds a second of numpy's f32 matrix product on one thread."""
     program = """if True:
         import numpy, statistics, time
         a, times = numpy.ones((1024, 1024), numpy.float32), []
@@ -135,7 +135,7 @@ def matmul_round():
     alone = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, check=True, capture_output=True, text=True, env=alone)
-    return 1024**3 / float(done.stdout)
+    return 1024**3 / 1e9 / float(done.stdout)
 
 
 def compare(args, variants, folder):
@@ -169,66 +169,67 @@ def compare(args, variants, folder):
                     line += f"  {theirs:11.2f}  {ratio:5.2f}".replace("nan", "  -")
                 print(line, flush=True)
             if of_peak:
-                count = multiply_adds(encoder, ort.image, folder)
+                count = multiply_adds(encoder, ort.image, folder) / 1e9
                 peak = statistics.median(peaks)
-                line = (
-                    f"encoder {count / 1e9:.2f} G multiply-adds, peak {peak / 1e9:.0f} G/s; share:"
-                )
+                line = f"encoder {count:.2f} G multiply-adds, peak {peak:.0f} G/s; share of it:"
                 for engine, name in enumerate(["bedside", *peers]):
-                    speeds = (count * 1e3 / row[engine][0] for row in rounds)
-                    share = statistics.median(s / p for s, p in zip(speeds, peaks))
+                    share = statistics.median(
+                        count * 1e3 / row[engine][0] / peak for row, peak in zip(rounds, peaks)
+                    )
                     line += f" {name} {share:.0%}".replace("nan%", "-")
                 print(line, flush=True)
 
 
 def curves(args, precisions):
     """Print and draw the whole path's milliseconds over the number of prompts."""
-    lines = {(precision, threads): [] for precision in precisions for threads in args.threads}
-    names = [f"{precision}, {threads} thread{'s'[: threads - 1]}" for precision, threads in lines]
-    print("prompts" + "".join(f"  {name:>15}" for name in names))
-    for prompts in PROMPTS:
-        rounds = [
-            [bedside_round(args, *line, prompts=prompts)[2] for line in lines]
-            for _ in range(args.rounds)
-        ]
-        row = [statistics.median(times) for times in zip(*rounds)]
-        print(f"{prompts:7}" + "".join(f"  {ms:15.2f}" for ms in row), flush=True)
-        for line, ms in zip(lines.values(), row):
-            line.append(ms)
-    pathlib.Path(args.curves).write_text(drawing(dict(zip(names, lines.values()))))
-
-
-def drawing(lines):
-    """An SVG of lines over PROMPTS, both axes linear from 0."""
-    left, top, width, height = 50, 20, 440, 300
-    highest = max(map(max, lines.values()))
-    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if highest / s <= 8)
-    x = lambda prompts: left + width * prompts / PROMPTS[-1]  # noqa: E731
-    y = lambda ms: top + height * (1 - ms / (math.ceil(highest / step) * step))  # noqa: E731
-    svg = [
-        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 620 370" '
-        'font-family="sans-serif" font-size="12">',
-        '<rect width="620" height="370" fill="white"/>',
+    lines = [(precision, threads) for precision in precisions for threads in args.threads]
+    names = [f"{precision}, threads={threads}" for precision, threads in lines]
+    rounds = [
+        [[bedside_round(args, *line, prompts=n)[2] for line in lines] for n in PROMPTS]
+        for _ in range(args.rounds)
     ]
-    for ms in range(0, math.ceil(highest / step) * step + 1, step):
-        svg.append(f'<path d="M{left} {y(ms):.1f}h{width}" stroke="#ddd"/>')
-        svg.append(f'<text x="{left - 6}" y="{y(ms) + 4:.1f}" text-anchor="end">{ms}</text>')
+    times = np.median(rounds, axis=0)
+    print("prompts" + "".join(f"  {name:>15}" for name in names))
+    for prompts, row in zip(PROMPTS, times):
+        print(f"{prompts:7}" + "".join(f"  {ms:15.2f}" for ms in row))
+    pathlib.Path(args.curves).write_text(drawing(names, times.T))
+
+
+def drawing(names, lines):
+    """An SVG of milliseconds over PROMPTS, both axes linear from 0."""
+    left, top, width, height = 50, 30, 440, 300
+    highest = np.max(lines)
+    step = next(s for s in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if highest / s <= 8)
+    ticks = range(0, math.ceil(highest / step) * step + 1, step)
+
+    def x(prompts):
+        return round(left + width * prompts / PROMPTS[-1], 1)
+
+    def y(ms):
+        return round(top + height * (1 - ms / ticks[-1]), 1)
+
+    def text(x, y, what, anchor="middle", colour="black"):
+        return f'<text x="{x}" y="{y}" text-anchor="{anchor}" fill="{colour}">{what}</text>'
+
+    svg = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 620 375" font-size="12"',
+        ' font-family="sans-serif"><rect width="620" height="375" fill="white"/>',
+        text(left - 6, top - 14, "ms", "end"),
+        text(left + width / 2, top + height + 36, "prompts in one pass"),
+    ]
+    for ms in ticks:
+        svg.append(f'<path d="M{left} {y(ms)}h{width}" stroke="#ddd"/>')
+        svg.append(text(left - 6, y(ms) + 4, ms, "end"))
     for prompts in PROMPTS:
-        if prompts not in (2, 4):  # no room for the labels
-            svg.append(f'<text x="{x(prompts):.1f}" y="{top + height + 16}" text-anchor="middle">')
-            svg.append(f"{prompts}</text>")
-    svg.append(f'<text x="{left + width / 2}" y="{top + height + 36}" text-anchor="middle">')
-    svg.append("prompts in one pass</text>")
-    svg.append(f'<text x="{left}" y="{top - 6}" text-anchor="end">ms</text>')
+        if prompts not in (2, 4):  # no room for these labels
+            svg.append(text(x(prompts), top + height + 16, prompts))
     label = math.inf
-    for i, (name, line) in enumerate(sorted(lines.items(), key=lambda item: item[1][-1])):
+    for i in sorted(range(len(lines)), key=lambda i: lines[i][-1]):
         colour = f"hsl({360 * i // len(lines)},60%,40%)"
-        points = " ".join(f"{x(p):.1f},{y(ms):.1f}" for p, ms in zip(PROMPTS, line))
+        points = " ".join(f"{x(n)},{y(ms)}" for n, ms in zip(PROMPTS, lines[i]))
         svg.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        label = min(y(line[-1]), label - 14)  # labels from the lowest line up, none over another
-        svg.append(
-            f'<text x="{left + width + 8}" y="{label + 4:.1f}" fill="{colour}">{name}</text>'
-        )
+        label = min(y(lines[i][-1]), label - 14)  # from the lowest line up, none over another
+        svg.append(text(left + width + 8, round(label + 4, 1), names[i], "start", colour))
     return "\n".join([*svg, "</svg>", ""])
 
 
