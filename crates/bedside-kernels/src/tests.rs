@@ -163,7 +163,9 @@ proptest! {
         let depthwise = Depthwise::new(window, zero, &bias, |c, tap| weights[c * taps + tap]);
         for cpu in Cpu::supported() {
             let out = in_strips(&depthwise, channels, |part| match coded {
+                // SAFETY: one thread alone writes.
                 true => unsafe { strip(cpu, part.of(Map { input: &integers, zero: f32::from(zero) })) },
+                // SAFETY: as above.
                 false => unsafe { strip(cpu, part.of(Map { input: &reals, zero: 0.0 })) },
             });
             near(&out, &want, if coded { 255.0 * taps as f64 } else { taps as f64 });
@@ -199,9 +201,11 @@ proptest! {
             let depthwise = Depthwise::new(window, 0, &bias, |c, tap| window_weights[c * taps + tap]);
             let mut map = vec![f32::NAN; h * w * channels];
             product_f32(cpu, &panels, &Rows::<f32, f32> { rows: &reals, residual: &[], epilogue: &real }, &mut map);
+            // SAFETY: one thread alone writes.
             let want = in_strips(&depthwise, channels, |part| unsafe {
                 strip(cpu, part.of(Map { input: &map, zero: 0.0 }));
             });
+            // SAFETY: one thread alone writes.
             let got = in_strips(&depthwise, channels, |part| unsafe {
                 expanded_f32(cpu, &panels, part.of((&reals, &real)));
             });
@@ -211,9 +215,11 @@ proptest! {
             let depthwise = Depthwise::new(window, zero, &bias, |c, tap| window_weights[c * taps + tap]);
             let mut map = vec![0u8; h * w * channels];
             product_u8(cpu, &panels, &Rows::<u8, f32> { rows: &integers, residual: &[], epilogue: &coded }, &mut map);
+            // SAFETY: one thread alone writes.
             let want = in_strips(&depthwise, channels, |part| unsafe {
                 strip(cpu, part.of(Map { input: &map, zero: f32::from(zero) }));
             });
+            // SAFETY: one thread alone writes.
             let got = in_strips(&depthwise, channels, |part| unsafe {
                 expanded_u8::<Steps, f32>(cpu, &panels, part.of((&integers, &coded)));
             });
