@@ -404,38 +404,40 @@ impl Panels for Sdot<'_> {
         };
         // SAFETY: the panels are ours, the caller vouches for the rows, and only functions compiled
         // for these instructions call this, on processors that have them.
-        let one = |panel| unsafe {
-            let (weights, offsets) = self.0.panel(panel);
-            let offsets: [int32x4_t; 4] =
-                std::array::from_fn(|q| vld1q_s32(offsets.0.as_ptr().add(4 * q)));
-            let mut sums = [offsets; M];
-            for k in 0..self.0.depth / 4 {
-                let weights: *const i8 = weights.add(k).cast();
-                let weights: [_; 4] = std::array::from_fn(|q| vld1q_s8(weights.add(16 * q)));
-                for (m, sum) in sums.iter_mut().enumerate() {
-                    let four = rows.add(m * self.0.depth + 4 * k).cast::<u32>();
-                    let four = vdupq_n_u32(four.read_unaligned() ^ 0x8080_8080);
-                    for (sum, weights) in sum.iter_mut().zip(weights) {
-                        // The intrinsic is not stable yet.
-                        std::arch::asm!(
-                            "sdot {sum:v}.4s, {weights:v}.16b, {four:v}.16b",
-                            sum = inout(vreg) *sum,
-                            weights = in(vreg) weights,
-                            four = in(vreg) four,
-                            options(pure, nomem, nostack, preserves_flags),
-                        );
+        unsafe {
+            let mut tiles = [[[0.0; LANES]; M]; N];
+            // No closure, which would be compiled without these instructions.
+            for (n, tile) in tiles.iter_mut().enumerate() {
+                let (weights, offsets) = self.0.panel(panel + n);
+                let offsets: [int32x4_t; 4] =
+                    std::array::from_fn(|q| vld1q_s32(offsets.0.as_ptr().add(4 * q)));
+                let mut sums = [offsets; M];
+                for k in 0..self.0.depth / 4 {
+                    let weights: *const i8 = weights.add(k).cast();
+                    let weights: [_; 4] = std::array::from_fn(|q| vld1q_s8(weights.add(16 * q)));
+                    for (m, sum) in sums.iter_mut().enumerate() {
+                        let four = rows.add(m * self.0.depth + 4 * k).cast::<u32>();
+                        let four = vdupq_n_u32(four.read_unaligned() ^ 0x8080_8080);
+                        for (sum, weights) in sum.iter_mut().zip(weights) {
+                            // The intrinsic is not stable yet.
+                            std::arch::asm!(
+                                "sdot {sum:v}.4s, {weights:v}.16b, {four:v}.16b",
+                                sum = inout(vreg) *sum,
+                                weights = in(vreg) weights,
+                                four = in(vreg) four,
+                                options(pure, nomem, nostack, preserves_flags),
+                            );
+                        }
+                    }
+                }
+                for (out, sum) in tile.iter_mut().zip(sums) {
+                    for (q, sum) in sum.into_iter().enumerate() {
+                        vst1q_f32(out.as_mut_ptr().add(4 * q), vcvtq_f32_s32(sum));
                     }
                 }
             }
-            let mut out = [[0.0; LANES]; M];
-            for (out, sum) in out.iter_mut().zip(sums) {
-                for (q, sum) in sum.into_iter().enumerate() {
-                    vst1q_f32(out.as_mut_ptr().add(4 * q), vcvtq_f32_s32(sum));
-                }
-            }
-            out
-        };
-        std::array::from_fn(|n| one(panel + n))
+            tiles
+        }
     }
 }
 
