@@ -1,0 +1,7 @@
+//! Live video: newest frame first, honest mask age, tracking between passes.
+//!
+//! Video never waits for the model. Every mask carries the frame it was made for; on any later
+//! frame it is drawn as carried, with its age, and not at all beyond the limit.
+//! Research use; not a medical device; not for clinical decisions.
+
+pub mod record;

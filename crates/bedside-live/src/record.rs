@@ -1,0 +1,102 @@
+//! What is told of a session, frame by frame: one type for JSON lines and the result log.
+
+use std::sync::Arc;
+
+use bedside::{BoundingBox, State};
+use serde::{Deserialize, Serialize};
+
+/// One thing told. In JSON an object with one key, the variant's name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// Opens a session.
+    Session(SessionRecord),
+    /// The prompts from here on.
+    Prompts(Vec<Arc<str>>),
+    /// One frame that was shown.
+    Frame(FrameRecord),
+    /// Closes a session that ended in order.
+    End(Counts),
+}
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Version of bedside.
+    pub bedside: String,
+    /// Name and version of the model bundle.
+    pub model: String,
+    /// Number format of the weights.
+    pub precision: String,
+    /// Name of the backend.
+    pub backend: String,
+    /// Where frames come from.
+    pub source: String,
+    /// Wall clock at the start, milliseconds since 1970 (UTC); no decision reads it.
+    pub started_unix_ms: u64,
+}
+
+/// One frame as it was shown.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FrameRecord {
+    /// Number of the frame since the session's start, counting those that were dropped.
+    pub frame: u64,
+    /// Capture on the session's monotonic clock, nanoseconds.
+    pub captured_ns: u64,
+    /// From the frame in memory to the annotated frame in memory, microseconds.
+    pub delay_us: u64,
+    /// [`State::name`] and [`State::reason`], the latter empty where there is none.
+    pub state: (Arc<str>, Arc<str>),
+    /// Masks that were painted.
+    pub masks: Vec<MaskRecord>,
+    /// Prompts of the last answer that are not in the frame, and those whose mask was withheld.
+    pub absent: Vec<Arc<str>>,
+}
+
+/// One painted mask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MaskRecord {
+    /// The prompt that it answers.
+    pub prompt: Arc<str>,
+    /// The frame that the model saw.
+    pub made_for: u64,
+    /// From the capture of that frame to painting, microseconds.
+    pub age_us: u64,
+    /// Share of the mask's pixels whose motion is trusted, less what age takes, 0 to 1.
+    pub confidence: f32,
+    /// The model's probability that the object was in the frame it saw, 0 to 1.
+    pub presence: f32,
+    /// Pixels as painted.
+    pub area: u64,
+    /// Extents as painted: left, top, width, height.
+    pub bounding_box: Option<[u32; 4]>,
+}
+
+/// Where the frames went: `captured = shown + dropped + failed` once a session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Frames that the source gave or failed to give.
+    pub captured: u64,
+    /// Frames that were shown.
+    pub shown: u64,
+    /// Frames that a newer one overtook.
+    pub dropped: u64,
+    /// Frames that could not be read or painted.
+    pub failed: u64,
+}
+
+/// A box as four numbers.
+pub(crate) fn corners(bounding_box: BoundingBox) -> [u32; 4] {
+    let BoundingBox {
+        x,
+        y,
+        width,
+        height,
+    } = bounding_box;
+    [x, y, width, height]
+}
+
+/// A state's two words.
+pub(crate) fn words(state: State) -> (Arc<str>, Arc<str>) {
+    (state.name().into(), state.reason().into())
+}
