@@ -67,7 +67,7 @@ impl Header {
         let text = str::from_utf8(line).unwrap_or_default();
         let mut tags = text.trim_end_matches('\n').split(' ');
         if tags.next() != Some("YUV4MPEG2") {
-            return Err("is not Y4M; hint: let ffmpeg write it with `-f yuv4mpegpipe`".to_owned());
+            return Err(format!("is not Y4M; hint: {RESEND}"));
         }
         let (mut width, mut height, mut rate) = (0, 0, None);
         let mut chroma = Chroma::C420;
@@ -146,8 +146,11 @@ impl Y4mSource {
                     FIRST_WAIT.as_secs()
                 )));
             }
-            // A line without end is not a header: parsing says so.
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {}
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                return Err(SourceError::fatal(format!(
+                    "{name}: is not Y4M; hint: {RESEND}"
+                )));
+            }
             Err(error) => return Err(SourceError::io(&name, &error)),
         }
         if line.is_empty() {
