@@ -1,0 +1,165 @@
+//! From what a person wrote to a source.
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use bedside_core::{Clock, Frame, PixelFormat};
+
+use crate::feed::Feed;
+use crate::pace::{Pace, Paced};
+use crate::phantom::PhantomSource;
+use crate::raw::{RawFormat, RawSource};
+use crate::y4m::Y4mSource;
+use crate::{Source, SourceError, SourceInfo};
+
+/// What is wished of a camera; what it can't do, it does as nearly as it can.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct CaptureFormat {
+    /// Width and height in pixels.
+    pub size: Option<(u32, u32)>,
+    /// Pixel format that the camera sends; I420 is had from MJPEG.
+    pub format: Option<PixelFormat>,
+    /// Frames a second.
+    pub frames_per_second: Option<f64>,
+}
+
+/// How sources are opened.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// How fast files and phantoms run.
+    pub pace: Pace,
+    /// What the bytes of standard input or of a file mean, where no header says so.
+    pub raw: Option<RawFormat>,
+    /// Begin a file again when it ends.
+    pub repeat: bool,
+    /// What is wished of a camera.
+    pub capture: Option<CaptureFormat>,
+    /// Frames a second of what tells no rate itself: folders (10 when not given) and MJPEG.
+    pub frames_per_second: Option<f64>,
+    /// Stamps frames.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl OpenOptions {
+    /// Own pace, no repetition, nothing wished.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            pace: Pace::Own,
+            raw: None,
+            repeat: false,
+            capture: None,
+            frames_per_second: None,
+            clock,
+        }
+    }
+}
+
+impl fmt::Debug for OpenOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenOptions")
+            .field("pace", &self.pace)
+            .field("raw", &self.raw)
+            .field("repeat", &self.repeat)
+            .field("capture", &self.capture)
+            .field("frames_per_second", &self.frames_per_second)
+            .finish_non_exhaustive()
+    }
+}
+
+const FORMS: &str = "/dev/videoN, - for standard input, a .y4m file, a pipe, \
+                     phantom:polyp, phantom:breast-tumor or phantom:fetal-head";
+
+/// Open the source that `spec` names: one of the forms in `docs/video.md`.
+///
+/// # Errors
+/// [`Fatal`](crate::SourceErrorKind::Fatal) for what is not recognised, not there, or not a video.
+pub fn open(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
+    let source = open_once(spec, options)?;
+    let source = if options.repeat && spec != "-" && !source.info().live {
+        Box::new(Repeated {
+            spec: spec.to_owned(),
+            options: options.clone(),
+            inner: source,
+            fresh: true,
+        })
+    } else {
+        source
+    };
+    Ok(match options.pace {
+        Pace::Own => Paced::wrap(source, options.clock.clone()),
+        Pace::Fast => source,
+    })
+}
+
+fn open_once(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
+    let clock = options.clock.clone();
+    if let Some(phantom) = spec.strip_prefix("phantom:") {
+        return Ok(Box::new(PhantomSource::new(phantom, clock)?));
+    }
+    if spec == "-" {
+        let name = "standard input";
+        let feed = Feed::stdin().map_err(|error| SourceError::io(name, &error))?;
+        return stream(name, feed, options);
+    }
+    if let Some((scheme, _)) = spec.split_once("://") {
+        return Err(SourceError::fatal(format!(
+            "{spec}: {scheme} is not spoken here; hint: `ffmpeg -i URL -f yuv4mpegpipe - | bedside \
+             live -`"
+        )));
+    }
+    let path = Path::new(spec);
+    let io = |error: &io::Error| SourceError::io(spec, error);
+    let is_pipe = !path.metadata().map_err(|e| io(&e))?.is_file();
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    if ending == "y4m" || is_pipe || options.raw.is_some() {
+        return stream(spec, Feed::open(path).map_err(|e| io(&e))?, options);
+    }
+    Err(SourceError::fatal(format!(
+        "{spec}: not a known kind of video; hint: use {FORMS}, or a raw file with its format"
+    )))
+}
+
+/// Bytes in order: Y4M, or raw where the options say what they mean.
+fn stream(name: &str, feed: Feed, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
+    let (name, clock) = (name.to_owned(), options.clock.clone());
+    Ok(match options.raw {
+        Some(format) => Box::new(RawSource::new(name, feed, format, clock)?),
+        None => Box::new(Y4mSource::new(name, feed, clock)?),
+    })
+}
+
+/// A file that begins again when it ends.
+struct Repeated {
+    spec: String,
+    options: OpenOptions,
+    inner: Box<dyn Source>,
+    /// Whether no frame came since it was opened: then it would never give one.
+    fresh: bool,
+}
+
+impl Source for Repeated {
+    fn info(&self) -> &SourceInfo {
+        self.inner.info()
+    }
+
+    fn next(&mut self, buffer: Vec<u8>) -> Result<Option<Frame>, SourceError> {
+        let mut answer = self.inner.next(buffer)?;
+        if answer.is_none() && !self.fresh {
+            let again = open_once(&self.spec, &self.options)?;
+            if again.info() != self.inner.info() {
+                return Err(SourceError::fatal(format!(
+                    "{}: has changed meanwhile; hint: start again",
+                    self.spec
+                )));
+            }
+            self.inner = again;
+            self.fresh = true;
+            answer = self.inner.next(Vec::new())?;
+        }
+        self.fresh &= answer.is_none();
+        Ok(answer)
+    }
+}
