@@ -1,8 +1,10 @@
 //! What is told of a session, frame by frame: one type for JSON lines and the result log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bedside::{BoundingBox, State};
+use bedside::{Mask, State, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// One thing told. In JSON an object with one key, the variant's name.
@@ -53,6 +55,30 @@ pub struct FrameRecord {
     pub absent: Vec<Arc<str>>,
 }
 
+impl FrameRecord {
+    pub(crate) fn empty() -> Self {
+        let state = State::Starting;
+        Self {
+            frame: 0,
+            captured_ns: 0,
+            delay_us: 0,
+            state: state.name().into(),
+            reason: state.reason().into(),
+            masks: Vec::new(),
+            absent: Vec::new(),
+        }
+    }
+
+    pub(crate) fn begin(&mut self, frame: u64, captured: Timestamp) {
+        (self.frame, self.captured_ns) = (frame, captured.as_nanos());
+        self.masks.clear();
+    }
+
+    pub(crate) fn set_state(&mut self, state: State) {
+        (self.state, self.reason) = (state.name().into(), state.reason().into());
+    }
+}
+
 /// One painted mask.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaskRecord {
@@ -70,6 +96,39 @@ pub struct MaskRecord {
     pub area: u64,
     /// Extents as painted: left, top, width, height.
     pub bounding_box: Option<[u32; 4]>,
+}
+
+impl MaskRecord {
+    pub(crate) fn new(prompt: &Name, claim: &Claim<'_>, age: Duration, confidence: f32) -> Self {
+        let (area, bounding_box) = extents(claim.mask);
+        Self {
+            prompt: prompt.clone(),
+            made_for: claim.made_for,
+            age_us: u64::try_from(age.as_micros()).unwrap_or(u64::MAX),
+            confidence,
+            presence: claim.presence,
+            area,
+            bounding_box,
+        }
+    }
+}
+
+/// Pixels of a mask, and the box around them.
+fn extents(mask: &Mask) -> (u64, Option<[u32; 4]>) {
+    let mut area = 0;
+    let (mut left, mut right, mut top, mut bottom) = (u32::MAX, 0, u32::MAX, 0);
+    for (y, row) in (0..).zip(mask.data().chunks_exact(mask.width().max(1) as usize)) {
+        let set: u64 = row.iter().map(|v| u64::from(*v)).sum();
+        if set > 0 {
+            area += set;
+            (top, bottom) = (top.min(y), y);
+            let first = row.iter().position(|v| *v == 1).unwrap_or_default();
+            let last = row.iter().rposition(|v| *v == 1).unwrap_or_default();
+            (left, right) = (left.min(first as u32), right.max(last as u32));
+        }
+    }
+    let found = (area > 0).then(|| [left, top, right - left + 1, bottom - top + 1]);
+    (area, found)
 }
 
 /// Where the frames went: `captured = shown + dropped + failed` once a session has ended.
