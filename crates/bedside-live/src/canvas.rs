@@ -294,6 +294,11 @@ impl Canvas {
         }
     }
 
+    /// What was painted last.
+    pub(crate) fn done(&self) -> Option<&Frame> {
+        self.done.as_ref()
+    }
+
     /// What was painted, as a frame.
     pub(crate) fn finish(&mut self) -> Result<&Frame, FrameError> {
         let data = std::mem::take(&mut self.data);

@@ -171,6 +171,11 @@ impl Painter {
         self.canvas.finish()
     }
 
+    /// What was painted last.
+    pub fn painted(&self) -> Option<&Frame> {
+        self.canvas.done()
+    }
+
     fn head(&mut self, caption: &Caption<'_>) {
         let colour = match caption.state {
             State::Active => TEXT,

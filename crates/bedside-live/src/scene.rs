@@ -64,44 +64,46 @@ impl Scene {
 }
 
 fn look(frame: &Frame, luma: &Luma, endoscopy: bool) -> Option<Pause> {
-    let (width, _) = luma.size();
-    let pixels = luma.pixels();
-    if spread(pixels.iter().copied()).1 < FLAT {
+    if spread(luma.rows().flatten()).1 < FLAT {
         return Some(Pause::NoSignal);
     }
-    if bars(pixels, width) {
+    if bars(luma) {
         return Some(Pause::TestPattern);
     }
     (endoscopy && out_of_body(frame)).then_some(Pause::OutOfBody)
 }
 
 /// Mean and standard deviation.
-fn spread(values: impl Iterator<Item = u8>) -> (f32, f32) {
-    let (mut n, mut sum, mut squares) = (0_u64, 0_u64, 0_u64);
+fn spread<'a>(values: impl Iterator<Item = &'a f32>) -> (f32, f32) {
+    let (mut n, mut sum, mut squares) = (0.0_f64, 0.0, 0.0);
     for value in values {
-        n += 1;
-        sum += u64::from(value);
-        squares += u64::from(value) * u64::from(value);
+        let value = f64::from(*value);
+        n += 1.0;
+        sum += value;
+        squares += value * value;
     }
-    let mean = sum as f64 / n.max(1) as f64;
-    let variance = squares as f64 / n.max(1) as f64 - mean * mean;
+    let mean = sum / n.max(1.0);
+    let variance = squares / n.max(1.0) - mean * mean;
     (mean as f32, variance.max(0.0).sqrt() as f32)
 }
 
-fn bars(pixels: &[u8], width: usize) -> bool {
-    let rows = pixels.len() / width.max(1);
-    let top = (rows as f32 * BAR_HEIGHT) as usize;
+fn bars(luma: &Luma) -> bool {
+    let (width, height) = luma.size();
+    let top = (height as f32 * BAR_HEIGHT) as usize;
     let (mut even, mut least, mut most) = (0_u32, f32::MAX, f32::MIN);
+    // Nearly no picture passes the first columns, so this is seldom done for all of them.
     for x in 0..width {
-        let column = pixels.iter().skip(x).step_by(width.max(1)).take(top);
-        let (mean, deviation) = spread(column.copied());
+        let column = luma.rows().take(top).filter_map(|row| row.get(x));
+        let (mean, deviation) = spread(column);
         if deviation < BAR {
             even += 1;
             least = least.min(mean);
             most = most.max(mean);
+        } else if (x as u32 + 1 - even) as f32 > (1.0 - BARS) * width as f32 {
+            return false;
         }
     }
-    top > 1 && even as f32 >= BARS * width as f32 && most - least > BAR_RANGE
+    top > 1 && most - least > BAR_RANGE
 }
 
 fn out_of_body(frame: &Frame) -> bool {

@@ -133,6 +133,11 @@ impl Session {
         (self.frames.per_second(now), self.masks.per_second(now))
     }
 
+    /// The newest frame as it was annotated.
+    pub fn annotated(&self) -> Option<&Frame> {
+        self.painter.painted()
+    }
+
     /// The prompts that are asked.
     pub fn prompts(&self) -> &[Name] {
         &self.prompts.names

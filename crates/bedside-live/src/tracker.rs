@@ -102,7 +102,7 @@ impl Tracker {
     pub(crate) fn step(&mut self, frame: &Frame) -> Change {
         std::mem::swap(&mut self.before, &mut self.luma);
         self.luma.reduce(frame);
-        if self.started && self.luma == self.before {
+        if self.started && self.luma.rows().eq(self.before.rows()) {
             return Change::None;
         }
         let motion = self.flow.between(&self.before, &self.luma);
