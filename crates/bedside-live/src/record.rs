@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedside::{BoundingBox, State};
 use bedside::{Mask, State, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::painter::Claim;
+
+/// A prompt or a state's word: every frame repeats it, so copies share one text.
+pub type Name = Arc<str>;
 
 /// One thing told. In JSON an object with one key, the variant's name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,7 +18,7 @@ pub enum Record {
     /// Opens a session.
     Session(SessionRecord),
     /// The prompts from here on.
-    Prompts(Vec<Arc<str>>),
+    Prompts(Vec<Name>),
     /// One frame that was shown.
     Frame(FrameRecord),
     /// Closes a session that ended in order.
@@ -47,12 +51,14 @@ pub struct FrameRecord {
     pub captured_ns: u64,
     /// From the frame in memory to the annotated frame in memory, microseconds.
     pub delay_us: u64,
-    /// [`State::name`] and [`State::reason`], the latter empty where there is none.
-    pub state: (Arc<str>, Arc<str>),
+    /// [`State::name`].
+    pub state: Name,
+    /// [`State::reason`], empty where there is none.
+    pub reason: Name,
     /// Masks that were painted.
     pub masks: Vec<MaskRecord>,
     /// Prompts of the last answer that are not in the frame, and those whose mask was withheld.
-    pub absent: Vec<Arc<str>>,
+    pub absent: Vec<Name>,
 }
 
 impl FrameRecord {
@@ -83,7 +89,7 @@ impl FrameRecord {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaskRecord {
     /// The prompt that it answers.
-    pub prompt: Arc<str>,
+    pub prompt: Name,
     /// The frame that the model saw.
     pub made_for: u64,
     /// From the capture of that frame to painting, microseconds.
@@ -142,20 +148,4 @@ pub struct Counts {
     pub dropped: u64,
     /// Frames that could not be read or painted.
     pub failed: u64,
-}
-
-/// A box as four numbers.
-pub(crate) fn corners(bounding_box: BoundingBox) -> [u32; 4] {
-    let BoundingBox {
-        x,
-        y,
-        width,
-        height,
-    } = bounding_box;
-    [x, y, width, height]
-}
-
-/// A state's two words.
-pub(crate) fn words(state: State) -> (Arc<str>, Arc<str>) {
-    (state.name().into(), state.reason().into())
 }

@@ -72,6 +72,11 @@ impl Luma {
         (self.grid.width, self.grid.height)
     }
 
+    /// The reduced picture from top to bottom: mean luminance of each reduced pixel, 0 to 255.
+    pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
+        self.levels.first().into_iter().flat_map(Level::rows)
+    }
+
     fn fit(&mut self, grid: Grid) {
         if self.grid == grid {
             return;
