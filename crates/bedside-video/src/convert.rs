@@ -162,3 +162,22 @@ fn rgb_to_i420(rgb: &[u8], width: usize, space: YuvSpace, out: &mut Vec<u8>) {
         }
     }
 }
+
+/// Append interleaved YCbCr as I420; chroma from the means of squares.
+pub(crate) fn ycbcr_to_i420(pixels: &[u8], width: usize, out: &mut Vec<u8>) {
+    let pixels = pixels.as_chunks::<3>().0;
+    out.extend(pixels.iter().map(|[y, _, _]| *y));
+    for sample in [|p: &[u8; 3]| u16::from(p[1]), |p: &[u8; 3]| u16::from(p[2])] {
+        for pair in pixels.chunks(2 * width) {
+            let (above, below) = pair.split_at(width.min(pair.len()));
+            let below = if below.is_empty() { above } else { below };
+            let edge = |pixels: &[[u8; 3]]| match pixels {
+                [a, b] => sample(a) + sample(b),
+                [a] => 2 * sample(a),
+                _ => 0,
+            };
+            let squares = above.chunks(2).zip(below.chunks(2));
+            out.extend(squares.map(|(above, below)| ((edge(above) + edge(below) + 2) / 4) as u8));
+        }
+    }
+}

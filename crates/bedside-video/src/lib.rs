@@ -19,9 +19,15 @@
 //! # Ok::<(), bedside_video::SourceError>(())
 //! ```
 
+mod avi;
+mod camera;
 mod convert;
 mod error;
 mod feed;
+mod folder;
+mod jpeg;
+mod mjpeg;
+mod mp4;
 mod open;
 mod pace;
 mod phantom;

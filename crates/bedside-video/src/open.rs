@@ -1,13 +1,20 @@
 //! From what a person wrote to a source.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use bedside_core::{Clock, Frame, PixelFormat};
+use bedside_core::{Clock, Frame, PixelFormat, YuvSpace};
 
+use crate::avi::AviSource;
+use crate::camera;
 use crate::feed::Feed;
+use crate::folder::FolderSource;
+use crate::mjpeg::MjpegSource;
+use crate::mp4::Mp4Source;
 use crate::pace::{Pace, Paced};
 use crate::phantom::PhantomSource;
 use crate::raw::{RawFormat, RawSource};
@@ -23,6 +30,9 @@ pub struct CaptureFormat {
     pub format: Option<PixelFormat>,
     /// Frames a second.
     pub frames_per_second: Option<f64>,
+    /// What the YUV values mean: BT.601 in limited range when not told, as webcams have it;
+    /// capture of HDMI is usually BT.709. JPEG tells it itself.
+    pub yuv_space: Option<YuvSpace>,
 }
 
 /// How sources are opened.
@@ -37,7 +47,8 @@ pub struct OpenOptions {
     pub repeat: bool,
     /// What is wished of a camera.
     pub capture: Option<CaptureFormat>,
-    /// Frames a second of what tells no rate itself: folders (10 when not given) and MJPEG.
+    /// Frames a second of what tells no rate itself: folders (10 when not given) and
+    /// MJPEG (25).
     pub frames_per_second: Option<f64>,
     /// Stamps frames.
     pub clock: Arc<dyn Clock>,
@@ -69,8 +80,14 @@ impl fmt::Debug for OpenOptions {
     }
 }
 
-const FORMS: &str = "/dev/videoN, - for standard input, a .y4m file, a pipe, \
-                     phantom:polyp, phantom:breast-tumor or phantom:fetal-head";
+/// Frames a second of a folder of pictures.
+const FOLDER_RATE: f64 = 10.0;
+/// Frames a second of an MJPEG file.
+const MJPEG_RATE: f64 = 25.0;
+
+const FORMS: &str = "/dev/videoN, - for standard input, a pipe, a file that ends in .y4m, .avi, \
+                     .mjpeg, .mjpg, .mp4, .m4v or .mov, a folder of pictures, a raw file with its \
+                     format, phantom:polyp, phantom:breast-tumor or phantom:fetal-head";
 
 /// Open the source that `spec` names: one of the forms in `docs/video.md`.
 ///
@@ -110,16 +127,42 @@ fn open_once(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, Sourc
              live -`"
         )));
     }
-    let path = Path::new(spec);
-    let io = |error: &io::Error| SourceError::io(spec, error);
-    let is_pipe = !path.metadata().map_err(|e| io(&e))?.is_file();
-    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-    if ending == "y4m" || is_pipe || options.raw.is_some() {
-        return stream(spec, Feed::open(path).map_err(|e| io(&e))?, options);
+    let wish = options.capture.unwrap_or_default();
+    if spec.starts_with("/dev/video") {
+        return camera::open(spec, wish, clock);
     }
-    Err(SourceError::fatal(format!(
-        "{spec}: not a known kind of video; hint: use {FORMS}, or a raw file with its format"
-    )))
+    let path = Path::new(spec);
+    let io = |error: io::Error| SourceError::io(spec, &error);
+    let kind = path.metadata().map_err(io)?.file_type();
+    let feed = || Feed::open(path).map_err(io);
+    let (name, rate) = (spec.to_owned(), options.frames_per_second);
+    if kind.is_char_device() {
+        return camera::open(spec, wish, clock);
+    }
+    if kind.is_dir() {
+        let rate = rate.unwrap_or(FOLDER_RATE);
+        return Ok(Box::new(FolderSource::new(spec, rate, clock)?));
+    }
+    if !kind.is_file() || options.raw.is_some() {
+        return stream(spec, feed()?, options);
+    }
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    Ok(match ending.to_ascii_lowercase().as_str() {
+        "y4m" => return stream(spec, feed()?, options),
+        "avi" => Box::new(AviSource::new(name, feed()?, clock)?),
+        "mjpeg" | "mjpg" => {
+            let rate = rate.unwrap_or(MJPEG_RATE);
+            Box::new(MjpegSource::new(name, feed()?, rate, clock)?)
+        }
+        "mp4" | "m4v" | "mov" => {
+            Box::new(Mp4Source::new(name, File::open(path).map_err(io)?, clock)?)
+        }
+        _ => {
+            return Err(SourceError::fatal(format!(
+                "{spec}: not a known kind of video; hint: use {FORMS}"
+            )));
+        }
+    })
 }
 
 /// Bytes in order: Y4M, or raw where the options say what they mean.

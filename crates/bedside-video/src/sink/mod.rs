@@ -1,6 +1,7 @@
 //! Where frames go: files and other programs.
 
 mod command;
+mod jpeg;
 mod y4m;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::os::fd::AsFd;
 use bedside_core::Frame;
 
 pub use command::CommandSink;
+pub use jpeg::{MjpegSink, encode_jpeg};
 pub use y4m::Y4mSink;
 
 /// Where frames go.
@@ -86,6 +88,9 @@ impl fmt::Display for SinkError {
 
 impl std::error::Error for SinkError {}
 
+/// JPEG quality of `.mjpeg` files: about a tenth of the pixels' bytes, hardly to be told apart.
+const QUALITY: u8 = 90;
+
 /// Open the sink that `spec` names: `out.y4m`, `out.mjpeg`, `-` for Y4M on standard output, or
 /// `| command` for Y4M on the standard input of a shell command. `frames_per_second` is what the
 /// header tells.
@@ -110,6 +115,7 @@ pub fn open_sink(spec: &str, frames_per_second: f64) -> Result<Box<dyn Sink>, Si
             let out = File::from(out.map_err(|error| SinkError::io(name, &error))?);
             Ok(Box::new(Y4mSink::new(name, out, frames_per_second)))
         }
+        "mjpeg" | "mjpg" => Ok(Box::new(MjpegSink::new(spec, create()?, QUALITY))),
         "y4m" => Ok(Box::new(Y4mSink::new(spec, create()?, frames_per_second))),
         _ => Err(SinkError::closed(format!(
             "{spec}: not a known kind of video; hint: NAME.y4m, NAME.mjpeg, - or \
