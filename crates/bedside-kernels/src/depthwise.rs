@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::cpu::{Cpu, Dot, compiled_for_each};
-use crate::epilogue::{Element, Epilogue, Sink, copy};
+use crate::epilogue::{Element, Epilogue, Sink};
 use crate::lanes::{LANES, Lanes, lanes, multiply_add};
 #[cfg(target_arch = "aarch64")]
 use crate::product::Sdot;
@@ -152,10 +152,13 @@ impl<T: Element> Source for Map<'_, T> {
                 let targets = to_line.iter_mut().skip(to.before);
                 for (pixel, target) in line.chunks(channels).zip(targets) {
                     let pixel = pixel.get(channel..).unwrap_or_default();
-                    let mut from = [T::default(); LANES];
-                    copy(pixel, &mut from);
-                    for lane in 0..LANES {
-                        target.0[lane] = from[lane].real(None) - self.zero;
+                    // Whole groups apart: through memory of any length no vectors are made.
+                    if let Some(from) = pixel.first_chunk::<LANES>() {
+                        target.0 = from.map(|x| x.real(None) - self.zero);
+                    } else {
+                        for (to, x) in target.0.iter_mut().zip(pixel) {
+                            *to = x.real(None) - self.zero;
+                        }
                     }
                 }
             }

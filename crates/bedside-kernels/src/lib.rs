@@ -15,6 +15,7 @@ mod depthwise;
 mod dynamic;
 mod epilogue;
 mod lanes;
+mod norm;
 mod ops;
 mod product;
 mod project;
@@ -22,6 +23,7 @@ mod recode;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use cpu::Cpu;
 pub use dynamic::dynamic;

@@ -851,7 +851,7 @@ impl Relayout {
                         &mut from,
                     );
                     for lane in 0..LANES {
-                        square[lane][row] = O::store(from[lane].real(self.code), self.out);
+                        square[lane][row] = O::store::<false>(from[lane].real(self.code), self.out);
                     }
                 }
                 for (line, out) in square.iter().zip(out.chunks_mut(rows)) {
@@ -880,7 +880,7 @@ impl Relayout {
                 for (row, line) in input.chunks_exact(columns).enumerate() {
                     let mut from = [T::default(); LANES];
                     copy(line.get(first..).unwrap_or_default(), &mut from);
-                    let stored = from.map(|x| O::store(x.real(self.code), self.out));
+                    let stored = from.map(|x| O::store::<false>(x.real(self.code), self.out));
                     let targets = out.iter_mut().skip(row).step_by(rows);
                     targets.zip(stored).for_each(|(t, s)| *t = s);
                 }
