@@ -186,6 +186,7 @@ impl<P: Panels, E: Element> Source for Expansion<'_, P, E> {
         let count = rows.len() * width;
         assert!(rows.end * width * self.panels.depth() <= self.pixels.len());
         assert!(self.panels.stretch() >= self.panels.depth());
+        assert!(block + N <= self.panels.width().div_ceil(LANES));
         let mut tiles = Tiles {
             expansion: self,
             block,
@@ -232,8 +233,7 @@ impl<P: Panels, E: Element> Tiles<'_, '_, P, E> {
             epilogue,
             ..
         } = self.expansion;
-        // SAFETY: `fill` has seen that there are so many pixels, and blocks are counted from the
-        // channels that the panels have.
+        // SAFETY: `fill` has seen that there are so many pixels and panels.
         let sums = unsafe {
             let at = pixels.as_ptr().add((self.first + pixel) * panels.depth());
             panels.tile::<M, N, FMA>(self.block, at, 0, None)
@@ -403,7 +403,8 @@ fn body<
     let first = top.saturating_sub(before[0]).min(height);
     let end = (top + tall).saturating_sub(before[0]);
     let inside = first..end.clamp(first, height);
-    let above = (first + before[0] - top).min(tall);
+    // The strip may lie below all of the input.
+    let above = (first + before[0]).saturating_sub(top).min(tall);
     for scratch in scratch.chunks_exact_mut(group) {
         for (y, row) in scratch.chunks_exact_mut(padded).enumerate() {
             if y < above || y >= above + inside.len() {

@@ -199,7 +199,8 @@ impl I8Panels {
         bias: &[i32],
         weight: impl Fn(usize, usize) -> i8,
     ) -> Self {
-        debug_assert!(depth.is_multiple_of(4));
+        // The kernels read rows and panels four at a time, unchecked.
+        assert!(depth.is_multiple_of(4));
         let width = bias.len();
         let groups = depth / 4;
         let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * groups];
