@@ -361,7 +361,7 @@ fn vnni<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) {
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "dotprod")]
 fn sdot<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) {
-    body::<6, 1, true, S, R, O>(strip);
+    body::<4, 1, true, S, R, O>(strip);
 }
 
 /// A few groups of sixteen channels at a time: the input rows that the strip needs, padded and as
