@@ -162,6 +162,10 @@ impl EvalOp for Contraction {
         let shape = self.shape([a_shape, b_shape]);
         let (outer, product) = self.loops(a_shape, b_shape)?;
         let out = filled::<f32>(&shape, |out| {
+            if product.summed.count == 0 {
+                out.fill(0.0);
+                return Ok(());
+            }
             let batches: usize = outer.iter().map(|l| l.count).product();
             let work = batches * product.rows.count * product.summed.count * product.columns.count;
             // A thread's start is worth some 100,000 products.
@@ -268,9 +272,7 @@ compiled_for_each! {
 /// Sixteen columns side by side, as they lie in the second input.
 #[inline(always)]
 fn across_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(part: &Part<'_>) {
-    if !part.fits() {
-        return;
-    }
+    assert!(part.fits());
     if part.product.rows.count < 4 {
         // Registers that rows leave free, for more columns.
         across_columns::<4, FMA>(part);
@@ -354,9 +356,7 @@ fn across_tile<const M: usize, const N: usize, const FMA: bool>(
 /// Sixteen summed elements side by side, as they lie in both inputs.
 #[inline(always)]
 fn dots_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(part: &Part<'_>) {
-    if !part.fits() {
-        return;
-    }
+    assert!(part.fits());
     let mut column = part.columns.start;
     while column + 4 <= part.columns.end {
         dots_rows::<4, FMA>(part, column);

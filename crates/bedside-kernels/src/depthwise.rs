@@ -189,6 +189,7 @@ impl<P: Panels, E: Element> Source for Expansion<'_, P, E> {
         let count = rows.len() * width;
         assert!(rows.end * width * self.panels.depth() <= self.pixels.len());
         assert!(self.panels.stretch() >= self.panels.depth());
+        assert!(block + N <= self.panels.width().div_ceil(LANES));
         let mut tiles = Tiles {
             expansion: self,
             block,
@@ -235,8 +236,7 @@ impl<P: Panels, E: Element> Tiles<'_, '_, P, E> {
             epilogue,
             ..
         } = self.expansion;
-        // SAFETY: `fill` has seen that there are so many pixels, and blocks are counted from the
-        // channels that the panels have.
+        // SAFETY: `fill` has seen that there are so many pixels and panels.
         let sums = unsafe {
             let at = pixels.as_ptr().add((self.first + pixel) * panels.depth());
             panels.tile::<M, N, FMA>(self.block, at, 0, None)
@@ -364,7 +364,7 @@ fn vnni<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) {
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "dotprod")]
 fn sdot<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) {
-    body::<6, 1, true, S, R, O>(strip);
+    body::<4, 1, true, S, R, O>(strip);
 }
 
 /// A few groups of sixteen channels at a time: the input rows that the strip needs, padded and as
@@ -406,7 +406,8 @@ fn body<
     let first = top.saturating_sub(before[0]).min(height);
     let end = (top + tall).saturating_sub(before[0]);
     let inside = first..end.clamp(first, height);
-    let above = (first + before[0] - top).min(tall);
+    // The strip may lie below all of the input.
+    let above = (first + before[0]).saturating_sub(top).min(tall);
     for scratch in scratch.chunks_exact_mut(group) {
         for (y, row) in scratch.chunks_exact_mut(padded).enumerate() {
             if y < above || y >= above + inside.len() {

@@ -14,6 +14,8 @@ mod cpu;
 mod depthwise;
 mod dynamic;
 mod epilogue;
+#[cfg(test)]
+mod extremes;
 mod lanes;
 mod norm;
 mod ops;

@@ -400,7 +400,7 @@ pub(crate) fn filled<O: Datum + Element>(
         unsafe_code,
         reason = "clearing what is then written whole costs a pass over it"
     )]
-    // SAFETY: f32 and u8 have no invalid values, and every operator here writes all of them.
+    // SAFETY: every operator here writes all elements, or fails, before anything reads one.
     let mut out = unsafe { Tensor::uninitialized::<O>(shape)? };
     if out.len() > 0 {
         fill(out.try_as_plain_ram_mut()?.as_slice_mut::<O>()?)?;

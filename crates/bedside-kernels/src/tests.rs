@@ -48,7 +48,7 @@ fn near(got: &[f32], want: &[f64], scale: f64) {
 
 /// A depthwise convolution's output, in strips of two rows, the last of one, and of two groups of
 /// channels: each finds its own part of the input.
-fn in_strips(
+pub(crate) fn in_strips(
     depthwise: &Depthwise,
     channels: usize,
     compute: impl Fn(Strip<'_, (), f32, f32>),
@@ -333,7 +333,8 @@ proptest! {
 #[test]
 fn the_best_supported_is_picked() {
     let supported = Cpu::supported();
-    println!("tested: {supported:?}");
+    let names: Vec<String> = supported.iter().map(Cpu::to_string).collect();
+    println!("tested: {}", names.join(", "));
     assert_eq!(Cpu::choose(None).as_ref(), Ok(supported.last().unwrap()));
     for cpu in &supported {
         assert_eq!(Cpu::choose(Some(&cpu.to_string())).as_ref(), Ok(cpu));
