@@ -86,7 +86,7 @@ def avi():
     for t in range(4):
         writer.write(picture(w, h, t)[..., ::-1])
     writer.release()
-    clip = cv2.VideoCapture(path)
+    clip = cv2.VideoCapture(path, cv2.CAP_OPENCV_MJPEG)
     frames = []
     while (got := clip.read())[0]:
         frames.append(got[1][..., ::-1].tobytes().hex())
