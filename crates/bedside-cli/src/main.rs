@@ -13,6 +13,8 @@ mod eval;
 mod failure;
 mod image_file;
 mod jpeg;
+mod live;
+mod log;
 mod machine;
 mod model;
 mod output;
@@ -56,6 +58,7 @@ Examples:
   bedside segment colon.png --prompt polyp
   bedside segment scans/*.png --prompt 'breast tumor' --out results
   bedside recognize colon.png --modality endoscopy
+  bedside live /dev/video0 --prompt polyp --out - | ffplay -
   bedside prompts --modality ultrasound
 
 Exit codes:
@@ -76,6 +79,10 @@ enum Command {
     Segment(segment::SegmentArgs),
     /// Find every object that the model knows in images of a modality
     Recognize(segment::RecognizeArgs),
+    /// Annotate live video: a camera, a pipe, a file or a phantom
+    Live(live::Args),
+    /// Print the records of a session's log
+    Log(log::Args),
     /// List the object types, and which of them the bundle's weights know
     Prompts(prompts::Args),
     /// Measure how well the model does on folders of images with known masks
@@ -100,6 +107,8 @@ fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
     match &cli.command {
         Command::Segment(args) => segment::segment(args, &cli.model, ui),
         Command::Recognize(args) => segment::recognize(args, &cli.model, ui),
+        Command::Live(args) => live::run(args, &cli.model, ui),
+        Command::Log(args) => log::run(args, ui),
         Command::Prompts(args) => prompts::run(args, &cli.model, ui),
         Command::Eval(args) => eval::run(args, &cli.model, ui),
         Command::Inspect(args) => bundle::inspect(args, &cli.model, ui),

@@ -52,6 +52,11 @@ impl Ui {
         let _ = writeln!(io::stderr().lock(), "{text}");
     }
 
+    /// Show one line on a terminal in place of the last one.
+    pub(crate) fn status(self, text: &str) {
+        let _ = write!(io::stderr().lock(), "\r\x1b[K{text}");
+    }
+
     /// Tell of a failure.
     pub(crate) fn fail(self, failure: &Failure) {
         self.note(format_args!("error: {failure}"));

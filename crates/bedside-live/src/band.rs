@@ -48,7 +48,8 @@ impl Band {
             _ => &FONT_10X20,
         };
         self.pixels.clear();
-        self.pixels.resize(width as usize * self.height() as usize, DARK);
+        self.pixels
+            .resize(width as usize * self.height() as usize, DARK);
         (self.x, self.line) = (self.margin(), 0);
     }
 

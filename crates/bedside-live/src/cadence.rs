@@ -79,7 +79,10 @@ impl Cadence {
             let pass = Duration::from_secs_f64(self.mean.unwrap_or(0.0));
             interval = 2 * interval.max(pass);
         }
-        self.prompts > 0 && self.last_start.is_none_or(|last| now.since(last) >= interval)
+        self.prompts > 0
+            && self
+                .last_start
+                .is_none_or(|last| now.since(last) >= interval)
     }
 
     /// The prompts whose turn it is.

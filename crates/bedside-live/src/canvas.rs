@@ -118,7 +118,8 @@ impl Canvas {
         if let Some(done) = self.done.take() {
             self.data = done.into_data();
         }
-        self.data.resize(self.format.byte_len(frame.width(), height), 0);
+        self.data
+            .resize(self.format.byte_len(frame.width(), height), 0);
         for row in &mut self.opacity {
             row.clear();
             row.resize(self.width, 0);
@@ -139,7 +140,9 @@ impl Canvas {
         let there = planes(self.format, self.width, self.picture);
         let (mut to, mut from) = (self.data.as_mut_slice(), from);
         for (here, there) in here.into_iter().zip(there) {
-            let (plane, rest) = std::mem::take(&mut to).split_at_mut_checked(here).unwrap_or_default();
+            let (plane, rest) = std::mem::take(&mut to)
+                .split_at_mut_checked(here)
+                .unwrap_or_default();
             let (source, tail) = from.split_at_checked(there).unwrap_or_default();
             if let Some(plane) = plane.get_mut(..source.len()) {
                 plane.copy_from_slice(source);
@@ -155,9 +158,9 @@ impl Canvas {
             return;
         }
         let stroke = (self.width / 500).max(1);
-        let rows = mask.data();
+        let (rows, width) = (mask.data(), self.width);
         let used = |y: usize| {
-            let row = rows.get(y * self.width..(y + 1) * self.width);
+            let row = rows.get(y * width..(y + 1) * width);
             row.is_some_and(|row| row.contains(&1))
         };
         let mut pairs = std::mem::take(&mut self.opacity);
@@ -179,7 +182,9 @@ impl Canvas {
         let (width, height, picture) = (self.width, self.height, self.picture);
         let half = width.div_ceil(2);
         let [luma, u, v] = colour.yuv(&self.space);
-        let lines = [(y, first), (y + 1, second)].into_iter().filter(|(y, _)| *y < picture);
+        let lines = [(y, first), (y + 1, second)]
+            .into_iter()
+            .filter(|(y, _)| *y < picture);
         let chroma = width * height;
         let average = |i: usize| -> u16 {
             let at = |row: &[u16], i: usize| row.get(i).copied().unwrap_or_default();
@@ -200,10 +205,17 @@ impl Canvas {
             }
             PixelFormat::Nv12 => {
                 for (y, row) in lines {
-                    blend_row(self.data.get_mut(y * width..).unwrap_or_default(), row, luma);
+                    blend_row(
+                        self.data.get_mut(y * width..).unwrap_or_default(),
+                        row,
+                        luma,
+                    );
                 }
                 let start = chroma + y / 2 * 2 * half;
-                let pairs = self.data.get_mut(start..start + 2 * half).unwrap_or_default();
+                let pairs = self
+                    .data
+                    .get_mut(start..start + 2 * half)
+                    .unwrap_or_default();
                 for (i, pair) in pairs.as_chunks_mut::<2>().0.iter_mut().enumerate() {
                     let alpha = average(i);
                     *pair = [mixed(pair[0], u, alpha), mixed(pair[1], v, alpha)];
@@ -211,7 +223,11 @@ impl Canvas {
             }
             PixelFormat::I420 => {
                 for (y, row) in lines {
-                    blend_row(self.data.get_mut(y * width..).unwrap_or_default(), row, luma);
+                    blend_row(
+                        self.data.get_mut(y * width..).unwrap_or_default(),
+                        row,
+                        luma,
+                    );
                 }
                 let plane = half * height.div_ceil(2);
                 for (start, target) in [(chroma, u), (chroma + plane, v)] {
@@ -225,7 +241,8 @@ impl Canvas {
             PixelFormat::Yuyv => {
                 for (y, row) in lines {
                     let quads = self.data.get_mut(y * half * 4..).unwrap_or_default();
-                    for (quad, alphas) in quads.as_chunks_mut::<4>().0.iter_mut().zip(row.chunks(2)) {
+                    for (quad, alphas) in quads.as_chunks_mut::<4>().0.iter_mut().zip(row.chunks(2))
+                    {
                         let left = alphas.first().copied().unwrap_or_default();
                         let right = alphas.last().copied().unwrap_or_default();
                         let [y0, cb, y1, cr] = quad;
@@ -245,7 +262,9 @@ impl Canvas {
         let chroma = width * height;
         let plane = half * height.div_ceil(2);
         for (y, row) in (self.picture..height).zip(band.rows()) {
-            let colours = row.chunks(2).map(|pair| pair.first().map_or([0; 3], |c| c.yuv(&space)));
+            let colours = row
+                .chunks(2)
+                .map(|pair| pair.first().map_or([0; 3], |c| c.yuv(&space)));
             match self.format {
                 PixelFormat::Rgb8 | PixelFormat::Gray8 => {
                     let pixels = self.data.get_mut(y * width * 3..).unwrap_or_default();
@@ -255,15 +274,22 @@ impl Canvas {
                 }
                 PixelFormat::Yuyv => {
                     let quads = self.data.get_mut(y * half * 4..).unwrap_or_default();
-                    for ((quad, [_, u, v]), pair) in
-                        quads.as_chunks_mut::<4>().0.iter_mut().zip(colours).zip(row.chunks(2))
+                    for ((quad, [_, u, v]), pair) in quads
+                        .as_chunks_mut::<4>()
+                        .0
+                        .iter_mut()
+                        .zip(colours)
+                        .zip(row.chunks(2))
                     {
                         let luma = |c: Option<&Colour>| c.map_or(0, |c| c.yuv(&space)[0]);
                         *quad = [luma(pair.first()), u, luma(pair.last()), v];
                     }
                 }
                 PixelFormat::Nv12 | PixelFormat::I420 => {
-                    let lumas = self.data.get_mut(y * width..(y + 1) * width).unwrap_or_default();
+                    let lumas = self
+                        .data
+                        .get_mut(y * width..(y + 1) * width)
+                        .unwrap_or_default();
                     for (luma, c) in lumas.iter_mut().zip(row) {
                         *luma = c.yuv(&space)[0];
                     }
@@ -272,8 +298,13 @@ impl Canvas {
                         continue;
                     }
                     if self.format == PixelFormat::Nv12 {
-                        let pairs = self.data.get_mut(chroma + y / 2 * 2 * half..).unwrap_or_default();
-                        for (pair, [_, u, v]) in pairs.as_chunks_mut::<2>().0.iter_mut().zip(colours) {
+                        let pairs = self
+                            .data
+                            .get_mut(chroma + y / 2 * 2 * half..)
+                            .unwrap_or_default();
+                        for (pair, [_, u, v]) in
+                            pairs.as_chunks_mut::<2>().0.iter_mut().zip(colours)
+                        {
                             *pair = [u, v];
                         }
                     } else {
@@ -284,7 +315,8 @@ impl Canvas {
                             .unwrap_or_default();
                         let (us, vs) = (us.iter_mut(), vs.iter_mut());
                         let start = y / 2 * half;
-                        for ((to_u, to_v), [_, u, v]) in us.skip(start).zip(vs.skip(start)).zip(colours)
+                        for ((to_u, to_v), [_, u, v]) in
+                            us.skip(start).zip(vs.skip(start)).zip(colours)
                         {
                             (*to_u, *to_v) = (u, v);
                         }
@@ -332,14 +364,7 @@ fn blend_row(values: &mut [u8], alphas: &[u16], target: u8) {
 }
 
 /// Opacity of a mask's row: 256 on its outline, `fill` within, 0 outside.
-fn opacity(
-    out: &mut [u16],
-    mask: &Mask,
-    y: usize,
-    fill: u16,
-    stroke: usize,
-    dash: Option<usize>,
-) {
+fn opacity(out: &mut [u16], mask: &Mask, y: usize, fill: u16, stroke: usize, dash: Option<usize>) {
     let width = mask.width() as usize;
     let row = |y: usize| mask.data().get(y * width..(y + 1) * width);
     let Some(here) = row(y) else {

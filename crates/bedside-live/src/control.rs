@@ -65,7 +65,10 @@ impl Control {
             wish.prompts = Arc::new(Prompts {
                 wish: number,
                 prompts: prompts.to_vec(),
-                names: prompts.iter().map(|p| Name::from(p.text.as_str())).collect(),
+                names: prompts
+                    .iter()
+                    .map(|p| Name::from(p.text.as_str()))
+                    .collect(),
             });
         });
         Ok(())

@@ -26,6 +26,7 @@ mod sync {
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 }
 mod tracker;
+mod view;
 mod worker;
 
 pub use cadence::CadenceConfig;
@@ -41,4 +42,5 @@ pub use recorder::{Recorder, Target};
 pub use run::{Stop, Watcher, run};
 pub use session::{Session, SessionConfig};
 pub use slot::{Slot, Waited};
+pub use view::{Status, View, Watch};
 pub use worker::WatchdogConfig;

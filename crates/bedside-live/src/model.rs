@@ -82,8 +82,8 @@ impl Loader for BundleLoader {
             fault: Fault::Load,
             message: error.to_string(),
         };
-        let mut segmenter = Segmenter::new(self.bundle.clone(), &*self.backend, &self.options)
-            .map_err(failed)?;
+        let mut segmenter =
+            Segmenter::new(self.bundle.clone(), &*self.backend, &self.options).map_err(failed)?;
         let cases = segmenter.self_test().map_err(failed)?;
         if let Some(case) = cases.iter().find(|case| !case.passed()) {
             let message = format!(
@@ -149,7 +149,10 @@ impl Model for Loaded {
         }
         let set = self.sets.iter().find(|(range, _)| *range == places);
         let (_, set) = set.ok_or("no such prompts")?;
-        let answer = self.segmenter.segment(frame, set).map_err(|e| e.to_string())?;
+        let answer = self
+            .segmenter
+            .segment(frame, set)
+            .map_err(|e| e.to_string())?;
         Ok(answer.findings)
     }
 }

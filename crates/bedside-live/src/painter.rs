@@ -65,7 +65,13 @@ pub enum Painted {
 
 impl Claim<'_> {
     /// What to make of the mask on frame `number` at the time `now`.
-    pub fn verdict(&self, frame: &Frame, number: u64, now: Timestamp, policy: AgePolicy) -> Painted {
+    pub fn verdict(
+        &self,
+        frame: &Frame,
+        number: u64,
+        now: Timestamp,
+        policy: AgePolicy,
+    ) -> Painted {
         let age = now.since(self.captured);
         let size = (self.mask.width(), self.mask.height());
         if size != (frame.width(), frame.height()) || self.made_for > number || age > policy.limit {
@@ -130,7 +136,10 @@ impl Painter {
     ///
     /// # Errors
     /// When frame and band together are larger than a frame may be.
-    #[allow(clippy::too_many_arguments, reason = "each is one fact that painting depends on")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is one fact that painting depends on"
+    )]
     pub fn paint<'a>(
         &mut self,
         permit: Option<PaintPermit>,
@@ -166,7 +175,10 @@ impl Painter {
             self.band.word(prompt, FAINT);
             self.band.word(": not present   ", FAINT);
         }
-        self.band.finish("Research use. Not a medical device. Not for clinical decisions.", FAINT);
+        self.band.finish(
+            "Research use. Not a medical device. Not for clinical decisions.",
+            FAINT,
+        );
         self.canvas.band(&self.band);
         self.canvas.finish()
     }
@@ -184,7 +196,11 @@ impl Painter {
         let (frames, masks) = caption.rates;
         self.text.clear();
         // Writing to a string can't fail.
-        let _ = write!(self.text, "{}   {frames:.0} fps, {masks:.0} masks/s   ", Shout(caption.state));
+        let _ = write!(
+            self.text,
+            "{}   {frames:.0} fps, {masks:.0} masks/s   ",
+            Shout(caption.state)
+        );
         self.band.word(&self.text, colour);
     }
 
@@ -192,7 +208,11 @@ impl Painter {
         self.text.clear();
         let presence = claim.presence * 100.0;
         let _ = match verdict {
-            Painted::Fresh => write!(self.text, " {} {presence:.0} %, this frame   ", claim.prompt),
+            Painted::Fresh => write!(
+                self.text,
+                " {} {presence:.0} %, this frame   ",
+                claim.prompt
+            ),
             Painted::Carried { age, confidence } => write!(
                 self.text,
                 " {} {presence:.0} %, carried {} ms, trust {:.0} %   ",
@@ -212,7 +232,10 @@ struct Shout(State);
 
 impl std::fmt::Display for Shout {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut upper = |text: &str| text.chars().try_for_each(|c| f.write_char(c.to_ascii_uppercase()));
+        let mut upper = |text: &str| {
+            text.chars()
+                .try_for_each(|c| f.write_char(c.to_ascii_uppercase()))
+        };
         upper(self.0.name())?;
         match self.0.reason() {
             "" => Ok(()),

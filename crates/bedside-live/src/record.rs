@@ -1,15 +1,43 @@
 //! What is told of a session, frame by frame: one type for JSON lines and the result log.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bedside::{Mask, State, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::painter::Claim;
 
-/// A prompt or a state's word: every frame repeats it, so copies share one text.
-pub type Name = Arc<str>;
+/// A word told over and over, such as a prompt: cloning it allocates nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(Arc<str>);
+
+impl From<&str> for Name {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl Deref for Name {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| text.as_str().into())
+    }
+}
 
 /// One thing told. In JSON an object with one key, the variant's name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

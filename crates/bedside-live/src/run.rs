@@ -100,7 +100,11 @@ pub fn run(
     let finished = sinks.iter_mut().try_for_each(|sink| sink.finish());
     let counts = outcome?;
     finished.map_err(|e| Error::new(ErrorKind::Sink, e.to_string()))?;
-    let ended = feed.ended.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let ended = feed
+        .ended
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
     match ended {
         Some(error) => Err(Error::new(ErrorKind::Source, error.to_string())),
         None => Ok(counts),
@@ -110,7 +114,10 @@ pub fn run(
 /// Read frames until there are no more.
 fn read(mut source: Box<dyn Source>, feed: &Feed, wait: bool, stop: &Stop) {
     let complain = |text: Option<String>| {
-        *feed.complaint.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        *feed
+            .complaint
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = text;
     };
     let mut number = 0;
     while !stop.is_stopped() {
@@ -212,7 +219,8 @@ fn show(
 
 fn write(sinks: &mut [Box<dyn Sink>], frame: &Frame) -> Result<(), Error> {
     for sink in sinks {
-        sink.write(frame).map_err(|e| Error::new(ErrorKind::Sink, e.to_string()))?;
+        sink.write(frame)
+            .map_err(|e| Error::new(ErrorKind::Sink, e.to_string()))?;
     }
     Ok(())
 }

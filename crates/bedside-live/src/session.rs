@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedside::{Clock, Frame, FrameError, Pause, Prompt, Stall, State, Timestamp};
+use bedside::{Clock, Frame, FrameError, Pause, Stall, State, Timestamp};
 
 use crate::cadence::{Cadence, CadenceConfig};
 use crate::control::Control;
@@ -195,14 +195,17 @@ impl Session {
                     self.tracker.forget();
                     self.message = Some(message);
                 }
-                Event::Fault(_, message) => {
+                Event::Fault(message) => {
                     self.metrics.fault();
                     self.tracker.forget();
                     self.message = Some(message);
                 }
             }
         }
-        if self.warmth.is_none_or(|last| now.since(last) >= TEMPERATURE_EVERY) {
+        if self
+            .warmth
+            .is_none_or(|last| now.since(last) >= TEMPERATURE_EVERY)
+        {
             self.warmth = Some(now);
             self.cadence.set_temperature(self.metrics.temperature());
         }
@@ -321,7 +324,9 @@ impl Session {
             let age = now.since(claim.captured);
             metrics.mask_age(age);
             if let Some(prompt) = names.get(claim.place) {
-                record.masks.push(MaskRecord::new(prompt, claim, age, confidence));
+                record
+                    .masks
+                    .push(MaskRecord::new(prompt, claim, age, confidence));
             }
         };
         let painted = self.painter.paint(

@@ -213,18 +213,21 @@ impl Tracker {
 
     /// The objects' masks on the newest frame, as [`carry`](Self::carry) left them.
     pub(crate) fn carried(&self) -> impl Iterator<Item = Carried<'_>> {
-        self.objects.iter().enumerate().filter_map(|(place, object)| {
-            let (made_for, captured) = object.made_for.filter(|_| object.shown)?;
-            let mask = object.carried.as_ref()?;
-            (object.trusted >= TRUST).then_some(Carried {
-                place,
-                mask,
-                made_for,
-                captured,
-                trusted: object.trusted,
-                presence: object.presence,
+        self.objects
+            .iter()
+            .enumerate()
+            .filter_map(|(place, object)| {
+                let (made_for, captured) = object.made_for.filter(|_| object.shown)?;
+                let mask = object.carried.as_ref()?;
+                (object.trusted >= TRUST).then_some(Carried {
+                    place,
+                    mask,
+                    made_for,
+                    captured,
+                    trusted: object.trusted,
+                    presence: object.presence,
+                })
             })
-        })
     }
 
     /// Whether every prompt was answered, on this picture or one from which it is followed.

@@ -66,7 +66,6 @@ struct Job {
 pub(crate) struct Reply {
     generation: u64,
     pub number: u64,
-    pub captured: Timestamp,
     pub wish: u64,
     pub places: Range<usize>,
     pub result: Result<Vec<Finding>, String>,
@@ -113,7 +112,7 @@ pub(crate) enum Event {
     /// The worker was replaced, for this reason; what it was asked is void.
     Restarted(String),
     /// There will be no more answers, for this reason.
-    Fault(Fault, String),
+    Fault(String),
 }
 
 /// Runs one worker at a time.
@@ -159,7 +158,9 @@ impl Supervisor {
         let (link, loader, clock) = (self.link.clone(), self.loader.clone(), self.clock.clone());
         let generation = self.generation;
         let work = move || work(&link, &*loader, &*clock, generation);
-        let started = thread::Builder::new().name("bedside-inference".into()).spawn(work);
+        let started = thread::Builder::new()
+            .name("bedside-inference".into())
+            .spawn(work);
         if let Err(error) = started {
             self.link.fail(LoadError {
                 fault: Fault::Load,
@@ -185,7 +186,9 @@ impl Supervisor {
             return false;
         };
         let overtaken = self.link.jobs.put(Job {
-            frame: copy.with_yuv_space(frame.yuv_space()).captured_at(frame.captured()),
+            frame: copy
+                .with_yuv_space(frame.yuv_space())
+                .captured_at(frame.captured()),
             number,
             prompts: prompts.clone(),
             places,
@@ -213,10 +216,19 @@ impl Supervisor {
                 return None;
             }
             self.keep(std::mem::take(&mut reply.buffer));
-            self.errors = if reply.result.is_ok() { 0 } else { self.errors + 1 };
+            self.errors = if reply.result.is_ok() {
+                0
+            } else {
+                self.errors + 1
+            };
             return Some(Event::Reply(reply));
         }
-        let failed = self.link.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failed = self
+            .link
+            .failed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(LoadError { fault, message }) = failed {
             return Some(self.give_up(fault, message));
         }
@@ -254,7 +266,7 @@ impl Supervisor {
     fn give_up(&mut self, fault: Fault, message: String) -> Event {
         self.link.jobs.close();
         self.fault = Some(fault);
-        Event::Fault(fault, message)
+        Event::Fault(message)
     }
 
     /// Why there will be no more answers.
@@ -311,7 +323,6 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
         let reply = Reply {
             generation,
             number: job.number,
-            captured: job.frame.captured(),
             wish: job.prompts.wish,
             places: job.places,
             result: answer.unwrap_or_else(|_| Err("the model panicked".to_owned())),
