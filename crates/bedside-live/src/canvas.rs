@@ -157,7 +157,7 @@ impl Canvas {
         if (mask.width() as usize, mask.height() as usize) != (self.width, self.picture) {
             return;
         }
-        let stroke = (self.width / 500).max(1);
+        let stroke = (self.width / 320).max(2);
         let (rows, width) = (mask.data(), self.width);
         let used = |y: usize| {
             let row = rows.get(y * width..(y + 1) * width);

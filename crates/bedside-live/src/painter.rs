@@ -163,7 +163,7 @@ impl Painter {
             match verdict {
                 Painted::Fresh => self.canvas.mask(claim.mask, colour, FILL, None),
                 Painted::Carried { .. } => {
-                    let dash = (frame.width() / 160).max(4) as usize;
+                    let dash = (frame.width() / 80).max(6) as usize;
                     self.canvas.mask(claim.mask, colour, FILL / 2, Some(dash));
                 }
                 Painted::Withheld => {}
