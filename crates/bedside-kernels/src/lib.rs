@@ -8,6 +8,7 @@
 //! Here, and in one line of `bedside-map`, stands the workspace's `unsafe` code: inner loops without bounds
 //! checks, instructions chosen at run time, and output memory that is not cleared first.
 
+mod attention;
 mod axes;
 mod contract;
 mod cpu;
@@ -16,6 +17,7 @@ mod dynamic;
 mod epilogue;
 mod lanes;
 mod ops;
+mod packed;
 mod product;
 mod project;
 mod recode;
@@ -23,6 +25,7 @@ mod rewrite;
 #[cfg(test)]
 mod tests;
 
+pub use attention::attention;
 pub use cpu::Cpu;
 pub use dynamic::dynamic;
 pub use epilogue::Quant;

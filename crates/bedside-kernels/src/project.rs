@@ -60,9 +60,14 @@ pub fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
         }
         let inputs = node.inputs.iter();
         let inputs = inputs.map(|i| wire(&model, &mut target, &mut wired, *i));
-        let inputs = inputs.collect::<TractResult<TVec<_>>>()?;
+        let mut inputs = inputs.collect::<TractResult<TVec<_>>>()?;
         let op = match contraction(&model, node, cpu)? {
-            Some(op) => Box::new(op),
+            Some((op, turned)) => {
+                if turned {
+                    inputs.reverse();
+                }
+                Box::new(op)
+            }
             None => relayout(&model, node)?.unwrap_or_else(|| node.op.clone()),
         };
         for (slot, outlet) in target
@@ -85,14 +90,21 @@ pub fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
     Ok(target)
 }
 
-/// The operator for a product of two activations.
-fn contraction(model: &TypedModel, node: &TypedNode, cpu: Cpu) -> TractResult<Option<Contraction>> {
+/// The operator for a product of two activations, and whether these change places.
+fn contraction(
+    model: &TypedModel,
+    node: &TypedNode,
+    cpu: Cpu,
+) -> TractResult<Option<(Contraction, bool)>> {
     let Some(op) = node.op_as::<EinSum>() else {
         return Ok(None);
     };
-    let axes = real(model, node, op)?;
+    let Some(axes) = Axes::real(model, node, op)? else {
+        return Ok(None);
+    };
+    let [a, b] = [0, 1].map(|i| model.outlet_fact(node.inputs[i]));
     let shape = &model.outlet_fact(node.id.into())?.shape;
-    Ok(axes.and_then(|axes| Contraction::new(cpu, axes, shape)))
+    Ok(Contraction::new(cpu, axes, [&a?.shape, &b?.shape], shape))
 }
 
 /// An outlet of the new graph; constants come into it here.
@@ -168,7 +180,7 @@ impl Found {
         let [input, weights] = *node.inputs else {
             return Ok(None);
         };
-        let Some(axes) = real(model, node, op)? else {
+        let Some(axes) = Axes::real(model, node, op)? else {
             return Ok(None);
         };
         let facts = [model.outlet_fact(input)?, model.outlet_fact(weights)?];
@@ -182,7 +194,7 @@ impl Found {
             return Ok(None);
         }
         let whole = model.outlet_fact(node.id.into())?.shape.clone();
-        let Some(shape) = extents(&axes, &whole) else {
+        let Some(shape) = extents([0, 1, 2].map(|of| &*axes.letters[of]), &whole) else {
             return Ok(None);
         };
         let steps = |role: &[char]| steps(role, &axes.letters[1], constant.shape());
@@ -269,20 +281,6 @@ pub(crate) fn is_row(value: &Tensor, width: usize) -> bool {
 pub(crate) fn is_gelu(node: &TypedNode) -> bool {
     node.op_as::<ElementWiseOp>()
         .is_some_and(|op| op.0.is::<GeluExact>())
-}
-
-/// The axes of a product of two f32 tensors.
-fn real(model: &TypedModel, node: &TypedNode, op: &EinSum) -> TractResult<Option<Axes>> {
-    let [a, b] = *node.inputs else {
-        return Ok(None);
-    };
-    let facts = [model.outlet_fact(a)?, model.outlet_fact(b)?];
-    let real = facts.iter().all(|f| f.datum_type == DatumType::F32);
-    if !real || op.operating_dt != DatumType::F32 || op.q_params.is_some() {
-        return Ok(None);
-    }
-    let shapes = [&*facts[0].shape, &*facts[1].shape];
-    Ok(Axes::new(&op.axes.to_string(), shapes))
 }
 
 /// Where the elements of some dimensions of a tensor lie, the last dimension running fastest.
