@@ -32,6 +32,7 @@ fn load(folder: &Path, graph: &Graph) -> Box<dyn Session> {
         expected: bedside::signature(graph),
         threads: 2,
         require_device: false,
+        steady: Vec::new(),
     };
     let onnx = fs::read(folder.join(&graph.part)).unwrap();
     TractCpu.load(&onnx, &options).unwrap()

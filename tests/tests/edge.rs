@@ -181,6 +181,7 @@ fn against_onnxruntime(backend: &dyn Backend, precision: Precision) -> (f32, f64
             expected: bedside::signature(graph),
             threads: 2,
             require_device: false,
+            steady: Vec::new(),
         };
         backend.load(&bundle.part(part).unwrap(), &options).unwrap()
     };

@@ -6,7 +6,7 @@ use std::error::Error;
 use bedside_tests::workspace::{self, Member};
 
 /// Every package, top to bottom. A package may depend only on those below it.
-const ORDER: [&str; 15] = [
+const ORDER: [&str; 16] = [
     "bedside-tests",
     "bedside-benches",
     "firmware-host",
@@ -18,6 +18,7 @@ const ORDER: [&str; 15] = [
     "bedside-kernels",
     "bedside-bundle",
     "bedside-map",
+    "bedside-video",
     "bedside-vision",
     "bedside-phantom",
     "bedside-core",

@@ -4,6 +4,7 @@
 //! * [`prompt`]: what a person asks for, and finding the form that it names
 //! * [`frame`]: pictures in the pixel formats that cameras give
 //! * [`mask`]: one object's pixels, and [`finding`]: what is known of them
+//! * [`state`]: what a live session is doing, and the right to paint
 //! * [`time`]: monotonic, injected time
 
 pub mod finding;
@@ -11,6 +12,7 @@ pub mod frame;
 pub mod mask;
 pub mod ontology;
 pub mod prompt;
+pub mod state;
 pub mod time;
 
 pub use finding::{BoundingBox, Finding};
@@ -18,4 +20,5 @@ pub use frame::{Frame, FrameError, PixelFormat, YuvSpace};
 pub use mask::Mask;
 pub use ontology::{Category, Form, Modality, ObjectType, Ontology};
 pub use prompt::{Prompt, PromptError, PromptErrorKind};
+pub use state::{Degradation, Fault, PaintPermit, Pause, Stall, State};
 pub use time::{Clock, ManualClock, MonotonicClock, Timestamp};

@@ -52,6 +52,11 @@ impl Mask {
         &self.data
     }
 
+    /// The pixels, for reuse of the buffer.
+    pub fn into_data(self) -> Vec<u8> {
+        self.data
+    }
+
     /// Whether the pixel in column `x` and row `y` is set; false outside the mask.
     pub fn get(&self, x: u32, y: u32) -> bool {
         x < self.width

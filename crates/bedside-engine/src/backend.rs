@@ -64,6 +64,10 @@ pub struct LoadOptions {
     pub threads: usize,
     /// Refuse to load unless every operator runs on the backend's device, none on the CPU.
     pub require_device: bool,
+    /// Inputs that many runs are given the same [`Value`] of (a clone, not one that is equal), as
+    /// the prompts beside the frames of a video. A backend may keep what depends on these alone
+    /// for as long as they stay.
+    pub steady: Vec<String>,
 }
 
 impl LoadOptions {
@@ -129,7 +133,8 @@ pub trait Session: Send {
         None
     }
 
-    /// Run once and tell the time of every operator, in the order they ran.
+    /// Run once and tell the time of every operator, in the order they ran. What is kept of an
+    /// earlier run ([`LoadOptions::steady`]) is not run.
     ///
     /// # Errors
     /// As [`run`](Self::run), and [`Unavailable`](crate::ErrorKind::Unavailable) when the engine

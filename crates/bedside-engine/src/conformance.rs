@@ -217,6 +217,7 @@ impl Case {
             expected,
             threads,
             require_device: false,
+            steady: Vec::new(),
         }
     }
 
@@ -443,6 +444,7 @@ fn refuses_external(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
         expected,
         threads: 1,
         require_device: false,
+        steady: Vec::new(),
     };
     expect_kind(
         backend.load(bytes!("external_data.onnx"), &options),

@@ -20,6 +20,7 @@ mod guard;
 #[cfg(feature = "ort")]
 mod ort;
 mod signature;
+mod steady;
 mod tract_cpu;
 #[cfg(feature = "tract-cuda")]
 mod tract_cuda;

@@ -20,6 +20,7 @@ use crate::backend::{Backend, LoadOptions, OpTime, Session};
 use crate::error::{EngineError, ErrorKind};
 use crate::guard::guarded;
 use crate::signature::{DType, Dim, Signature, TensorSpec};
+use crate::steady::{Split, Steady, split};
 use crate::value::Value;
 use crate::weights;
 
@@ -63,7 +64,7 @@ pub(crate) fn load(
     onnx: &[u8],
     options: &LoadOptions,
     own: bool,
-    plan: impl FnOnce(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>> + Send,
+    plan: impl FnMut(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>> + Send,
 ) -> Result<TractSession, EngineError> {
     let label = options.label.as_str();
     let threads = options.threads.max(1);
@@ -75,21 +76,12 @@ pub(crate) fn load(
         1 => Executor::SingleThread,
         _ => Executor::MultiThread(pool.clone()),
     };
-    let prepare = || pool.install(|| prepare(onnx, &executor, own, plan));
-    let (plan, signature) = guarded("tract", label, ErrorKind::Graph, prepare)?;
-    signature.check(&options.expected, label)?;
-    let mut batch = batch_symbol(&signature);
-    if own && !plan.model().nodes().iter().any(rounds_by_batch) {
-        batch.fill(false);
-    }
-    let state = guarded("tract", label, ErrorKind::Graph, || plan.spawn())?;
-    Ok(TractSession {
-        label: label.to_owned(),
-        batch,
-        signature,
-        executor,
-        state,
-        broken: None,
+    let steady = if own { &*options.steady } else { &[] };
+    let prepare = || pool.install(|| prepare(onnx, &executor, own, steady, plan));
+    let prepared = guarded("tract", label, ErrorKind::Graph, prepare)?;
+    prepared.signature.check(&options.expected, label)?;
+    guarded("tract", label, ErrorKind::Graph, || {
+        TractSession::new(label, prepared, executor, own)
     })
 }
 
@@ -97,7 +89,15 @@ fn on_cpu(model: TypedModel, options: &RunOptions) -> TractResult<Arc<TypedSimpl
     TypedSimplePlan::new_with_options(model.into_optimized()?, options)
 }
 
-/// A plan with its buffers.
+/// A graph as plans.
+pub(crate) struct Prepared {
+    pub(crate) signature: Signature,
+    pub(crate) plan: Arc<TypedSimplePlan>,
+    /// The plan for what depends on steady inputs alone, and their positions.
+    pub(crate) early: Option<(Arc<TypedSimplePlan>, Vec<usize>)>,
+}
+
+/// Plans with their buffers.
 pub(crate) struct TractSession {
     label: String,
     signature: Signature,
@@ -105,6 +105,7 @@ pub(crate) struct TractSession {
     /// doubling.
     batch: Vec<bool>,
     executor: Executor,
+    steady: Option<Steady>,
     state: TypedSimpleState,
     /// After a panic the state can't be trusted.
     broken: Option<EngineError>,
@@ -116,7 +117,7 @@ impl Session for TractSession {
     }
 
     fn run(&mut self, inputs: &[Value]) -> Result<Vec<Value>, EngineError> {
-        self.guarded_run(inputs, |state, inputs| state.run(inputs))
+        self.guarded_run(inputs, TypedSimpleState::run)
     }
 
     fn profile(&mut self, inputs: &[Value]) -> Result<Vec<OpTime>, EngineError> {
@@ -138,10 +139,35 @@ impl Session for TractSession {
 }
 
 impl TractSession {
+    fn new(label: &str, prepared: Prepared, executor: Executor, own: bool) -> TractResult<Self> {
+        let Prepared {
+            signature,
+            plan,
+            early,
+        } = prepared;
+        let mut batch = batch_symbol(&signature);
+        let rounds = |plan: &Arc<TypedSimplePlan>| plan.model().nodes().iter().any(rounds_by_batch);
+        if own && !rounds(&plan) && !early.iter().any(|(early, _)| rounds(early)) {
+            batch.fill(false);
+        }
+        let spawn = |(early, inputs): (Arc<TypedSimplePlan>, _)| {
+            Ok::<_, TractError>(Steady::new(early.spawn()?, inputs))
+        };
+        Ok(Self {
+            label: label.to_owned(),
+            batch,
+            signature,
+            executor,
+            steady: early.map(spawn).transpose()?,
+            state: plan.spawn()?,
+            broken: None,
+        })
+    }
+
     fn guarded_run(
         &mut self,
         inputs: &[Value],
-        run: impl FnOnce(&mut TypedSimpleState, TVec<TValue>) -> TractResult<TVec<TValue>> + Send,
+        mut run: impl FnMut(&mut TypedSimpleState, TVec<TValue>) -> TractResult<TVec<TValue>> + Send,
     ) -> Result<Vec<Value>, EngineError> {
         if let Some(error) = &self.broken {
             return Err(error.clone());
@@ -158,8 +184,9 @@ impl TractSession {
             .next()
             .is_some_and(|v| v.shape().first() == Some(&1));
         let (state, batch, executor) = (&mut self.state, &self.batch, &self.executor);
+        let steady = &mut self.steady;
         let result = guarded("tract", &self.label, ErrorKind::Run, || {
-            let inputs = inputs.iter().zip(batch).map(|(value, batched)| {
+            let tensors = inputs.iter().zip(batch).map(|(value, batched)| {
                 let tensor: &Arc<Tensor> = value.tensor();
                 Ok(match single && *batched {
                     true => {
@@ -168,11 +195,19 @@ impl TractSession {
                     false => TValue::from_const(tensor.clone()),
                 })
             });
-            let inputs = inputs.collect::<TractResult<_>>()?;
+            let tensors = tensors.collect::<TractResult<TVec<_>>>()?;
+            let run = || {
+                let mut tensors = tensors;
+                if let Some(steady) = steady {
+                    let kept = steady.outputs(inputs, &tensors, &mut run)?;
+                    tensors.extend(kept.into_iter().map(TValue::from_const));
+                }
+                run(state, tensors)
+            };
             // Within the pool, where operators find its threads without a hand-over each.
             let outputs = match executor {
-                Executor::MultiThread(pool) => pool.install(|| run(state, inputs)),
-                _ => run(state, inputs),
+                Executor::MultiThread(pool) => pool.install(run),
+                _ => run(),
             }?;
             let outputs = outputs.into_iter().map(|output| match single {
                 true => output.slice(0, 0, 1).map(Arc::new),
@@ -213,8 +248,9 @@ pub(crate) fn prepare(
     onnx: &[u8],
     executor: &Executor,
     own: bool,
-    plan: impl FnOnce(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>> + Send,
-) -> TractResult<(Arc<TypedSimplePlan>, Signature)> {
+    steady: &[String],
+    mut plan: impl FnMut(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>> + Send,
+) -> TractResult<Prepared> {
     let cpu = Cpu::detect().map_err(TractError::msg)?;
     let (model, coded) = read(onnx, own)?;
     let typed = model.into_typed()?;
@@ -237,7 +273,24 @@ pub(crate) fn prepare(
         executor: Some(executor.clone()),
         ..RunOptions::default()
     };
-    Ok((plan(model, &options)?, signature))
+    let names = signature.inputs.iter().map(|spec| &spec.name);
+    let steady = names.enumerate().filter(|(_, name)| steady.contains(name));
+    let (early, late) = match split(&model, steady.map(|(i, _)| i).collect())? {
+        Some(Split {
+            early,
+            late,
+            inputs,
+        }) => {
+            drop(model);
+            (Some((plan(early, &options)?, inputs)), late)
+        }
+        None => (None, model),
+    };
+    Ok(Prepared {
+        signature,
+        plan: plan(late, &options)?,
+        early,
+    })
 }
 
 /// The graph as tract has it and, where our own operators will run, what they must know of its
@@ -358,15 +411,9 @@ mod tests {
 
     fn session() -> (TractSession, [Value; 1]) {
         let onnx = include_bytes!("../conformance/dynamic_matmul.onnx");
-        let (plan, signature) = prepare(onnx, &Executor::SingleThread, true, on_cpu).unwrap();
-        let session = TractSession {
-            label: "decoder".into(),
-            batch: batch_symbol(&signature),
-            signature,
-            executor: Executor::SingleThread,
-            state: plan.spawn().unwrap(),
-            broken: None,
-        };
+        let executor = Executor::SingleThread;
+        let prepared = prepare(onnx, &executor, true, &[], on_cpu).unwrap();
+        let session = TractSession::new("decoder", prepared, executor, true).unwrap();
         (session, [Value::f32(&[7, 16], vec![0.5; 112]).unwrap()])
     }
 
@@ -399,6 +446,50 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Run);
         session.run(&inputs).unwrap();
+    }
+
+    /// Kept or not, answers have the same bits; what is kept is not run again.
+    #[test]
+    fn what_depends_on_steady_inputs_runs_when_they_change() {
+        let onnx = include_bytes!("../conformance/attention.onnx");
+        let load = |steady: &[&str]| {
+            let executor = Executor::SingleThread;
+            let steady: Vec<String> = steady.iter().map(|s| (*s).to_owned()).collect();
+            let prepared = prepare(onnx, &executor, true, &steady, on_cpu).unwrap();
+            TractSession::new("decoder", prepared, executor, true).unwrap()
+        };
+        let value = |shape: &[usize], seed: usize| {
+            let number = |i| (i * 7919 + seed * 104_729) % 2003;
+            let count: usize = shape.iter().product();
+            let data = (0..count).map(|i| number(i) as f32 / 1001.5 - 1.0);
+            Value::f32(shape, data.collect()).unwrap()
+        };
+        let memory = |seed| value(&[16, 32], seed);
+        let prompts = |p, seed| [value(&[p, 5, 12], seed), value(&[p, 5], seed + 1)];
+        let bits = |outputs: Vec<Value>| -> Vec<u32> {
+            let bits = |v: &Value| v.to_f32().unwrap().iter().map(|x| x.to_bits()).collect();
+            outputs.iter().flat_map::<Vec<u32>, _>(bits).collect()
+        };
+        let (mut steady, mut plain) = (load(&["tokens", "token_mask", "none"]), load(&[]));
+        assert!(steady.steady.is_some() && plain.steady.is_none());
+        let [three, other, one] = [prompts(3, 1), prompts(3, 5), prompts(1, 9)];
+        let mut answers = Vec::new();
+        for (frame, [tokens, mask]) in [&three, &three, &other, &one, &three].iter().enumerate() {
+            let inputs = [memory(frame), tokens.clone(), mask.clone()];
+            let answer = bits(steady.run(&inputs).unwrap());
+            assert_eq!(answer, bits(plain.run(&inputs).unwrap()), "frame {frame}");
+            assert!(!answers.contains(&answer), "frame {frame}");
+            answers.push(answer);
+        }
+        let mut operators = |[tokens, mask]: [Value; 2]| {
+            let inputs = [memory(0), tokens, mask];
+            steady.profile(&inputs).unwrap().len()
+        };
+        let kept = operators(three);
+        let changed = operators(prompts(3, 1));
+        assert!(0 < kept && kept < changed, "{kept} of {changed} operators");
+        // With nothing left to run for every frame there is nothing to keep apart.
+        assert!(load(&["memory", "tokens", "token_mask"]).steady.is_none());
     }
 
     /// Only a symbol that every output is made of row by row can be doubled and cut again.

@@ -229,6 +229,7 @@ mod tests {
             onnx,
             &Executor::SingleThread,
             false,
+            &[],
             |mut model, options| {
                 rewrite_einsum_to_prefix_matmul(&mut model, false)?;
                 Rewriter::default()

@@ -73,6 +73,11 @@ impl Value {
             .map_err(|e| EngineError::new(ErrorKind::Run, "", format!("not an f32 tensor: {e:#}")))
     }
 
+    /// Whether both share their data.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     pub(crate) fn from_tensor(tensor: Arc<Tensor>) -> Self {
         Self(tensor)
     }

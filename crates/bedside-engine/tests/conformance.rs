@@ -139,6 +139,7 @@ fn load_tiny(backend: &dyn Backend, require_device: bool) -> Result<Box<dyn Sess
         },
         threads: 1,
         require_device,
+        steady: Vec::new(),
     };
     backend.load(
         include_bytes!("../conformance/dynamic_matmul.onnx"),

@@ -119,6 +119,7 @@ fn load_as(backend: &dyn Backend, name: &str, x: Vec<Dim>, y: Vec<Dim>) -> Box<d
         },
         threads: 1,
         require_device: false,
+        steady: Vec::new(),
     };
     let onnx = file(&format!("{name}.onnx"));
     backend.load(&onnx, &options).unwrap()

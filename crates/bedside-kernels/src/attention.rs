@@ -395,6 +395,11 @@ impl EvalOp for Attention {
         let mask = mask.map(|m| slice::<f32>(m)).transpose()?;
         let cpu = self.cpu;
         let out = filled::<f32>(&shape, |out| {
+            if key.count == 0 {
+                // A sum over nothing.
+                out.fill(0.0);
+                return Ok(());
+            }
             let items: usize = outer.iter().map(|l| l.count).product();
             // Every thread gets its share; what shares an item packs it again.
             let parts = match threads() {

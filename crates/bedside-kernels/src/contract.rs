@@ -9,17 +9,24 @@ use crate::epilogue::Sink;
 use crate::lanes::{LANES, multiply_add};
 use crate::ops::{Extent, extents, filled, for_each, slice, threads};
 use crate::packed::{self, Matrix};
+use crate::view::View;
 
 /// A product of two activations, each read where it lies.
 ///
 /// Every element is summed in an order of its own, so that a row has the same bits in any batch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Contraction {
     cpu: Cpu,
     axes: Axes,
     way: Way,
     shape: Vec<Extent>,
+    /// Parts of the inputs that are multiplied, where that is not the whole.
+    pub(crate) views: [Option<View>; 2],
+    /// What every sum is multiplied by.
+    pub(crate) factor: f32,
 }
+
+impl Eq for Contraction {}
 
 /// How a [`Contraction`] reads its second input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +58,8 @@ impl Contraction {
                 axes,
                 way,
                 shape,
+                views: [None, None],
+                factor: 1.0,
             };
             Some(made)
         };
@@ -71,7 +80,7 @@ impl Contraction {
 
     /// Lengths of the loops, and the steps that they make in the inputs and the output.
     fn loops(&self, a: &[usize], b: &[usize]) -> TractResult<(Vec<Loop>, Product)> {
-        let out = self.shape(&[a, b]);
+        let out = self.shape([a, b]);
         let shapes = [a, b, &*out];
         let steps = |letter: &char| {
             let mut found = Loop {
@@ -134,9 +143,9 @@ impl Contraction {
         ))
     }
 
-    fn shape(&self, inputs: &[&[usize]; 2]) -> TVec<usize> {
-        let extent = |extent: &Extent| extent.of(inputs[0], inputs[1]);
-        self.shape.iter().map(extent).collect()
+    /// The output's, from those of what is multiplied.
+    fn shape<D: Clone + From<usize>>(&self, [a, b]: [&[D]; 2]) -> TVec<D> {
+        self.shape.iter().map(|extent| extent.of(a, b)).collect()
     }
 }
 
@@ -223,10 +232,16 @@ impl EvalOp for Contraction {
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let (a, b) = args_2!(inputs);
-        let shape = self.shape(&[a.shape(), b.shape()]);
-        let (outer, product) = self.loops(a.shape(), b.shape())?;
-        let (a, b) = (slice::<f32>(&a)?, slice::<f32>(&b)?);
+        let [in_a, in_b] = &self.views;
+        let (a_shape, a) = part(&a, in_a)?;
+        let (b_shape, b) = part(&b, in_b)?;
+        let shape = self.shape([a_shape, b_shape]);
+        let (outer, product) = self.loops(a_shape, b_shape)?;
         let out = filled::<f32>(&shape, |out| {
+            if product.summed.count == 0 {
+                out.fill(0.0);
+                return Ok(());
+            }
             let batches: usize = outer.iter().map(|l| l.count).product();
             let work = batches * product.rows.count * product.summed.count * product.columns.count;
             // A thread's start is worth some 100,000 products.
@@ -254,6 +269,7 @@ impl EvalOp for Contraction {
                     out_start,
                     columns: chunk * width..((chunk + 1) * width).min(product.columns.count),
                     product,
+                    factor: self.factor,
                 };
                 match self.way {
                     Way::Dot => dots(self.cpu.simd, &part),
@@ -273,12 +289,24 @@ impl EvalOp for Contraction {
 
 impl TypedOp for Contraction {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
-        let extent = |extent: &Extent| extent.of(&inputs[0].shape, &inputs[1].shape);
-        let shape: TVec<TDim> = self.shape.iter().map(extent).collect();
-        Ok(tvec!(DatumType::F32.fact(shape)))
+        let dims = |i: usize| match &self.views[i] {
+            Some(view) => view.shape().iter().map(|d| d.to_dim()).collect(),
+            None => inputs[i].shape.to_tvec(),
+        };
+        let (a, b): (TVec<TDim>, TVec<TDim>) = (dims(0), dims(1));
+        Ok(tvec!(DatumType::F32.fact(self.shape([&*a, &*b]))))
     }
 
     as_op!();
+}
+
+/// What is multiplied of an input, and its shape.
+fn part<'a>(input: &'a Tensor, view: &'a Option<View>) -> TractResult<(&'a [usize], &'a [f32])> {
+    let whole = slice::<f32>(input)?;
+    match view {
+        Some(view) => Ok((view.shape(), view.of(whole).context("a view past the end")?)),
+        None => Ok((input.shape(), whole)),
+    }
 }
 
 /// Some columns of one matrix product.
@@ -289,6 +317,7 @@ struct Part<'a> {
     out_start: usize,
     columns: std::ops::Range<usize>,
     product: Product,
+    factor: f32,
 }
 
 impl Part<'_> {
@@ -330,7 +359,8 @@ fn packed(cpu: Cpu, part: &Part<'_>) {
     };
     let b = b.part(0..summed.count, part.columns.clone());
     packed::product(cpu, a, b, |first, block| {
-        for (i, row) in block.chunks(b.columns).enumerate() {
+        for (i, row) in block.chunks_mut(b.columns).enumerate() {
+            row.iter_mut().for_each(|sum| *sum *= part.factor);
             let at = part.out_start + (first + i) * rows.steps[2] + part.columns.start;
             // SAFETY: no other part has these rows and columns.
             unsafe { part.out.put_row(at, row) };
@@ -349,15 +379,23 @@ compiled_for_each! {
 /// Sixteen columns side by side, as they lie in the second input.
 #[inline(always)]
 fn across_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(part: &Part<'_>) {
-    if !part.fits() {
-        return;
+    assert!(part.fits());
+    if part.product.rows.count < 4 {
+        // Registers that rows leave free, for more columns.
+        across_columns::<4, FMA>(part);
+    } else {
+        across_columns::<PANELS, FMA>(part);
     }
+}
+
+#[inline(always)]
+fn across_columns<const N: usize, const FMA: bool>(part: &Part<'_>) {
     let mut column = part.columns.start;
     while column < part.columns.end {
         let left = part.columns.end - column;
-        if left >= PANELS * LANES {
-            across_rows::<PANELS, FMA>(part, column, LANES);
-            column += PANELS * LANES;
+        if left >= N * LANES {
+            across_rows::<N, FMA>(part, column, LANES);
+            column += N * LANES;
         } else {
             across_rows::<1, FMA>(part, column, left.min(LANES));
             column += LANES;
@@ -393,17 +431,14 @@ fn across_tile<const M: usize, const N: usize, const FMA: bool>(
         let a = part.a.as_ptr().add(row * rows.steps[0]);
         let b = part.b.as_ptr().add(column);
         for k in 0..summed.count {
+            let at = column + k * summed.steps[1];
             let b = b.add(k * summed.steps[1]);
-            let mut values = [[0.0f32; LANES]; N];
-            if used == LANES {
-                for (n, values) in values.iter_mut().enumerate() {
-                    *values = b.add(n * LANES).cast::<[f32; LANES]>().read_unaligned();
-                }
-            } else if let Some(values) = values.first_mut() {
-                for (lane, value) in values.iter_mut().take(used).enumerate() {
-                    *value = *b.add(lane);
-                }
-            }
+            // Of a narrow group, what lies behind it is read too where there is something.
+            let values: [[f32; LANES]; N] = if used == LANES || at + LANES <= part.b.len() {
+                std::array::from_fn(|n| b.add(n * LANES).cast::<[f32; LANES]>().read_unaligned())
+            } else {
+                [read(b, used); N]
+            };
             for m in 0..M {
                 let x = *a.add(m * rows.steps[0] + k * summed.steps[0]);
                 for n in 0..N {
@@ -418,8 +453,9 @@ fn across_tile<const M: usize, const N: usize, const FMA: bool>(
     for (m, sums) in sums.iter().enumerate() {
         for (n, sums) in sums.iter().enumerate() {
             let at = part.out_start + (row + m) * rows.steps[2] + column + n * LANES;
+            let sums = sums.map(|sum| sum * part.factor);
             // SAFETY: no other part has these rows and columns.
-            unsafe { part.out.put(at, used, sums) };
+            unsafe { part.out.put(at, used, &sums) };
         }
     }
 }
@@ -427,9 +463,7 @@ fn across_tile<const M: usize, const N: usize, const FMA: bool>(
 /// Sixteen summed elements side by side, as they lie in both inputs.
 #[inline(always)]
 fn dots_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(part: &Part<'_>) {
-    if !part.fits() {
-        return;
-    }
+    assert!(part.fits());
     let mut column = part.columns.start;
     while column + 4 <= part.columns.end {
         dots_rows::<4, FMA>(part, column);
@@ -470,20 +504,19 @@ fn dots_tile<const M: usize, const N: usize, const FMA: bool>(
     unsafe {
         let a = part.a.as_ptr().add(row * rows.steps[0]);
         let b = part.b.as_ptr().add(column * columns.steps[1]);
-        for k in (0..summed.count).step_by(LANES) {
-            let used = summed.count - k;
-            let x: [[f32; LANES]; M] =
-                std::array::from_fn(|m| read(a.add(m * rows.steps[0] + k), used));
-            let y: [[f32; LANES]; N] =
-                std::array::from_fn(|n| read(b.add(n * columns.steps[1] + k), used));
-            for m in 0..M {
-                for n in 0..N {
-                    for lane in 0..LANES {
-                        sums[m][n][lane] =
-                            multiply_add::<FMA>(x[m][lane], y[n][lane], sums[m][n][lane]);
-                    }
-                }
-            }
+        // The loop over whole groups asks nothing: compilers keep its sums in registers.
+        let whole = summed.count / LANES * LANES;
+        for k in (0..whole).step_by(LANES) {
+            let group = |at: *const f32| at.add(k).cast::<[f32; LANES]>().read_unaligned();
+            let x: [[f32; LANES]; M] = std::array::from_fn(|m| group(a.add(m * rows.steps[0])));
+            let y: [[f32; LANES]; N] = std::array::from_fn(|n| group(b.add(n * columns.steps[1])));
+            add_products::<M, N, FMA>(&mut sums, &x, &y);
+        }
+        if whole < summed.count {
+            let group = |at: *const f32| read(at.add(whole), summed.count - whole);
+            let x: [[f32; LANES]; M] = std::array::from_fn(|m| group(a.add(m * rows.steps[0])));
+            let y: [[f32; LANES]; N] = std::array::from_fn(|n| group(b.add(n * columns.steps[1])));
+            add_products::<M, N, FMA>(&mut sums, &x, &y);
         }
     }
     for (m, sums) in sums.iter().enumerate() {
@@ -497,13 +530,29 @@ fn dots_tile<const M: usize, const N: usize, const FMA: bool>(
                 half /= 2;
             }
             let at = part.out_start + (row + m) * rows.steps[2] + (column + n) * columns.steps[2];
+            tree[0] *= part.factor;
             // SAFETY: no other part has these rows and columns.
             unsafe { part.out.put(at, 1, &tree) };
         }
     }
 }
 
-/// Sixteen numbers, or `used` and zeros.
+#[inline(always)]
+fn add_products<const M: usize, const N: usize, const FMA: bool>(
+    sums: &mut [[[f32; LANES]; N]; M],
+    x: &[[f32; LANES]; M],
+    y: &[[f32; LANES]; N],
+) {
+    for m in 0..M {
+        for n in 0..N {
+            for lane in 0..LANES {
+                sums[m][n][lane] = multiply_add::<FMA>(x[m][lane], y[n][lane], sums[m][n][lane]);
+            }
+        }
+    }
+}
+
+/// `used` numbers, fewer than sixteen, and zeros.
 ///
 /// # Safety
 /// As many are there.
@@ -511,9 +560,6 @@ fn dots_tile<const M: usize, const N: usize, const FMA: bool>(
 unsafe fn read(from: *const f32, used: usize) -> [f32; LANES] {
     // SAFETY: the caller's.
     unsafe {
-        if used >= LANES {
-            return from.cast::<[f32; LANES]>().read_unaligned();
-        }
         let mut values = [0.0; LANES];
         for (lane, value) in values.iter_mut().take(used).enumerate() {
             *value = *from.add(lane);

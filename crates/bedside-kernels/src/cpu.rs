@@ -12,8 +12,10 @@ pub(crate) enum Simd {
     /// What every processor of the architecture has: SSE2 on x86-64, NEON on aarch64.
     Baseline,
     /// 256-bit vectors with fused multiply-add.
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     /// 512-bit vectors.
+    #[cfg(target_arch = "x86_64")]
     Avx512,
 }
 
@@ -23,6 +25,7 @@ pub(crate) enum Dot {
     /// As f32, in sums short enough to be exact.
     Float,
     /// `vpdpbusd` on 512-bit vectors.
+    #[cfg(target_arch = "x86_64")]
     Vnni,
     /// `sdot`, from Cortex-A55 and A76 on.
     Sdot,
@@ -118,11 +121,14 @@ impl fmt::Display for Cpu {
         let simd = match self.simd {
             Simd::Baseline if cfg!(target_arch = "aarch64") => "neon",
             Simd::Baseline => "baseline",
+            #[cfg(target_arch = "x86_64")]
             Simd::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
             Simd::Avx512 => "avx512",
         };
         let dot = match self.dot {
             Dot::Float => "",
+            #[cfg(target_arch = "x86_64")]
             Dot::Vnni => "+vnni",
             Dot::Sdot => "+dot",
         };
@@ -161,8 +167,6 @@ macro_rules! compiled_for_each {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::cpu::Simd::Avx512 => unsafe { avx512($($arg),*) },
-                #[cfg(not(target_arch = "x86_64"))]
-                _ => $body::<6, 1, { cfg!(target_arch = "aarch64") } $(, $($g),+)?>($($arg),*),
             }
         }
     };

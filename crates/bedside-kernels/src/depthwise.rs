@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use crate::cpu::{Cpu, Dot, compiled_for_each};
-use crate::epilogue::{Element, Epilogue, Sink, copy};
+use crate::epilogue::{Element, Epilogue, Sink};
 use crate::lanes::{LANES, Lanes, lanes, multiply_add};
 #[cfg(target_arch = "aarch64")]
 use crate::product::Sdot;
@@ -152,10 +152,13 @@ impl<T: Element> Source for Map<'_, T> {
                 let targets = to_line.iter_mut().skip(to.before);
                 for (pixel, target) in line.chunks(channels).zip(targets) {
                     let pixel = pixel.get(channel..).unwrap_or_default();
-                    let mut from = [T::default(); LANES];
-                    copy(pixel, &mut from);
-                    for lane in 0..LANES {
-                        target.0[lane] = from[lane].real(None) - self.zero;
+                    // Whole groups apart: through memory of any length no vectors are made.
+                    if let Some(from) = pixel.first_chunk::<LANES>() {
+                        target.0 = from.map(|x| x.real(None) - self.zero);
+                    } else {
+                        for (to, x) in target.0.iter_mut().zip(pixel) {
+                            *to = x.real(None) - self.zero;
+                        }
                     }
                 }
             }
@@ -186,6 +189,7 @@ impl<P: Panels, E: Element> Source for Expansion<'_, P, E> {
         let count = rows.len() * width;
         assert!(rows.end * width * self.panels.depth() <= self.pixels.len());
         assert!(self.panels.stretch() >= self.panels.depth());
+        assert!(block + N <= self.panels.width().div_ceil(LANES));
         let mut tiles = Tiles {
             expansion: self,
             block,
@@ -232,8 +236,7 @@ impl<P: Panels, E: Element> Tiles<'_, '_, P, E> {
             epilogue,
             ..
         } = self.expansion;
-        // SAFETY: `fill` has seen that there are so many pixels, and blocks are counted from the
-        // channels that the panels have.
+        // SAFETY: `fill` has seen that there are so many pixels and panels.
         let sums = unsafe {
             let at = pixels.as_ptr().add((self.first + pixel) * panels.depth());
             panels.tile::<M, N, FMA>(self.block, at, 0, None)
@@ -361,7 +364,7 @@ fn vnni<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) {
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "dotprod")]
 fn sdot<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) {
-    body::<6, 1, true, S, R, O>(strip);
+    body::<4, 1, true, S, R, O>(strip);
 }
 
 /// A few groups of sixteen channels at a time: the input rows that the strip needs, padded and as
@@ -403,7 +406,8 @@ fn body<
     let first = top.saturating_sub(before[0]).min(height);
     let end = (top + tall).saturating_sub(before[0]);
     let inside = first..end.clamp(first, height);
-    let above = (first + before[0] - top).min(tall);
+    // The strip may lie below all of the input.
+    let above = (first + before[0]).saturating_sub(top).min(tall);
     for scratch in scratch.chunks_exact_mut(group) {
         for (y, row) in scratch.chunks_exact_mut(padded).enumerate() {
             if y < above || y >= above + inside.len() {

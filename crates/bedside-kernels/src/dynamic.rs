@@ -302,7 +302,7 @@ fn encode_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(
     let codes = codes.chunks_exact_mut(depth.next_multiple_of(4));
     for (row, codes) in rows.chunks_exact(depth).zip(codes) {
         for (real, code_) in row.iter().zip(codes) {
-            *code_ = code.quantize(*real);
+            *code_ = code.quantize::<FMA>(*real);
         }
     }
 }

@@ -15,7 +15,10 @@ mod cpu;
 mod depthwise;
 mod dynamic;
 mod epilogue;
+#[cfg(test)]
+mod extremes;
 mod lanes;
+mod norm;
 mod ops;
 mod packed;
 mod product;
@@ -24,6 +27,7 @@ mod recode;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use attention::attention;
 pub use cpu::Cpu;

@@ -399,7 +399,7 @@ pub(crate) fn filled<O: Datum + Element>(
         unsafe_code,
         reason = "clearing what is then written whole costs a pass over it"
     )]
-    // SAFETY: f32 and u8 have no invalid values, and every operator here writes all of them.
+    // SAFETY: every operator here writes all elements, or fails, before anything reads one.
     let mut out = unsafe { Tensor::uninitialized::<O>(shape)? };
     if out.len() > 0 {
         fill(out.try_as_plain_ram_mut()?.as_slice_mut::<O>()?)?;
@@ -849,7 +849,7 @@ impl Relayout {
                         &mut from,
                     );
                     for lane in 0..LANES {
-                        square[lane][row] = O::store(from[lane].real(self.code), self.out);
+                        square[lane][row] = O::store::<false>(from[lane].real(self.code), self.out);
                     }
                 }
                 for (line, out) in square.iter().zip(out.chunks_mut(rows)) {
@@ -878,7 +878,7 @@ impl Relayout {
                 for (row, line) in input.chunks_exact(columns).enumerate() {
                     let mut from = [T::default(); LANES];
                     copy(line.get(first..).unwrap_or_default(), &mut from);
-                    let stored = from.map(|x| O::store(x.real(self.code), self.out));
+                    let stored = from.map(|x| O::store::<false>(x.real(self.code), self.out));
                     let targets = out.iter_mut().skip(row).step_by(rows);
                     targets.zip(stored).for_each(|(t, s)| *t = s);
                 }

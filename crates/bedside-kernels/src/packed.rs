@@ -68,7 +68,12 @@ thread_local! {
 /// The product of `a` and `b`: `put` takes it in blocks, each from a row on.
 ///
 /// An element is summed in the order of `b`'s rows, whatever else is computed.
-pub(crate) fn product(cpu: Cpu, a: Matrix<'_>, b: Matrix<'_>, mut put: impl FnMut(usize, &[f32])) {
+pub(crate) fn product(
+    cpu: Cpu,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    mut put: impl FnMut(usize, &mut [f32]),
+) {
     const BLOCK: usize = 48;
     let epilogue = &Epilogue::default();
     SCRATCH.with_borrow_mut(|Scratch { panels, rows, out }| {

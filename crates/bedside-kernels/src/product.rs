@@ -232,7 +232,8 @@ impl I8Panels {
         bias: &[i32],
         weight: impl Fn(usize, usize) -> i8,
     ) -> Self {
-        debug_assert!(depth.is_multiple_of(4));
+        // The kernels read rows and panels four at a time, unchecked.
+        assert!(depth.is_multiple_of(4));
         let width = bias.len();
         let groups = depth / 4;
         let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * groups];
@@ -433,35 +434,39 @@ impl Panels for Sdot<'_> {
         _: Option<Tile<M, N>>,
     ) -> Tile<M, N> {
         use std::arch::aarch64::{
-            int32x4_t, vcvtq_f32_s32, vdupq_n_u32, vld1q_s8, vld1q_s32, vst1q_f32,
+            int32x4_t, vcvtq_f32_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vld1q_s32, vld1q_u8,
+            vreinterpretq_u8_u32, vst1q_f32,
         };
         // SAFETY: the panels are ours, the caller vouches for the rows, and only functions compiled
         // for these instructions call this, on processors that have them.
         unsafe {
             let mut tiles = [[[0.0; LANES]; M]; N];
-            // No closure, which would be compiled without these instructions.
+            // No closures, which would be compiled without these instructions.
             for (n, tile) in tiles.iter_mut().enumerate() {
                 let (weights, offsets) = self.0.panel(panel + n);
                 let offsets: [int32x4_t; 4] =
                     std::array::from_fn(|q| vld1q_s32(offsets.0.as_ptr().add(4 * q)));
                 let mut sums = [offsets; M];
-                for k in 0..self.0.depth / 4 {
-                    let weights: *const i8 = weights.add(k).cast();
-                    let weights: [_; 4] = std::array::from_fn(|q| vld1q_s8(weights.add(16 * q)));
-                    for (m, sum) in sums.iter_mut().enumerate() {
+                let mut codes = [vdupq_n_u8(0); M];
+                let sixteens = self.0.depth / 16;
+                for k in 0..sixteens {
+                    for (m, codes) in codes.iter_mut().enumerate() {
+                        let sixteen = vld1q_u8(rows.add(m * self.0.depth + 16 * k));
+                        *codes = veorq_u8(sixteen, vdupq_n_u8(0x80));
+                    }
+                    let weights = weights.add(4 * k);
+                    sdot::<M, 0>(&mut sums, weights, &codes);
+                    sdot::<M, 1>(&mut sums, weights.add(1), &codes);
+                    sdot::<M, 2>(&mut sums, weights.add(2), &codes);
+                    sdot::<M, 3>(&mut sums, weights.add(3), &codes);
+                }
+                for k in 4 * sixteens..self.0.depth / 4 {
+                    for (m, codes) in codes.iter_mut().enumerate() {
                         let four = rows.add(m * self.0.depth + 4 * k).cast::<u32>();
                         let four = vdupq_n_u32(four.read_unaligned() ^ 0x8080_8080);
-                        for (sum, weights) in sum.iter_mut().zip(weights) {
-                            // The intrinsic is not stable yet.
-                            std::arch::asm!(
-                                "sdot {sum:v}.4s, {weights:v}.16b, {four:v}.16b",
-                                sum = inout(vreg) *sum,
-                                weights = in(vreg) weights,
-                                four = in(vreg) four,
-                                options(pure, nomem, nostack, preserves_flags),
-                            );
-                        }
+                        *codes = vreinterpretq_u8_u32(four);
                     }
+                    sdot::<M, 0>(&mut sums, weights.add(k), &codes);
                 }
                 for (out, sum) in tile.iter_mut().zip(sums) {
                     for (q, sum) in sum.into_iter().enumerate() {
@@ -470,6 +475,36 @@ impl Panels for Sdot<'_> {
                 }
             }
             tiles
+        }
+    }
+}
+
+/// Add the products of each row's `FOUR`th four codes, which are signed, with a group of weights.
+///
+/// # Safety
+/// `weights` points to a group, and the processor has these instructions.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+unsafe fn sdot<const M: usize, const FOUR: usize>(
+    sums: &mut [[std::arch::aarch64::int32x4_t; 4]; M],
+    weights: *const Lanes<[i8; 4]>,
+    codes: &[std::arch::aarch64::uint8x16_t; M],
+) {
+    for q in 0..4 {
+        // SAFETY: the caller's.
+        unsafe {
+            let weights = std::arch::aarch64::vld1q_s8(weights.cast::<i8>().add(16 * q));
+            for (sums, codes) in sums.iter_mut().zip(codes) {
+                // The intrinsic is not stable yet.
+                std::arch::asm!(
+                    "sdot {sum:v}.4s, {weights:v}.16b, {codes:v}.4b[{four}]",
+                    sum = inout(vreg) sums[q],
+                    weights = in(vreg) weights,
+                    codes = in(vreg) *codes,
+                    four = const FOUR,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
         }
     }
 }
@@ -531,7 +566,8 @@ fn product_vnni<R: Element, O: Element>(panels: &Vnni<'_>, rows: &Rows<'_, u8, R
 #[cfg(target_arch = "aarch64")]
 #[target_feature(enable = "dotprod")]
 fn product_sdot<R: Element, O: Element>(panels: &Sdot<'_>, rows: &Rows<'_, u8, R>, out: &mut [O]) {
-    tiles::<6, 1, true, _, R, O>(panels, rows, out);
+    // What four rows need stays in registers; what six need does not.
+    tiles::<4, 1, true, _, R, O>(panels, rows, out);
 }
 
 thread_local! {

@@ -14,12 +14,14 @@ use crate::axes::Axes;
 use crate::contract::Contraction;
 use crate::cpu::Cpu;
 use crate::epilogue::Epilogue;
+use crate::norm::Norm;
 use crate::ops::{Projection, ProjectionPlan, Relayout, extents};
 use crate::product::F32Panels;
+use crate::view::View;
 
 /// Replace f32 products of an activation's innermost dimensions with constant weights, with the
-/// bias, the limits or the GELU, and the sum that follow them; and moves between the two layouts
-/// of an image.
+/// bias, the limits or the GELU, and the sum that follow them; products of two activations; layer
+/// normalisations; and moves between the two layouts of an image.
 ///
 /// `model` is decluttered, which writes every such product as an EinSum. It is taken apart on the
 /// way, so that no weights are held twice.
@@ -33,6 +35,8 @@ pub fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
     };
     let mut wired: HashMap<OutletId, OutletId> = HashMap::new();
     let mut done = HashSet::new();
+    // Outlets that have become the same as one before them.
+    let mut same = HashMap::new();
     for input in model.input_outlets()? {
         let name = &model.node(input.node).name;
         let fact = model.outlet_fact(*input)?.clone();
@@ -58,24 +62,31 @@ pub fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
             release(&mut model, found.weights);
             continue;
         }
-        let inputs = node.inputs.iter();
-        let inputs = inputs.map(|i| wire(&model, &mut target, &mut wired, *i));
-        let mut inputs = inputs.collect::<TractResult<TVec<_>>>()?;
-        let op = match contraction(&model, node, cpu)? {
-            Some((op, turned)) => {
-                if turned {
-                    inputs.reverse();
-                }
-                Box::new(op)
-            }
-            None => relayout(&model, node)?.unwrap_or_else(|| node.op.clone()),
+        let fused = match contraction(&model, node, cpu)? {
+            Some(fused) => Some(fused),
+            None => Norm::at(&model, node, cpu)?,
         };
-        for (slot, outlet) in target
-            .wire_node(&node.name, op, &inputs)?
-            .into_iter()
-            .enumerate()
-        {
-            wired.insert(OutletId::new(id, slot), outlet);
+        let inputs = fused.as_ref().map_or(&*node.inputs, |f| &f.inputs).iter();
+        let inputs = inputs.map(|i| wire(&model, &mut target, &mut wired, *i));
+        let inputs = inputs.collect::<TractResult<TVec<_>>>()?;
+        let (op, ends) = match fused {
+            Some(fused) => {
+                done.extend(fused.taken);
+                same.extend(fused.same);
+                (fused.op, vec![fused.end])
+            }
+            None => {
+                let ends = (0..node.outputs.len()).map(|slot| OutletId::new(id, slot));
+                let op = relayout(&model, node)?.unwrap_or_else(|| node.op.clone());
+                (op, ends.collect())
+            }
+        };
+        let outlets = target.wire_node(&node.name, op, &inputs)?;
+        for (end, outlet) in ends.into_iter().zip(outlets) {
+            wired.insert(end, outlet);
+            if let Some(later) = same.remove(&end) {
+                wired.insert(later, outlet);
+            }
         }
     }
     let mut outputs = Vec::new();
@@ -90,21 +101,75 @@ pub fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
     Ok(target)
 }
 
-/// The operator for a product of two activations, and whether these change places.
-fn contraction(
-    model: &TypedModel,
-    node: &TypedNode,
-    cpu: Cpu,
-) -> TractResult<Option<(Contraction, bool)>> {
+/// An operator that does the work of several nodes, and gives what the last of them did.
+pub(crate) struct Fused {
+    pub(crate) op: Box<dyn TypedOp>,
+    pub(crate) inputs: Vec<OutletId>,
+    pub(crate) taken: Vec<usize>,
+    pub(crate) end: OutletId,
+    /// An outlet at or behind the end, and one that it makes needless.
+    pub(crate) same: Option<(OutletId, OutletId)>,
+}
+
+/// The operator for a product of two activations, of parts of them as they lie there, and for the
+/// factor that follows it.
+fn contraction(model: &TypedModel, node: &TypedNode, cpu: Cpu) -> TractResult<Option<Fused>> {
     let Some(op) = node.op_as::<EinSum>() else {
         return Ok(None);
     };
     let Some(axes) = Axes::real(model, node, op)? else {
         return Ok(None);
     };
-    let [a, b] = [0, 1].map(|i| model.outlet_fact(node.inputs[i]));
+    let mut inputs = node.inputs.to_vec();
+    let sizes = inputs.iter().map(|i| Ok(&*model.outlet_fact(*i)?.shape));
+    let sizes = sizes.collect::<TractResult<Vec<&[TDim]>>>()?;
+    let &[a, b] = &*sizes else {
+        return Ok(None);
+    };
     let shape = &model.outlet_fact(node.id.into())?.shape;
-    Ok(Contraction::new(cpu, axes, [&a?.shape, &b?.shape], shape))
+    let Some((mut op, turned)) = Contraction::new(cpu, axes, [a, b], shape) else {
+        return Ok(None);
+    };
+    if turned {
+        inputs.reverse();
+    }
+    for (input, view) in inputs.iter_mut().zip(&mut op.views) {
+        if let Some((whole, found)) = View::back(model, *input)? {
+            (*input, *view) = (whole, Some(found));
+        }
+    }
+    let end = OutletId::from(node.id);
+    let mut fused = Fused {
+        op: Box::new(op.clone()),
+        inputs,
+        taken: Vec::new(),
+        end,
+        same: None,
+    };
+    let mut at = end;
+    while let [reader] = model.outlet_successors(at)
+        && !model.outputs.contains(&at)
+    {
+        let reader = model.node(reader.node);
+        let outlet = OutletId::from(reader.id);
+        if reader.op_is::<AxisOp>() {
+            at = outlet;
+            continue;
+        }
+        if reader.op.name() == "Mul"
+            && let Some(other) = reader.inputs.iter().find(|i| **i != at)
+            && let Some(factor) = &model.outlet_fact(*other)?.konst
+            && factor.len() == 1
+            && model.outlet_fact(outlet)?.shape == model.outlet_fact(at)?.shape
+        {
+            op.factor = factor.cast_to_scalar::<f32>()?;
+            fused.op = Box::new(op);
+            fused.taken.push(reader.id);
+            fused.same = Some((at, outlet));
+        }
+        break;
+    }
+    Ok(Some(fused))
 }
 
 /// An outlet of the new graph; constants come into it here.

@@ -39,7 +39,7 @@ fn recode_body<const ROWS: usize, const PANELS: usize, const FMA: bool, T: Eleme
     out: &mut [O],
 ) {
     for (out, input) in out.iter_mut().zip(input) {
-        *out = O::store(input.real(Some(quant)), Some(quant));
+        *out = O::store::<FMA>(input.real(Some(quant)), Some(quant));
     }
 }
 

@@ -3,7 +3,10 @@
 
 use proptest::prelude::*;
 use tract_core::internal::*;
+use tract_core::ops::array::{Gather, Slice};
 use tract_core::ops::einsum::EinSum;
+use tract_core::ops::math;
+use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
 use crate::cpu::{Cpu, Dot};
 use crate::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
@@ -45,7 +48,7 @@ fn near(got: &[f32], want: &[f64], scale: f64) {
 
 /// A depthwise convolution's output, in strips of two rows, the last of one, and of two groups of
 /// channels: each finds its own part of the input.
-fn in_strips(
+pub(crate) fn in_strips(
     depthwise: &Depthwise,
     channels: usize,
     compute: impl Fn(Strip<'_, (), f32, f32>),
@@ -293,22 +296,45 @@ proptest! {
 
 #[test]
 fn numbers_that_are_none_become_the_least_code() {
-    let quant = Quant {
-        scale: 0.1,
-        zero: 10,
-    };
-    assert_eq!(quant.quantize(f32::NAN), 0);
-    assert_eq!(quant.quantize(f32::INFINITY), 255);
-    assert_eq!(quant.quantize(f32::NEG_INFINITY), 0);
-    assert_eq!(quant.quantize(0.25), 12, "half to even");
-    assert_eq!(quant.quantize(0.35), 14);
+    fn check<const FMA: bool>() {
+        let quant = Quant {
+            scale: 0.1,
+            zero: 10,
+        };
+        let code = |real| quant.quantize::<FMA>(real);
+        assert_eq!(code(f32::NAN), 0);
+        assert_eq!(code(f32::INFINITY), 255);
+        assert_eq!(code(f32::NEG_INFINITY), 0);
+        assert_eq!(code(f32::MAX), 255);
+        assert_eq!(code(f32::MIN), 0);
+        assert_eq!(code(0.25), 12, "half to even");
+        assert_eq!(code(0.35), 14);
+    }
+    check::<true>();
+    check::<false>();
+}
+
+proptest! {
+    /// Where products take the place of a division, every code is what the division gives: also
+    /// where the quotient lies next to a tie, which is where codes part.
+    #[test]
+    fn codes_need_no_division(scale in 1e-6f32..1e3, zero: u8, nudge in -3i32..4) {
+        let quant = Quant { scale, zero };
+        for step in -520..520 {
+            let tie = step as f32 / 2.0 * scale;
+            let real = f32::from_bits(tie.to_bits().wrapping_add_signed(nudge));
+            let (want, got) = (quant.quantize::<false>(real), quant.quantize::<true>(real));
+            prop_assert_eq!(got, want, "{} / {}", real, scale);
+        }
+    }
 }
 
 /// Each dot product has its own test above; this tells which were tested here.
 #[test]
 fn the_best_supported_is_picked() {
     let supported = Cpu::supported();
-    println!("tested: {supported:?}");
+    let names: Vec<String> = supported.iter().map(Cpu::to_string).collect();
+    println!("tested: {}", names.join(", "));
     assert_eq!(Cpu::choose(None).as_ref(), Ok(supported.last().unwrap()));
     for cpu in &supported {
         assert_eq!(Cpu::choose(Some(&cpu.to_string())).as_ref(), Ok(cpu));
@@ -408,5 +434,87 @@ proptest! {
             };
             prop_assert_eq!(&run(p)[..inner], &run(1)[..]);
         }
+    }
+}
+
+/// The model of one input that `make` wires, in tract alone and with our operators; the names of
+/// the latter's operators.
+fn in_a_graph(
+    input: Tensor,
+    make: impl FnOnce(&mut TypedModel, OutletId) -> OutletId,
+) -> ([Vec<f32>; 2], Vec<String>) {
+    let mut model = TypedModel::default();
+    let x = model.add_source("x", f32::fact(input.shape())).unwrap();
+    let out = make(&mut model, x);
+    model.select_output_outlets(&[out]).unwrap();
+    let model = model.into_decluttered().unwrap();
+    let own = crate::project(model.clone(), Cpu::detect().unwrap()).unwrap();
+    let own = own.into_compact().unwrap();
+    let names = own
+        .nodes()
+        .iter()
+        .map(|n| n.op.name().into_owned())
+        .collect();
+    let run = |model: TypedModel| {
+        let plan = model.into_runnable().unwrap();
+        let out = plan.run(tvec!(input.clone().into_tvalue())).unwrap();
+        let plain = out[0].try_as_plain_ram().unwrap();
+        plain.as_slice::<f32>().unwrap().to_vec()
+    };
+    ([run(model), run(own)], names)
+}
+
+proptest! {
+    /// A layer normalisation as tract's reader writes it, in one operator.
+    #[test]
+    fn a_norm_in_a_graph_is_one_operator(rows in 1usize..9, width in 1usize..100, seed: u32) {
+        let input = Tensor::from_shape(&[1, rows, width], &noise(rows * width, seed)).unwrap();
+        let row = |seed| Tensor::from_shape(&[1, 1, width], &noise(width, seed)).unwrap();
+        let ([want, got], names) = in_a_graph(input, |model, x| {
+            let sum = Reduce::new(tvec!(2), Reducer::Sum);
+            let sum = model.wire_node("sum", sum, &[x]).unwrap()[0];
+            let inverse = Tensor::from_shape(&[1, 1, 1], &[1.0 / width as f32]).unwrap();
+            let inverse = model.add_const("inverse", inverse).unwrap();
+            let mean = model.wire_node("mean", math::mul(), &[sum, inverse]).unwrap()[0];
+            let less = model.wire_node("less", math::sub(), &[x, mean]).unwrap()[0];
+            let op = RmsNorm { axis: 2, eps: tensor0(1e-5f32).into() };
+            let normal = model.wire_node("normal", op, &[less]).unwrap()[0];
+            let scale = model.add_const("scale", row(seed ^ 1)).unwrap();
+            let scaled = model.wire_node("scaled", math::mul(), &[normal, scale]).unwrap()[0];
+            let shift = model.add_const("shift", row(seed ^ 2)).unwrap();
+            model.wire_node("shifted", math::add(), &[scaled, shift]).unwrap()[0]
+        });
+        prop_assert_eq!(names, ["Source", "Norm"]);
+        let want: Vec<f64> = want.into_iter().map(f64::from).collect();
+        near(&got, &want, 10.0);
+    }
+
+    /// Parts of a tensor that lie together are multiplied where they lie, and the product's factor
+    /// and a reshape between them are no operators of their own.
+    #[test]
+    fn a_part_is_multiplied_where_it_lies(
+        n in 1usize..40, k in 1usize..40, p in 1usize..7, part in 0i64..3, seed: u32,
+    ) {
+        let k = 2 * k;
+        let input = Tensor::from_shape(&[3, n + 1, k], &noise(3 * (n + 1) * k, seed)).unwrap();
+        let ([want, got], names) = in_a_graph(input, |model, x| {
+            let pick = |model: &mut TypedModel, name: &str, from: OutletId, at: i64| {
+                let at = model.add_const(format!("{name}.at"), Tensor::from(at)).unwrap();
+                model.wire_node(name, Gather::new(0), &[from, at]).unwrap()[0]
+            };
+            let b = pick(model, "b", x, part);
+            let a = pick(model, "a", x, 2 - part);
+            let rows = Slice::new(0, 0, p.min(n));
+            let a = model.wire_node("rows", rows, &[a]).unwrap()[0];
+            let op = EinSum::new("mk,nk->mn".parse().unwrap(), f32::datum_type());
+            let product = model.wire_node("product", op, &[a, b]).unwrap()[0];
+            let factor = model.add_const("factor", Tensor::from_shape(&[1, 1], &[0.3f32]).unwrap());
+            model.wire_node("scaled", math::mul(), &[product, factor.unwrap()]).unwrap()[0]
+        });
+        prop_assert!(names.iter().any(|n| n == "Contraction"), "{names:?}");
+        prop_assert!(!names.iter().any(|n| n == "Mul"), "{names:?}");
+        prop_assert!(names.iter().filter(|n| *n == "Gather").count() < 2, "{names:?}");
+        let want: Vec<f64> = want.into_iter().map(f64::from).collect();
+        near(&got, &want, k as f64);
     }
 }

@@ -35,8 +35,8 @@ impl Bytes {
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] when the file ends before; what the system says otherwise.
     pub fn of(file: &File, offset: u64, length: usize) -> io::Result<Self> {
-        let end = offset.checked_add(length as u64);
-        if end.is_none_or(|end| file.metadata().is_ok_and(|m| m.len() < end)) {
+        let (all, end) = (file.metadata()?.len(), offset.checked_add(length as u64));
+        if end.is_none_or(|end| all < end) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         match map(file, offset, length) {

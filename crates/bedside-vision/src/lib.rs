@@ -4,6 +4,7 @@
 pub mod colour;
 pub mod components;
 pub mod contour;
+pub mod flow;
 mod letterbox;
 mod mask;
 pub mod overlay;

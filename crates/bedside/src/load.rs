@@ -31,8 +31,19 @@ pub(crate) fn session(
         expected: signature(graph),
         threads,
         require_device,
+        steady: graph
+            .inputs
+            .iter()
+            .map(|t| t.name.clone())
+            .filter(|n| of_prompts(n))
+            .collect(),
     };
     Ok(backend.load(&bundle.map(part)?, &options)?)
+}
+
+/// Whether an input of the decoder is a prompt set's, which stays for many frames.
+fn of_prompts(input: &str) -> bool {
+    matches!(input, "tokens" | "token_mask")
 }
 
 /// What a backend is told to expect of a graph that a manifest describes.

@@ -1,0 +1,150 @@
+//! The band below the picture: words, and squares of the masks' colours.
+
+use std::convert::Infallible;
+
+use embedded_graphics::mono_font::iso_8859_1::{FONT_6X10, FONT_8X13, FONT_10X20};
+use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
+use embedded_graphics::pixelcolor::Rgb888;
+use embedded_graphics::prelude::*;
+use embedded_graphics::text::{Baseline, Text};
+
+use crate::canvas::Colour;
+
+/// Background.
+const DARK: Colour = Colour::new(24, 24, 24);
+/// Lines of words, the last of which is the closing one.
+const LINES: u32 = 3;
+
+/// A strip of RGB pixels that words are written into, left to right and top to bottom.
+#[derive(Debug)]
+pub(crate) struct Band {
+    width: u32,
+    font: &'static MonoFont<'static>,
+    pixels: Vec<Colour>,
+    /// Where the next word begins, in pixels from the left, and in lines from the top.
+    x: u32,
+    line: u32,
+}
+
+impl Default for Band {
+    fn default() -> Self {
+        Self {
+            width: 0,
+            font: &FONT_6X10,
+            pixels: Vec::new(),
+            x: 0,
+            line: 0,
+        }
+    }
+}
+
+impl Band {
+    /// An empty band of this width.
+    pub(crate) fn begin(&mut self, width: u32) {
+        self.width = width;
+        self.font = match width {
+            0..480 => &FONT_6X10,
+            480..1000 => &FONT_8X13,
+            _ => &FONT_10X20,
+        };
+        self.pixels.clear();
+        self.pixels.resize(width as usize * self.height() as usize, DARK);
+        (self.x, self.line) = (self.margin(), 0);
+    }
+
+    /// Rows; even, so that chroma planes of half the height fit.
+    pub(crate) fn height(&self) -> u32 {
+        (LINES * self.pitch() + self.margin()).next_multiple_of(2)
+    }
+
+    /// The pixels, row by row.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[Colour]> {
+        self.pixels.chunks_exact(self.width.max(1) as usize)
+    }
+
+    /// Write words where the last ones ended, on a new line if they do not fit; what does not fit
+    /// above the closing line is left out.
+    pub(crate) fn word(&mut self, text: &str, colour: Colour) {
+        let advance = self.font.character_size.width;
+        let width = advance * text.trim_end().chars().count() as u32;
+        if self.x + width > self.width && self.x > self.margin() {
+            (self.x, self.line) = (self.margin(), self.line + 1);
+        }
+        if self.line + 1 < LINES {
+            self.write(text, colour);
+            self.x += advance * text.chars().count() as u32;
+        }
+    }
+
+    /// A square of this colour.
+    pub(crate) fn swatch(&mut self, colour: Colour) {
+        let side = self.font.character_size.height * 3 / 4;
+        if self.x + 8 * side > self.width && self.x > self.margin() {
+            (self.x, self.line) = (self.margin(), self.line + 1);
+        }
+        if self.line + 1 >= LINES {
+            return;
+        }
+        let top = self.top() + (self.font.character_size.height - side) / 2;
+        for y in top..top + side {
+            let start = (y * self.width + self.x) as usize;
+            let row = self.pixels.get_mut(start..start + side as usize);
+            row.unwrap_or_default().fill(colour);
+        }
+        self.x += side;
+    }
+
+    /// The closing line.
+    pub(crate) fn finish(&mut self, text: &str, colour: Colour) {
+        (self.x, self.line) = (self.margin(), LINES - 1);
+        self.write(text, colour);
+    }
+
+    fn write(&mut self, text: &str, colour: Colour) {
+        let style = MonoTextStyle::new(self.font, Rgb888::new(colour.r, colour.g, colour.b));
+        let at = Point::new(self.x as i32, self.top() as i32);
+        // The target can't fail.
+        let _ = Text::with_baseline(text, at, style, Baseline::Top).draw(self);
+    }
+
+    fn top(&self) -> u32 {
+        self.margin() + self.line * self.pitch()
+    }
+
+    fn pitch(&self) -> u32 {
+        let height = self.font.character_size.height;
+        height + height / 4
+    }
+
+    fn margin(&self) -> u32 {
+        self.font.character_size.height / 2
+    }
+}
+
+impl OriginDimensions for Band {
+    fn size(&self) -> Size {
+        Size::new(self.width, self.height())
+    }
+}
+
+impl DrawTarget for Band {
+    type Color = Rgb888;
+    type Error = Infallible;
+
+    fn draw_iter<I>(&mut self, pixels: I) -> Result<(), Infallible>
+    where
+        I: IntoIterator<Item = Pixel<Rgb888>>,
+    {
+        for Pixel(Point { x, y }, colour) in pixels {
+            let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else {
+                continue;
+            };
+            let inside = x < self.width;
+            let at = y as usize * self.width as usize + x as usize;
+            if let Some(pixel) = self.pixels.get_mut(at).filter(|_| inside) {
+                *pixel = Colour::new(colour.r(), colour.g(), colour.b());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,44 @@
+//! Live video: newest frame first, honest mask age, tracking between passes.
+//!
+//! Video never waits for the model. Every mask carries the frame it was made for; on any later
+//! frame it is drawn as carried, with its age, and not at all beyond the limit.
+//! Research use; not a medical device; not for clinical decisions.
+
+mod band;
+mod cadence;
+mod canvas;
+mod control;
+mod device;
+mod error;
+pub mod log;
+mod metrics;
+mod model;
+mod painter;
+mod rate;
+pub mod record;
+mod recorder;
+mod run;
+mod scene;
+mod session;
+mod slot;
+/// What [`slot`] locks with; its model checker brings its own.
+mod sync {
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+}
+mod tracker;
+mod worker;
+
+pub use cadence::CadenceConfig;
+pub use control::{Control, MAX_PROMPTS};
+pub use device::{resident_memory, temperature};
+pub use error::{Error, ErrorKind};
+pub use log::{Found, Log, Reader};
+pub use metrics::{Latency, Metrics, Report};
+pub use model::{BundleLoader, LoadError, Loader, Model};
+pub use painter::{AgePolicy, Caption, Claim, Painted, Painter};
+pub use record::Record;
+pub use recorder::{Recorder, Target};
+pub use run::{Stop, Watcher, run};
+pub use session::{Session, SessionConfig};
+pub use slot::{Slot, Waited};
+pub use worker::WatchdogConfig;

@@ -1,0 +1,257 @@
+//! How a record lies in the file, and finding records among damage.
+
+use std::io::{self, Read};
+
+use serde::Serialize;
+
+use crate::record::{FrameRecord, Record};
+
+/// First byte of a payload.
+pub(super) const SESSION: u8 = 0;
+pub(super) const PROMPTS: u8 = 1;
+const FRAME: u8 = 2;
+
+/// Opens every record. No UTF-8 text holds its first or its last byte.
+const MARK: [u8; 4] = [0xFF, 0xB5, 0x1D, 0xFE];
+/// Mark, length and CRC-32.
+pub(super) const HEAD: usize = 12;
+/// Longest payload. A length beyond it is damage, so a reader needs no more memory than this.
+pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
+/// Bytes asked of the system at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Append a record's payload to what `buffer` holds.
+pub(crate) fn encode(record: &impl Serialize, buffer: &mut Vec<u8>) -> postcard::Result<()> {
+    *buffer = postcard::to_extend(record, std::mem::take(buffer))?;
+    Ok(())
+}
+
+/// The same for [`Record::Frame`], whose parts the caller keeps.
+pub(crate) fn encode_frame(frame: &FrameRecord, buffer: &mut Vec<u8>) -> postcard::Result<()> {
+    buffer.push(FRAME);
+    encode(frame, buffer)
+}
+
+/// The record of a payload; `None` where the bytes are none, or there are more of them.
+pub(crate) fn decode(payload: &[u8]) -> Option<Record> {
+    match postcard::take_from_bytes(payload) {
+        Ok((record, [])) => Some(record),
+        _ => None,
+    }
+}
+
+/// Fill `buffer` with a payload as it lies in the file; `None` for one that is too long.
+pub(super) fn enclose(payload: &[u8], buffer: &mut Vec<u8>) -> Option<()> {
+    let length = u32::try_from(payload.len()).ok()?;
+    if payload.len() > MAX_PAYLOAD {
+        return None;
+    }
+    buffer.clear();
+    buffer.extend_from_slice(&MARK);
+    buffer.extend_from_slice(&length.to_le_bytes());
+    buffer.extend_from_slice(&checksum(length, payload).to_le_bytes());
+    buffer.extend_from_slice(payload);
+    Some(())
+}
+
+/// The length is covered too: a flipped one must not pass for another record's.
+fn checksum(length: u32, payload: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&length.to_le_bytes());
+    hasher.update(payload);
+    hasher.finalize()
+}
+
+/// A stretch of the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece<'a> {
+    /// One whole record.
+    Whole { at: u64, payload: &'a [u8] },
+    /// Bytes that are no record, with a whole one behind them.
+    Damage { at: u64, bytes: u64 },
+    /// Bytes that are no record, up to the end.
+    Tail { at: u64, bytes: u64 },
+}
+
+/// Walks through a file piece by piece, in bounded memory.
+#[derive(Debug)]
+pub(super) struct Pieces<R> {
+    input: R,
+    /// What was read and is not yet passed, from `start` on.
+    window: Vec<u8>,
+    start: usize,
+    /// Place of `start` in the file.
+    at: u64,
+}
+
+impl<R: Read> Pieces<R> {
+    /// `at` is the place of the input's next byte in the file.
+    pub(super) fn new(input: R, at: u64) -> Self {
+        Self {
+            input,
+            window: Vec::new(),
+            start: 0,
+            at,
+        }
+    }
+
+    /// The next piece; `None` at the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<Piece<'_>>> {
+        let at = self.at;
+        loop {
+            if let Some(size) = self.whole()? {
+                if self.at > at {
+                    // The record behind the damage is the next piece.
+                    let bytes = self.at - at;
+                    return Ok(Some(Piece::Damage { at, bytes }));
+                }
+                let from = self.start + HEAD;
+                self.pass(size);
+                let payload = self.window.get(from..self.start).unwrap_or_default();
+                return Ok(Some(Piece::Whole { at, payload }));
+            }
+            if !self.seek()? {
+                let bytes = self.at - at;
+                return Ok((bytes > 0).then_some(Piece::Tail { at, bytes }));
+            }
+        }
+    }
+
+    /// Size of the record that begins here, if one does and it is sound.
+    fn whole(&mut self) -> io::Result<Option<usize>> {
+        self.fill(HEAD)?;
+        let Some([m0, m1, m2, m3, l0, l1, l2, l3, c0, c1, c2, c3]) = self.rest().first_chunk()
+        else {
+            return Ok(None);
+        };
+        let (mark, sum) = ([*m0, *m1, *m2, *m3], [*c0, *c1, *c2, *c3]);
+        let length = u32::from_le_bytes([*l0, *l1, *l2, *l3]);
+        let payload = length as usize;
+        if mark != MARK || payload > MAX_PAYLOAD {
+            return Ok(None);
+        }
+        self.fill(HEAD + payload)?;
+        let payload = self.rest().get(HEAD..HEAD + payload);
+        let sound = |p: &&[u8]| checksum(length, p) == u32::from_le_bytes(sum);
+        Ok(payload.filter(sound).map(|p| HEAD + p.len()))
+    }
+
+    /// Go on to the next byte that may open a record; false at the end.
+    fn seek(&mut self) -> io::Result<bool> {
+        self.pass(self.rest().len().min(1));
+        loop {
+            let open = self.rest().iter().position(|b| *b == MARK[0]);
+            self.pass(open.unwrap_or(self.rest().len()));
+            if open.is_some() {
+                return Ok(true);
+            }
+            self.fill(1)?;
+            if self.rest().is_empty() {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn rest(&self) -> &[u8] {
+        self.window.get(self.start..).unwrap_or_default()
+    }
+
+    fn pass(&mut self, bytes: usize) {
+        self.start += bytes;
+        self.at += bytes as u64;
+    }
+
+    /// Read until the rest has this many bytes, or the file ends.
+    fn fill(&mut self, bytes: usize) -> io::Result<()> {
+        let missing = bytes.saturating_sub(self.rest().len());
+        if missing > 0 {
+            self.window.drain(..self.start);
+            self.start = 0;
+            let most = missing.max(CHUNK) as u64;
+            (&mut self.input).take(most).read_to_end(&mut self.window)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pieces(file: &[u8]) -> Vec<(u64, Result<Vec<u8>, u64>)> {
+        let mut pieces = Pieces::new(file, 0);
+        let mut found = Vec::new();
+        while let Some(piece) = pieces.next().unwrap() {
+            found.push(match piece {
+                Piece::Whole { at, payload } => (at, Ok(payload.to_vec())),
+                Piece::Damage { at, bytes } | Piece::Tail { at, bytes } => (at, Err(bytes)),
+            });
+        }
+        found
+    }
+
+    fn enclosed(payload: &[u8]) -> Vec<u8> {
+        let mut buffer = Vec::new();
+        enclose(payload, &mut buffer).unwrap();
+        buffer
+    }
+
+    #[test]
+    fn a_record_lies_as_the_format_says() {
+        // CRC-32 of 03 00 00 00 'a' 'b' 'c', from Python's zlib.crc32.
+        let expected = b"\xFF\xB5\x1D\xFE\x03\0\0\0\x33\x5D\xE1\x66abc";
+        assert_eq!(enclosed(b"abc"), expected);
+    }
+
+    #[test]
+    fn records_around_damage_are_found() {
+        let (a, b) = (enclosed(b"one"), enclosed(&vec![7; 3 * CHUNK]));
+        let garbage = [&[0xFF; 9][..], &MARK, &[1, 0, 0, 0]].concat();
+        let file = [&a[..], &garbage, &b, &a, &a[..14]].concat();
+        let (begin, middle) = (a.len() as u64, garbage.len() as u64);
+        let after = begin + middle + b.len() as u64;
+        assert_eq!(
+            pieces(&file),
+            [
+                (0, Ok(b"one".to_vec())),
+                (begin, Err(middle)),
+                (begin + middle, Ok(vec![7; 3 * CHUNK])),
+                (after, Ok(b"one".to_vec())),
+                (after + begin, Err(14)),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_record_that_runs_into_the_next_hides_none() {
+        let mut long = enclosed(b"one");
+        long[4] = 200;
+        let file = [&long[..], &enclosed(b"two"), &enclosed(&[0; 400])].concat();
+        let size = long.len() as u64;
+        assert_eq!(
+            pieces(&file)[..2],
+            [(0, Err(size)), (size, Ok(b"two".to_vec()))]
+        );
+    }
+
+    #[test]
+    fn a_frame_is_encoded_as_its_record() {
+        let frame = FrameRecord {
+            frame: 300,
+            state: "active".into(),
+            ..FrameRecord::default()
+        };
+        let (mut alone, mut record) = (vec![1], vec![1]);
+        encode_frame(&frame, &mut alone).unwrap();
+        encode(&Record::Frame(frame), &mut record).unwrap();
+        assert_eq!(alone, record);
+    }
+
+    #[test]
+    fn payloads_are_bounded() {
+        let mut buffer = Vec::new();
+        assert!(enclose(&vec![0; MAX_PAYLOAD], &mut buffer).is_some());
+        assert_eq!(pieces(&buffer).len(), 1);
+        assert!(enclose(&vec![0; MAX_PAYLOAD + 1], &mut buffer).is_none());
+    }
+}

@@ -1,0 +1,233 @@
+//! Masks onto video, with their age, in the frame's own pixel format.
+//!
+//! The picture itself is copied unchanged but for the masks' pixels; all words stand in a band
+//! below it. A mask of this very frame has a full outline; one that was carried from an older
+//! frame has a dashed outline and half the fill. What a mask shows follows from its frame number and
+//! capture time alone, here, so no caller can pass an old mask for a fresh one.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use bedside::{Frame, FrameError, Mask, PaintPermit, PixelFormat, State, Timestamp};
+
+use crate::band::Band;
+use crate::canvas::{Canvas, Colour};
+
+/// How old a painted mask may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgePolicy {
+    /// Time from the capture of a mask's frame to painting beyond which it is not painted.
+    pub limit: Duration,
+}
+
+impl Default for AgePolicy {
+    fn default() -> Self {
+        Self {
+            limit: Duration::from_millis(500),
+        }
+    }
+}
+
+/// A mask, and which frame it was made for.
+#[derive(Debug, Clone, Copy)]
+pub struct Claim<'a> {
+    /// The prompt that it answers.
+    pub prompt: &'a str,
+    /// Place of the prompt among all, which chooses the colour.
+    pub place: usize,
+    /// Pixels, of the picture's size; a mask of another size is not painted.
+    pub mask: &'a Mask,
+    /// Number of the frame that the model saw.
+    pub made_for: u64,
+    /// Capture of that frame.
+    pub captured: Timestamp,
+    /// Share of the mask's pixels whose motion is trusted, 0 to 1.
+    pub trusted: f32,
+    /// The model's probability of presence, 0 to 1.
+    pub presence: f32,
+}
+
+/// What became of a [`Claim`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Painted {
+    /// On its own frame.
+    Fresh,
+    /// On a later frame, marked as such.
+    Carried {
+        /// Time since the capture of its frame.
+        age: Duration,
+        /// Trusted share, less what age takes: it falls to nothing at the limit.
+        confidence: f32,
+    },
+    /// Not painted: beyond the limit, of another size, or made for a frame yet to come.
+    Withheld,
+}
+
+impl Claim<'_> {
+    /// What to make of the mask on frame `number` at the time `now`.
+    pub fn verdict(&self, frame: &Frame, number: u64, now: Timestamp, policy: AgePolicy) -> Painted {
+        let age = now.since(self.captured);
+        let size = (self.mask.width(), self.mask.height());
+        if size != (frame.width(), frame.height()) || self.made_for > number || age > policy.limit {
+            return Painted::Withheld;
+        }
+        if self.made_for == number {
+            return Painted::Fresh;
+        }
+        let share = age.as_secs_f32() / policy.limit.as_secs_f32().max(f32::MIN_POSITIVE);
+        Painted::Carried {
+            age,
+            confidence: self.trusted.clamp(0.0, 1.0) * (1.0 - share).max(0.0),
+        }
+    }
+}
+
+/// What the band says beside the masks.
+#[derive(Debug, Clone, Copy)]
+pub struct Caption<'a> {
+    /// The session's state.
+    pub state: State,
+    /// Frames a second that are shown, masks a second that are new.
+    pub rates: (f32, f32),
+    /// Prompts that were asked for and are not in the picture, as the model says.
+    pub absent: &'a [crate::record::Name],
+}
+
+/// Paints into a picture of its own; nothing is allocated once a frame size is known.
+#[derive(Debug, Default)]
+pub struct Painter {
+    canvas: Canvas,
+    band: Band,
+    text: String,
+}
+
+/// Colours of Okabe and Ito (2008), those that stand out from tissue first.
+const PALETTE: [Colour; 7] = [
+    Colour::new(86, 180, 233),
+    Colour::new(240, 228, 66),
+    Colour::new(0, 158, 115),
+    Colour::new(230, 159, 0),
+    Colour::new(204, 121, 167),
+    Colour::new(0, 114, 178),
+    Colour::new(213, 94, 0),
+];
+/// Opacity of fresh fills, of 256: the tissue below stays visible.
+const FILL: u16 = 72;
+const FAINT: Colour = Colour::new(176, 176, 176);
+const TEXT: Colour = Colour::new(240, 240, 240);
+const ALERT: Colour = Colour::new(230, 159, 0);
+
+pub(crate) fn colour(place: usize) -> Colour {
+    let at = place % PALETTE.len();
+    PALETTE.get(at).copied().unwrap_or(TEXT)
+}
+
+impl Painter {
+    /// The frame, with the masks that may be painted and a band below that says what they are.
+    /// `became` is told what became of each claim, in order.
+    ///
+    /// Without a permit no mask is painted. Gray frames become RGB, others keep their format.
+    ///
+    /// # Errors
+    /// When frame and band together are larger than a frame may be.
+    #[allow(clippy::too_many_arguments, reason = "each is one fact that painting depends on")]
+    pub fn paint<'a>(
+        &mut self,
+        permit: Option<PaintPermit>,
+        frame: &Frame,
+        number: u64,
+        now: Timestamp,
+        policy: AgePolicy,
+        claims: impl Iterator<Item = Claim<'a>>,
+        caption: &Caption<'_>,
+        mut became: impl FnMut(&Claim<'a>, Painted),
+    ) -> Result<&Frame, FrameError> {
+        self.band.begin(frame.width());
+        self.canvas.begin(frame, self.band.height())?;
+        self.head(caption);
+        for claim in claims {
+            let verdict = match permit {
+                Some(_) => claim.verdict(frame, number, now, policy),
+                None => Painted::Withheld,
+            };
+            let colour = colour(claim.place);
+            match verdict {
+                Painted::Fresh => self.canvas.mask(claim.mask, colour, FILL, None),
+                Painted::Carried { .. } => {
+                    let dash = (frame.width() / 160).max(4) as usize;
+                    self.canvas.mask(claim.mask, colour, FILL / 2, Some(dash));
+                }
+                Painted::Withheld => {}
+            }
+            self.legend(&claim, verdict, colour);
+            became(&claim, verdict);
+        }
+        for prompt in caption.absent {
+            self.band.word(prompt, FAINT);
+            self.band.word(": not present   ", FAINT);
+        }
+        self.band.finish("Research use. Not a medical device. Not for clinical decisions.", FAINT);
+        self.canvas.band(&self.band);
+        self.canvas.finish()
+    }
+
+    /// What was painted last.
+    pub fn painted(&self) -> Option<&Frame> {
+        self.canvas.done()
+    }
+
+    fn head(&mut self, caption: &Caption<'_>) {
+        let colour = match caption.state {
+            State::Active => TEXT,
+            _ => ALERT,
+        };
+        let (frames, masks) = caption.rates;
+        self.text.clear();
+        // Writing to a string can't fail.
+        let _ = write!(self.text, "{}   {frames:.0} fps, {masks:.0} masks/s   ", Shout(caption.state));
+        self.band.word(&self.text, colour);
+    }
+
+    fn legend(&mut self, claim: &Claim<'_>, verdict: Painted, colour: Colour) {
+        self.text.clear();
+        let presence = claim.presence * 100.0;
+        let _ = match verdict {
+            Painted::Fresh => write!(self.text, " {} {presence:.0} %, this frame   ", claim.prompt),
+            Painted::Carried { age, confidence } => write!(
+                self.text,
+                " {} {presence:.0} %, carried {} ms, trust {:.0} %   ",
+                claim.prompt,
+                age.as_millis(),
+                confidence * 100.0
+            ),
+            Painted::Withheld => return,
+        };
+        self.band.swatch(colour);
+        self.band.word(&self.text, TEXT);
+    }
+}
+
+/// A state in capitals, to be read from afar.
+struct Shout(State);
+
+impl std::fmt::Display for Shout {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut upper = |text: &str| text.chars().try_for_each(|c| f.write_char(c.to_ascii_uppercase()));
+        upper(self.0.name())?;
+        match self.0.reason() {
+            "" => Ok(()),
+            reason => {
+                upper(": ")?;
+                upper(reason)
+            }
+        }
+    }
+}
+
+/// The format that a painted frame of this format has.
+pub(crate) fn painted_format(format: PixelFormat) -> PixelFormat {
+    match format {
+        PixelFormat::Gray8 => PixelFormat::Rgb8,
+        other => other,
+    }
+}

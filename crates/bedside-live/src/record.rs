@@ -1,0 +1,151 @@
+//! What is told of a session, frame by frame: one type for JSON lines and the result log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bedside::{Mask, State, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::painter::Claim;
+
+/// A prompt or a state's word: every frame repeats it, so copies share one text.
+pub type Name = Arc<str>;
+
+/// One thing told. In JSON an object with one key, the variant's name.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// Opens a session.
+    Session(SessionRecord),
+    /// The prompts from here on.
+    Prompts(Vec<Name>),
+    /// One frame that was shown.
+    Frame(FrameRecord),
+    /// Closes a session that ended in order.
+    End(Counts),
+}
+
+/// What runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    /// Version of bedside.
+    pub bedside: String,
+    /// Name and version of the model bundle.
+    pub model: String,
+    /// Number format of the weights.
+    pub precision: String,
+    /// Name of the backend.
+    pub backend: String,
+    /// Where frames come from.
+    pub source: String,
+    /// Wall clock at the start, milliseconds since 1970 (UTC); no decision reads it.
+    pub started_unix_ms: u64,
+}
+
+/// One frame as it was shown.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct FrameRecord {
+    /// Number of the frame since the session's start, counting those that were dropped.
+    pub frame: u64,
+    /// Capture on the session's monotonic clock, nanoseconds.
+    pub captured_ns: u64,
+    /// From the frame in memory to the annotated frame in memory, microseconds.
+    pub delay_us: u64,
+    /// [`State::name`].
+    pub state: Name,
+    /// [`State::reason`], empty where there is none.
+    pub reason: Name,
+    /// Masks that were painted.
+    pub masks: Vec<MaskRecord>,
+    /// Prompts of the last answer that are not in the frame, and those whose mask was withheld.
+    pub absent: Vec<Name>,
+}
+
+impl FrameRecord {
+    pub(crate) fn empty() -> Self {
+        let state = State::Starting;
+        Self {
+            frame: 0,
+            captured_ns: 0,
+            delay_us: 0,
+            state: state.name().into(),
+            reason: state.reason().into(),
+            masks: Vec::new(),
+            absent: Vec::new(),
+        }
+    }
+
+    pub(crate) fn begin(&mut self, frame: u64, captured: Timestamp) {
+        (self.frame, self.captured_ns) = (frame, captured.as_nanos());
+        self.masks.clear();
+    }
+
+    pub(crate) fn set_state(&mut self, state: State) {
+        (self.state, self.reason) = (state.name().into(), state.reason().into());
+    }
+}
+
+/// One painted mask.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MaskRecord {
+    /// The prompt that it answers.
+    pub prompt: Name,
+    /// The frame that the model saw.
+    pub made_for: u64,
+    /// From the capture of that frame to painting, microseconds.
+    pub age_us: u64,
+    /// Share of the mask's pixels whose motion is trusted, less what age takes, 0 to 1.
+    pub confidence: f32,
+    /// The model's probability that the object was in the frame it saw, 0 to 1.
+    pub presence: f32,
+    /// Pixels as painted.
+    pub area: u64,
+    /// Extents as painted: left, top, width, height.
+    pub bounding_box: Option<[u32; 4]>,
+}
+
+impl MaskRecord {
+    pub(crate) fn new(prompt: &Name, claim: &Claim<'_>, age: Duration, confidence: f32) -> Self {
+        let (area, bounding_box) = extents(claim.mask);
+        Self {
+            prompt: prompt.clone(),
+            made_for: claim.made_for,
+            age_us: u64::try_from(age.as_micros()).unwrap_or(u64::MAX),
+            confidence,
+            presence: claim.presence,
+            area,
+            bounding_box,
+        }
+    }
+}
+
+/// Pixels of a mask, and the box around them.
+fn extents(mask: &Mask) -> (u64, Option<[u32; 4]>) {
+    let mut area = 0;
+    let (mut left, mut right, mut top, mut bottom) = (u32::MAX, 0, u32::MAX, 0);
+    for (y, row) in (0..).zip(mask.data().chunks_exact(mask.width().max(1) as usize)) {
+        let set: u64 = row.iter().map(|v| u64::from(*v)).sum();
+        if set > 0 {
+            area += set;
+            (top, bottom) = (top.min(y), y);
+            let first = row.iter().position(|v| *v == 1).unwrap_or_default();
+            let last = row.iter().rposition(|v| *v == 1).unwrap_or_default();
+            (left, right) = (left.min(first as u32), right.max(last as u32));
+        }
+    }
+    let found = (area > 0).then(|| [left, top, right - left + 1, bottom - top + 1]);
+    (area, found)
+}
+
+/// Where the frames went: `captured = shown + dropped + failed` once a session has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Frames that the source gave or failed to give.
+    pub captured: u64,
+    /// Frames that were shown.
+    pub shown: u64,
+    /// Frames that a newer one overtook.
+    pub dropped: u64,
+    /// Frames that could not be read or painted.
+    pub failed: u64,
+}

@@ -1,0 +1,476 @@
+//! Writes records off the video path: a disk or a pipe that stalls costs records, never frames.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind};
+use crate::log::{Log, decode, encode, encode_frame};
+use crate::record::{FrameRecord, Record};
+
+/// Records that may wait for one target: about four seconds at 60 frames a second.
+const WAITING: usize = 256;
+/// Room that each has from the start; one with dozens of masks makes its place grow once.
+const ROOM: usize = 1024;
+/// Longest time that the log is not synced while records come.
+const SYNC: Duration = Duration::from_secs(1);
+
+/// Where records go.
+pub enum Target {
+    /// One JSON object a line.
+    JsonLines {
+        /// What it is called in errors: a file or `stdout`.
+        name: String,
+        /// Takes each line in one write, and is flushed when no other waits.
+        to: Box<dyn Write + Send>,
+    },
+    /// A result log, synced about once a second.
+    Log(Log),
+}
+
+/// Hands records to its targets, each of which has a thread and bounded places for records that
+/// wait. So a pipe that nobody reads holds up neither the video nor the log.
+#[derive(Debug)]
+pub struct Recorder {
+    lanes: Vec<Lane>,
+}
+
+/// The way to one target. Buffers go round: filled, written, free.
+#[derive(Debug)]
+struct Lane {
+    name: String,
+    filled: SyncSender<Vec<u8>>,
+    free: Receiver<Vec<u8>>,
+    lost: Arc<AtomicU64>,
+    /// Says once how the target ended.
+    ended: Receiver<Result<(), Error>>,
+}
+
+impl Recorder {
+    /// Start the targets' threads.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start(targets: Vec<Target>) -> Result<Self, Error> {
+        let lanes = targets.into_iter().map(Lane::start);
+        Ok(Self {
+            lanes: lanes.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Hand a record to every target. It never waits, and allocates nothing once the buffers have
+    /// the size that records need: where a target is behind, the record is lost to it.
+    pub fn record(&mut self, record: &Record) {
+        self.hand_over(|buffer| encode(record, buffer));
+    }
+
+    /// [`record`](Self::record) for a frame.
+    pub fn frame(&mut self, frame: &FrameRecord) {
+        self.hand_over(|buffer| encode_frame(frame, buffer));
+    }
+
+    fn hand_over(&self, encode: impl Fn(&mut Vec<u8>) -> postcard::Result<()>) {
+        for lane in &self.lanes {
+            if !lane.hand_over(&encode) {
+                lane.lost.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Records that did not reach a target, summed over the targets.
+    pub fn lost(&self) -> u64 {
+        let lost = self.lanes.iter().map(|lane| &lane.lost);
+        lost.map(|lost| lost.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The failure of a target, each told once. The others go on.
+    pub fn error(&self) -> Option<Error> {
+        let mut ended = self
+            .lanes
+            .iter()
+            .filter_map(|lane| lane.ended.try_recv().ok());
+        ended.find_map(Result::err)
+    }
+
+    /// Write what waits, and end.
+    ///
+    /// # Errors
+    /// The first failure that [`error`](Self::error) did not tell, or that of a target which is
+    /// still stalled after `patience`; what waits for it is given up.
+    pub fn finish(self, patience: Duration) -> Result<(), Error> {
+        let until = Instant::now() + patience;
+        let endings: Vec<_> = self.lanes.into_iter().map(Lane::close).collect();
+        let mut first = Ok(());
+        for (name, ended) in endings {
+            let left = until.saturating_duration_since(Instant::now());
+            let result = match ended.recv_timeout(left) {
+                Ok(result) => result,
+                // It failed earlier, and `error` told so.
+                Err(RecvTimeoutError::Disconnected) => Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    let message = format!(
+                        "{name}: takes no more records; hint: see that what reads it goes on reading"
+                    );
+                    Err(Error::new(ErrorKind::Sink, message))
+                }
+            };
+            first = first.and(result);
+        }
+        first
+    }
+}
+
+impl Lane {
+    fn start(target: Target) -> Result<Self, Error> {
+        let (filled, to_write) = sync_channel::<Vec<u8>>(WAITING);
+        let (written, free) = sync_channel(WAITING);
+        let (end, ended) = sync_channel(1);
+        for _ in 0..WAITING {
+            // The channel has as many places.
+            let _ = written.try_send(Vec::with_capacity(ROOM));
+        }
+        let name = match &target {
+            Target::JsonLines { name, .. } => name.clone(),
+            Target::Log(log) => log.path().display().to_string(),
+        };
+        let lost = Arc::new(AtomicU64::new(0));
+        let mut writer = Writer::new(target);
+        let lost_here = Arc::clone(&lost);
+        let run = move || {
+            let result = writer.run(&to_write, &written);
+            let failed = result.is_err();
+            // The channel has a place for the one result.
+            let _ = end.try_send(result);
+            if failed {
+                // The one that failed, and all that wait or come.
+                lost_here.fetch_add(1, Ordering::Relaxed);
+                for buffer in to_write {
+                    lost_here.fetch_add(1, Ordering::Relaxed);
+                    let _ = written.try_send(buffer);
+                }
+            }
+        };
+        let thread = thread::Builder::new().name("recorder".to_owned());
+        thread.spawn(run).map_err(|cause| {
+            let hint = "end other programs";
+            Error::caused(ErrorKind::Sink, "thread for records", cause, hint)
+        })?;
+        Ok(Self {
+            name,
+            filled,
+            free,
+            lost,
+            ended,
+        })
+    }
+
+    fn hand_over(&self, encode: impl Fn(&mut Vec<u8>) -> postcard::Result<()>) -> bool {
+        let Ok(mut buffer) = self.free.try_recv() else {
+            return false;
+        };
+        buffer.clear();
+        encode(&mut buffer).is_ok() && self.filled.try_send(buffer).is_ok()
+    }
+
+    /// Let the thread end once it has written what waits.
+    fn close(self) -> (String, Receiver<Result<(), Error>>) {
+        (self.name, self.ended)
+    }
+}
+
+/// A target with what writing to it needs.
+struct Writer {
+    target: Target,
+    line: Vec<u8>,
+    synced: Instant,
+    dirty: bool,
+}
+
+impl Writer {
+    fn new(target: Target) -> Self {
+        Self {
+            target,
+            line: Vec::new(),
+            synced: Instant::now(),
+            dirty: false,
+        }
+    }
+
+    /// Write records until no more can come.
+    fn run(
+        &mut self,
+        to_write: &Receiver<Vec<u8>>,
+        written: &SyncSender<Vec<u8>>,
+    ) -> Result<(), Error> {
+        loop {
+            let buffer = match to_write.try_recv() {
+                Ok(buffer) => buffer,
+                Err(TryRecvError::Disconnected) => return self.settle(true),
+                Err(TryRecvError::Empty) => {
+                    self.settle(false)?;
+                    match to_write.recv_timeout(SYNC) {
+                        Ok(buffer) => buffer,
+                        Err(_) => continue,
+                    }
+                }
+            };
+            self.write(&buffer)?;
+            self.dirty = true;
+            // The channel has a place for every buffer there is.
+            let _ = written.try_send(buffer);
+            if self.synced.elapsed() >= SYNC {
+                self.settle(true)?;
+            }
+        }
+    }
+
+    fn write(&mut self, payload: &[u8]) -> Result<(), Error> {
+        match &mut self.target {
+            Target::Log(log) => log.append_payload(payload),
+            Target::JsonLines { name, to } => {
+                self.line.clear();
+                let encoded = decode(payload)
+                    .ok_or_else(|| io::Error::other("a record that can't be read back"))
+                    .and_then(|record| Ok(serde_json::to_writer(&mut self.line, &record)?));
+                self.line.push(b'\n');
+                encoded
+                    .and_then(|()| to.write_all(&self.line))
+                    .map_err(|cause| failed(name, cause))
+            }
+        }
+    }
+
+    /// Lines go out at once when no other waits; the log is synced when it is time, or `now`.
+    fn settle(&mut self, now: bool) -> Result<(), Error> {
+        let due = now || self.synced.elapsed() >= SYNC;
+        match &mut self.target {
+            Target::Log(log) if self.dirty && due => log.sync()?,
+            Target::Log(_) => return Ok(()),
+            Target::JsonLines { name, to } => to.flush().map_err(|cause| failed(name, cause))?,
+        }
+        (self.synced, self.dirty) = (Instant::now(), false);
+        Ok(())
+    }
+}
+
+fn failed(name: &str, cause: io::Error) -> Error {
+    let hint = "see that its reader runs, or that its folder has space";
+    Error::caused(ErrorKind::Sink, name, cause, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::log::Reader;
+    use crate::record::{Counts, MaskRecord};
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// What was written, line by line.
+    #[derive(Debug, Clone, Default)]
+    struct Page(Arc<Mutex<Vec<u8>>>);
+
+    impl Page {
+        fn lines(&self) -> Vec<serde_json::Value> {
+            let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+            let lines = text.lines().map(serde_json::from_str);
+            lines.collect::<Result<_, _>>().unwrap()
+        }
+    }
+
+    impl Write for Page {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Takes nothing until its gate is gone.
+    struct Stalled(Receiver<()>);
+
+    impl Write for Stalled {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Is full after so many lines.
+    struct Full(u32);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn lines(name: &str, to: impl Write + Send + 'static) -> Target {
+        Target::JsonLines {
+            name: name.to_owned(),
+            to: Box::new(to),
+        }
+    }
+
+    fn frame(number: u64) -> FrameRecord {
+        FrameRecord {
+            frame: number,
+            state: "degraded".into(),
+            reason: "slow".into(),
+            masks: vec![MaskRecord {
+                prompt: "polyp".into(),
+                made_for: number,
+                age_us: 33_000,
+                confidence: 0.5,
+                presence: 0.75,
+                area: 12,
+                bounding_box: Some([1, 2, 3, 4]),
+            }],
+            ..FrameRecord::default()
+        }
+    }
+
+    /// Records until this many are lost or waiting no more.
+    fn wait_for(mut done: impl FnMut() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !done() {
+            assert!(Instant::now() < until, "waited in vain");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn every_target_gets_every_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        let page = Page::default();
+        let log = Log::open(&path, None).unwrap();
+        let targets = vec![lines("page", page.clone()), Target::Log(log)];
+        let mut recorder = Recorder::start(targets).unwrap();
+        for number in 0..200 {
+            recorder.frame(&frame(number));
+        }
+        recorder.record(&Record::End(Counts::default()));
+        assert_eq!(recorder.lost(), 0);
+        recorder.finish(PATIENCE).unwrap();
+
+        let read: Vec<_> = Reader::open(&path).unwrap().map(Result::unwrap).collect();
+        let frames = (0..200).map(|number| Record::Frame(frame(number)));
+        let end = Record::End(Counts::default());
+        assert_eq!(read, frames.chain([end]).collect::<Vec<_>>());
+        let written = page.lines();
+        assert_eq!(written.len(), 201);
+        assert_eq!(
+            written[7],
+            serde_json::json!({"frame": {
+                "frame": 7, "captured_ns": 0, "delay_us": 0,
+                "state": "degraded", "reason": "slow",
+                "masks": [{
+                    "prompt": "polyp", "made_for": 7, "age_us": 33000, "confidence": 0.5,
+                    "presence": 0.75, "area": 12, "bounding_box": [1, 2, 3, 4],
+                }],
+                "absent": [],
+            }})
+        );
+    }
+
+    #[test]
+    fn a_stalled_target_costs_its_own_records_alone() {
+        let (gate, stalled) = sync_channel(1);
+        let page = Page::default();
+        let targets = vec![lines("pipe", Stalled(stalled)), lines("page", page.clone())];
+        let mut recorder = Recorder::start(targets).unwrap();
+        let most = WAITING as u64 + 100;
+        for number in 0..most {
+            recorder.frame(&frame(number));
+            wait_for(|| page.lines().len() as u64 > number);
+        }
+        assert_eq!(recorder.lost(), 100);
+        drop(gate);
+        recorder.finish(PATIENCE).unwrap();
+        assert_eq!(page.lines().len() as u64, most);
+    }
+
+    #[test]
+    fn finish_gives_up_a_target_that_stays_stalled() {
+        let (_gate, stalled) = sync_channel(1);
+        let page = Page::default();
+        let targets = vec![lines("pipe", Stalled(stalled)), lines("page", page.clone())];
+        let mut recorder = Recorder::start(targets).unwrap();
+        recorder.frame(&frame(0));
+        wait_for(|| page.lines().len() == 1);
+        let error = recorder.finish(Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Sink);
+        assert!(
+            error.to_string().starts_with("pipe: takes no more"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_failure_is_told_once_and_stops_no_other() {
+        let page = Page::default();
+        let targets = vec![lines("disk", Full(3)), lines("page", page.clone())];
+        let mut recorder = Recorder::start(targets).unwrap();
+        assert!(recorder.error().is_none());
+        for number in 0..10 {
+            recorder.frame(&frame(number));
+        }
+        // Three went through; what waited behind the failure is lost as well.
+        wait_for(|| recorder.lost() == 7);
+        let error = recorder.error().unwrap();
+        assert_eq!(error.io_kind(), Some(io::ErrorKind::StorageFull));
+        let text = error.to_string();
+        assert!(
+            text.starts_with("disk: ") && text.contains("hint: "),
+            "{text}"
+        );
+        assert!(recorder.error().is_none());
+        recorder.frame(&frame(10));
+        recorder.finish(PATIENCE).unwrap();
+        assert_eq!(page.lines().len(), 11);
+
+        let mut recorder = Recorder::start(vec![lines("disk", Full(0))]).unwrap();
+        recorder.frame(&frame(0));
+        assert!(
+            recorder.finish(PATIENCE).is_err(),
+            "what nobody asked for is told at the end"
+        );
+    }
+
+    #[test]
+    fn recording_allocates_nothing_once_buffers_have_grown() {
+        let (gate, stalled) = sync_channel(1);
+        let mut recorder = Recorder::start(vec![
+            lines("page", io::sink()),
+            lines("pipe", Stalled(stalled)),
+        ])
+        .unwrap();
+        let record = frame(0);
+        let counted = allocation_counter::measure(|| {
+            for _ in 0..4 * WAITING {
+                recorder.frame(&record);
+            }
+        });
+        assert_eq!(counted.count_total, 0);
+        assert!(recorder.lost() > 0, "so losing one is covered");
+        drop(gate);
+        recorder.finish(PATIENCE).unwrap();
+    }
+}

@@ -1,0 +1,165 @@
+//! What a picture shows that no model should be asked about, by simple rules.
+//!
+//! * no signal: the picture is of one shade all over
+//! * test pattern: bars, that is columns which hardly change from row to row, of clearly different
+//!   shades
+//! * out of the body, for endoscopy alone: mucosa is red; a lit picture in which few pixels are
+//!   redder than green and blue shows a room, not a lumen
+//! * unchanged: the same picture as before
+//!
+//! A rule must hold for [`HOLD`] frames before it pauses, and fail as long before it ends.
+
+use bedside::vision::flow::Luma;
+use bedside::{Frame, Pause, PixelFormat};
+
+/// Frames that a finding must persist.
+const HOLD: u32 = 3;
+/// Shades of one colour differ by less than this standard deviation.
+const FLAT: f32 = 2.0;
+/// Bars change by less than this standard deviation from row to row...
+const BAR: f32 = 3.0;
+/// ...in at least this share of the columns...
+const BARS: f32 = 0.95;
+/// ...and the columns' shades by more than this from each other.
+const BAR_RANGE: f32 = 60.0;
+/// Bars fill at least this share of the height, from the top.
+const BAR_HEIGHT: f32 = 0.6;
+/// Pixels darker than this are not lit.
+const LIT: u32 = 40;
+/// Below this share of lit pixels nothing is said: the lens may touch the wall.
+const LIT_SHARE: f32 = 0.05;
+/// Red exceeds green and blue by this factor, in percent, where it is red.
+const REDDER: u32 = 110;
+/// Below this share of red ones among the lit pixels the picture is outside the body.
+const RED_SHARE: f32 = 0.1;
+/// Columns and rows of the pixels looked at for colour.
+const SAMPLES: (usize, usize) = (64, 48);
+
+/// Follows the picture and says when to pause.
+#[derive(Debug, Default)]
+pub(crate) struct Scene {
+    endoscopy: bool,
+    /// What the newest frames show, and for how many of them.
+    seen: Option<Pause>,
+    count: u32,
+    pause: Option<Pause>,
+}
+
+impl Scene {
+    /// Whether prompts are for endoscopy, where a picture can be outside the body.
+    pub(crate) fn set_endoscopy(&mut self, endoscopy: bool) {
+        self.endoscopy = endoscopy;
+    }
+
+    /// Why to pause, after this frame.
+    pub(crate) fn look(&mut self, frame: &Frame, luma: &Luma) -> Option<Pause> {
+        let seen = look(frame, luma, self.endoscopy);
+        self.count = if seen == self.seen { self.count + 1 } else { 1 };
+        self.seen = seen;
+        if self.count >= HOLD {
+            self.pause = seen;
+        }
+        self.pause
+    }
+}
+
+fn look(frame: &Frame, luma: &Luma, endoscopy: bool) -> Option<Pause> {
+    if spread(luma.rows().flatten()).1 < FLAT {
+        return Some(Pause::NoSignal);
+    }
+    if bars(luma) {
+        return Some(Pause::TestPattern);
+    }
+    (endoscopy && out_of_body(frame)).then_some(Pause::OutOfBody)
+}
+
+/// Mean and standard deviation.
+fn spread<'a>(values: impl Iterator<Item = &'a f32>) -> (f32, f32) {
+    let (mut n, mut sum, mut squares) = (0.0_f64, 0.0, 0.0);
+    for value in values {
+        let value = f64::from(*value);
+        n += 1.0;
+        sum += value;
+        squares += value * value;
+    }
+    let mean = sum / n.max(1.0);
+    let variance = squares / n.max(1.0) - mean * mean;
+    (mean as f32, variance.max(0.0).sqrt() as f32)
+}
+
+fn bars(luma: &Luma) -> bool {
+    let (width, height) = luma.size();
+    let top = (height as f32 * BAR_HEIGHT) as usize;
+    let (mut even, mut least, mut most) = (0_u32, f32::MAX, f32::MIN);
+    // Nearly no picture passes the first columns, so this is seldom done for all of them.
+    for x in 0..width {
+        let column = luma.rows().take(top).filter_map(|row| row.get(x));
+        let (mean, deviation) = spread(column);
+        if deviation < BAR {
+            even += 1;
+            least = least.min(mean);
+            most = most.max(mean);
+        } else if (x as u32 + 1 - even) as f32 > (1.0 - BARS) * width as f32 {
+            return false;
+        }
+    }
+    top > 1 && most - least > BAR_RANGE
+}
+
+fn out_of_body(frame: &Frame) -> bool {
+    let (mut all, mut lit, mut red) = (0_u32, 0_u32, 0_u32);
+    let (columns, rows) = SAMPLES;
+    for row in 0..rows {
+        for column in 0..columns {
+            let x = frame.width() as usize * (2 * column + 1) / (2 * columns);
+            let y = frame.height() as usize * (2 * row + 1) / (2 * rows);
+            let Some([r, g, b]) = colour(frame, x, y) else {
+                // Gray pictures have no colour to tell from.
+                return false;
+            };
+            all += 1;
+            if r.max(g).max(b) >= LIT {
+                lit += 1;
+                red += u32::from(100 * r > REDDER * g && 100 * r > REDDER * b);
+            }
+        }
+    }
+    lit as f32 > LIT_SHARE * all as f32 && (red as f32) < RED_SHARE * lit as f32
+}
+
+/// Red, green and blue of a pixel, each 0 to 255, near enough for the rule above: BT.601, full
+/// range. `None` for gray.
+fn colour(frame: &Frame, x: usize, y: usize) -> Option<[u32; 3]> {
+    let (width, height) = (frame.width() as usize, frame.height() as usize);
+    let data = frame.data();
+    let at = |i: usize| data.get(i).copied().map(i32::from);
+    let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+    let chroma = width * height;
+    let (luma, u, v) = match frame.format() {
+        PixelFormat::Rgb8 => {
+            let [r, g, b] = data.get((y * width + x) * 3..)?.first_chunk::<3>()?;
+            return Some([r, g, b].map(|c| u32::from(*c)));
+        }
+        PixelFormat::Gray8 => return None,
+        PixelFormat::Nv12 => {
+            let pair = chroma + (y / 2) * 2 * half_width + x / 2 * 2;
+            (at(y * width + x)?, at(pair)?, at(pair + 1)?)
+        }
+        PixelFormat::I420 => {
+            let place = (y / 2) * half_width + x / 2;
+            let (u, v) = (chroma + place, chroma + half_width * half_height + place);
+            (at(y * width + x)?, at(u)?, at(v)?)
+        }
+        PixelFormat::Yuyv => {
+            let quad = y * half_width * 4 + x / 2 * 4;
+            (at(quad + x % 2 * 2)?, at(quad + 1)?, at(quad + 3)?)
+        }
+    };
+    let (u, v) = (u - 128, v - 128);
+    let clamp = |c: i32| c.clamp(0, 255).unsigned_abs();
+    Some([
+        clamp(luma + 359 * v / 256),
+        clamp(luma - (88 * u + 183 * v) / 256),
+        clamp(luma + 454 * u / 256),
+    ])
+}

@@ -1,0 +1,342 @@
+//! One session: frame by frame, what is painted, what is asked of the model, and the state.
+//!
+//! A [`Session`] belongs to the thread of the video path. It never waits: the model runs on
+//! another thread, and what it says is taken up when it is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bedside::{Clock, Frame, FrameError, Pause, Prompt, Stall, State, Timestamp};
+
+use crate::cadence::{Cadence, CadenceConfig};
+use crate::control::Control;
+use crate::metrics::Metrics;
+use crate::model::Loader;
+use crate::painter::{AgePolicy, Caption, Claim, Painted, Painter};
+use crate::rate::Rate;
+use crate::record::{FrameRecord, MaskRecord, Name};
+use crate::scene::Scene;
+use crate::tracker::{Change, Tracker};
+use crate::worker::{Event, Prompts, Reply, Supervisor, WatchdogConfig};
+
+/// How a session runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SessionConfig {
+    /// How old a painted mask may be.
+    pub age: AgePolicy,
+    /// How often the model is asked.
+    pub cadence: CadenceConfig,
+    /// When the model is given up.
+    pub watchdog: WatchdogConfig,
+    /// Without a frame, or with the same one, for so long, input shows as stalled.
+    pub frozen: Duration,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            age: AgePolicy::default(),
+            cadence: CadenceConfig::default(),
+            watchdog: WatchdogConfig::default(),
+            frozen: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Time between two looks at the thermometer.
+const TEMPERATURE_EVERY: Duration = Duration::from_secs(2);
+
+/// See the module.
+pub struct Session {
+    config: SessionConfig,
+    clock: Arc<dyn Clock>,
+    control: Arc<Control>,
+    metrics: Arc<Metrics>,
+    supervisor: Supervisor,
+    tracker: Tracker,
+    scene: Scene,
+    cadence: Cadence,
+    painter: Painter,
+    prompts: Arc<Prompts>,
+    on: bool,
+    pause: Option<Pause>,
+    /// Whether the present worker has answered.
+    answered: bool,
+    started: Timestamp,
+    /// Capture of the newest frame, and of the newest one that differed from the one before.
+    newest: Option<Timestamp>,
+    changed: Option<Timestamp>,
+    warmth: Option<Timestamp>,
+    state: State,
+    /// What the model last complained of.
+    message: Option<String>,
+    frames: Rate,
+    masks: Rate,
+    absent: Vec<Name>,
+    record: FrameRecord,
+}
+
+impl Session {
+    /// Begin; the model is loaded meanwhile on another thread.
+    pub fn new(
+        loader: Arc<dyn Loader>,
+        control: Arc<Control>,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+        config: SessionConfig,
+    ) -> Self {
+        Self {
+            supervisor: Supervisor::start(loader, clock.clone(), config.watchdog),
+            tracker: Tracker::default(),
+            scene: Scene::default(),
+            cadence: Cadence::new(config.cadence),
+            painter: Painter::default(),
+            prompts: Arc::default(),
+            on: true,
+            pause: None,
+            answered: false,
+            started: clock.now(),
+            newest: None,
+            changed: None,
+            warmth: None,
+            state: State::Starting,
+            message: None,
+            frames: Rate::default(),
+            masks: Rate::default(),
+            absent: Vec::new(),
+            record: FrameRecord::empty(),
+            config,
+            clock,
+            control,
+            metrics,
+        }
+    }
+
+    /// The state after the newest frame or [`idle`](Self::idle).
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// What was last shown.
+    pub fn record(&self) -> &FrameRecord {
+        &self.record
+    }
+
+    /// What the model last complained of, in one line.
+    pub fn message(&self) -> Option<&str> {
+        self.message.as_deref()
+    }
+
+    /// Frames a second shown, and masks a second taken over.
+    pub fn rates(&self) -> (f32, f32) {
+        let now = self.clock.now();
+        (self.frames.per_second(now), self.masks.per_second(now))
+    }
+
+    /// The newest frame as it was annotated.
+    pub fn annotated(&self) -> Option<&Frame> {
+        self.painter.painted()
+    }
+
+    /// The prompts that are asked.
+    pub fn prompts(&self) -> &[Name] {
+        &self.prompts.names
+    }
+
+    /// No frame came for a while: look after the model and the state.
+    pub fn idle(&mut self) {
+        let now = self.clock.now();
+        self.attend(now);
+        self.settle(now);
+    }
+
+    /// Take frame `number` and give it back annotated. [`record`](Self::record) tells what was
+    /// painted.
+    ///
+    /// # Errors
+    /// When the frame is so high that no band fits below it.
+    pub fn frame(&mut self, frame: &Frame, number: u64) -> Result<&Frame, FrameError> {
+        let arrived = self.clock.now();
+        let change = self.tracker.step(frame);
+        self.newest = Some(arrived);
+        if change != Change::None || self.changed.is_none() {
+            self.changed = Some(arrived);
+        }
+        self.pause = self.scene.look(frame, self.tracker.luma());
+        self.attend(arrived);
+        self.settle(arrived);
+        self.ask(frame, number, change, arrived);
+        if self.state.permit().is_some() {
+            self.tracker.carry();
+        }
+        self.frames.add(arrived);
+        self.paint(frame, number, arrived)
+    }
+
+    /// Take up wishes, answers and the temperature.
+    fn attend(&mut self, now: Timestamp) {
+        if let Some(wish) = self.control.newer_than(self.prompts.wish) {
+            self.on = wish.on;
+            if wish.prompts.prompts != self.prompts.prompts {
+                self.tracker.set_prompts(wish.prompts.prompts.len());
+                self.tracker.forget();
+                self.cadence.set_prompts(wish.prompts.prompts.len());
+            }
+            self.scene.set_endoscopy(wish.endoscopy);
+            self.prompts = wish.prompts;
+        }
+        while let Some(event) = self.supervisor.poll(now) {
+            match event {
+                Event::Reply(reply) => self.take(reply, now),
+                Event::Restarted(message) => {
+                    self.metrics.restarted();
+                    self.answered = false;
+                    self.started = now;
+                    self.tracker.forget();
+                    self.message = Some(message);
+                }
+                Event::Fault(_, message) => {
+                    self.metrics.fault();
+                    self.tracker.forget();
+                    self.message = Some(message);
+                }
+            }
+        }
+        if self.warmth.is_none_or(|last| now.since(last) >= TEMPERATURE_EVERY) {
+            self.warmth = Some(now);
+            self.cadence.set_temperature(self.metrics.temperature());
+        }
+    }
+
+    fn take(&mut self, reply: Reply, now: Timestamp) {
+        match reply.result {
+            Ok(findings) => {
+                self.answered = true;
+                self.message = None;
+                self.metrics.inference(reply.took);
+                self.cadence.took(reply.took);
+                // An answer to prompts that are no longer asked would fill the wrong places.
+                let current = reply.wish == self.prompts.wish;
+                if current && self.tracker.answered(reply.number, reply.places, &findings) {
+                    self.masks.add(now);
+                } else {
+                    self.tracker.failed(reply.number);
+                    self.metrics.late();
+                }
+            }
+            Err(message) => {
+                self.metrics.fault();
+                self.tracker.failed(reply.number);
+                self.message = Some(message);
+            }
+        }
+    }
+
+    /// Decide the state.
+    fn settle(&mut self, now: Timestamp) {
+        let silent = |at: Option<Timestamp>| {
+            let since = at.unwrap_or(self.started);
+            now.since(since) > self.config.frozen
+        };
+        let state = if let Some(fault) = self.supervisor.fault() {
+            State::Fault(fault)
+        } else if silent(self.newest) || silent(self.changed) {
+            State::Stalled(Stall::Input)
+        } else if !self.on {
+            State::Paused(Pause::Off)
+        } else if let Some(pause) = self.pause {
+            State::Paused(pause)
+        } else if self.supervisor.stalled(now) {
+            State::Stalled(Stall::Inference)
+        } else if !self.answered {
+            State::Starting
+        } else if let Some(degradation) = self.cadence.degradation() {
+            State::Degraded(degradation)
+        } else {
+            State::Active
+        };
+        if state != self.state {
+            // What was known before the picture went away belongs to another picture.
+            if matches!(state, State::Paused(_) | State::Stalled(Stall::Input)) {
+                self.tracker.forget();
+            }
+            self.state = state;
+            self.record.set_state(state);
+        }
+        self.metrics.state(state);
+    }
+
+    /// Offer the frame to the model, where there is a reason to ask.
+    fn ask(&mut self, frame: &Frame, number: u64, change: Change, now: Timestamp) {
+        let paused = matches!(self.state, State::Paused(_) | State::Fault(_));
+        if paused || self.state == State::Stalled(Stall::Input) {
+            self.metrics.skipped(self.state.reason());
+        } else if change == Change::None && self.tracker.knows_all() {
+            self.metrics.skipped("unchanged");
+        } else if self.supervisor.loaded() && self.cadence.due(now) {
+            let places = self.cadence.places();
+            let overtook = self.supervisor.offer(frame, number, &self.prompts, places);
+            self.tracker.offered(number, frame.captured(), overtook);
+            if !overtook {
+                self.cadence.started(now);
+            }
+        }
+    }
+
+    fn paint(
+        &mut self,
+        frame: &Frame,
+        number: u64,
+        arrived: Timestamp,
+    ) -> Result<&Frame, FrameError> {
+        let now = self.clock.now();
+        let rates = (self.frames.per_second(now), self.masks.per_second(now));
+        self.tracker.absent(&self.prompts.names, &mut self.absent);
+        let caption = Caption {
+            state: self.state,
+            rates,
+            absent: &self.absent,
+        };
+        let names = &self.prompts.names;
+        let claims = self.tracker.carried().filter_map(|carried| {
+            Some(Claim {
+                prompt: names.get(carried.place)?,
+                place: carried.place,
+                mask: carried.mask,
+                made_for: carried.made_for,
+                captured: carried.captured,
+                trusted: carried.trusted,
+                presence: carried.presence,
+            })
+        });
+        let (record, metrics) = (&mut self.record, &*self.metrics);
+        record.begin(number, frame.captured());
+        record.absent.clone_from(&self.absent);
+        let became = |claim: &Claim<'_>, painted: Painted| {
+            let confidence = match painted {
+                Painted::Fresh => 1.0,
+                Painted::Carried { confidence, .. } => confidence,
+                Painted::Withheld => return metrics.withheld(),
+            };
+            let age = now.since(claim.captured);
+            metrics.mask_age(age);
+            if let Some(prompt) = names.get(claim.place) {
+                record.masks.push(MaskRecord::new(prompt, claim, age, confidence));
+            }
+        };
+        let painted = self.painter.paint(
+            self.state.permit(),
+            frame,
+            number,
+            now,
+            self.config.age,
+            claims,
+            &caption,
+            became,
+        )?;
+        let delay = self.clock.now().since(arrived);
+        record.delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
+        metrics.shown(delay);
+        Ok(painted)
+    }
+}

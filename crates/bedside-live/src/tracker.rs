@@ -1,0 +1,261 @@
+//! Masks carried from the frame that the model saw to the newest frame.
+
+use std::ops::Range;
+
+use bedside::vision::flow::{Carrier, Flow, Luma, Track, Verdict};
+use bedside::{Finding, Frame, Mask, Timestamp};
+
+use crate::record::Name;
+
+/// Probability of presence from which an object shows at its first answer; below it, at its second
+/// in a row.
+const APPEAR: f32 = 0.8;
+/// Probability of presence below which an object goes at once; from it on, at the second answer in
+/// a row that does not find it.
+const VANISH: f32 = 0.25;
+/// Share of a mask's pixels whose motion must be trusted.
+const TRUST: f32 = 0.5;
+/// Tracks that may be open at once: one waits to be taken, one is with the model, the rest belong
+/// to objects that were answered in different passes.
+const TRACKS: usize = 6;
+
+/// The way from one frame to the newest.
+struct Open {
+    number: u64,
+    captured: Timestamp,
+    track: Track,
+}
+
+/// What is known of one prompt's object.
+#[derive(Default)]
+struct Object {
+    /// Number and capture of the frame that the mask was made for.
+    made_for: Option<(u64, Timestamp)>,
+    carrier: Carrier,
+    carried: Option<Mask>,
+    presence: f32,
+    trusted: f32,
+    /// Answers in a row that found it, and that did not.
+    hits: u32,
+    misses: u32,
+    /// Whether it was found surely enough to show.
+    shown: bool,
+}
+
+impl Object {
+    fn clear(&mut self) {
+        self.made_for = None;
+        (self.hits, self.misses, self.shown) = (0, 0, false);
+    }
+}
+
+/// A mask on the newest frame.
+pub(crate) struct Carried<'a> {
+    pub place: usize,
+    pub mask: &'a Mask,
+    pub made_for: u64,
+    pub captured: Timestamp,
+    pub trusted: f32,
+    pub presence: f32,
+}
+
+/// How the newest frame differs from the one before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// Not at all, as far as the reduced picture tells.
+    None,
+    /// By movement that can be followed.
+    Moved,
+    /// So much that nothing follows.
+    Cut,
+}
+
+/// Follows the picture.
+#[derive(Default)]
+pub(crate) struct Tracker {
+    before: Luma,
+    luma: Luma,
+    flow: Flow,
+    started: bool,
+    open: Vec<Open>,
+    /// Tracks to be used again.
+    spare: Vec<Track>,
+    /// The frame that waits to be taken by the model, and the one that was.
+    waiting: Option<u64>,
+    taken: Option<u64>,
+    objects: Vec<Object>,
+}
+
+impl Tracker {
+    /// Other prompts: nothing is known of their objects.
+    pub(crate) fn set_prompts(&mut self, prompts: usize) {
+        self.objects.clear();
+        self.objects.resize_with(prompts, Object::default);
+    }
+
+    /// The newest frame's reduced picture.
+    pub(crate) fn luma(&self) -> &Luma {
+        &self.luma
+    }
+
+    /// Follow the picture to the next frame.
+    pub(crate) fn step(&mut self, frame: &Frame) -> Change {
+        std::mem::swap(&mut self.before, &mut self.luma);
+        self.luma.reduce(frame);
+        if self.started && self.luma.rows().eq(self.before.rows()) {
+            return Change::None;
+        }
+        let motion = self.flow.between(&self.before, &self.luma);
+        if !self.started || motion.verdict() != Verdict::Carried {
+            self.started = true;
+            self.forget();
+            return Change::Cut;
+        }
+        for open in &mut self.open {
+            open.track.step(&self.flow);
+        }
+        Change::Moved
+    }
+
+    /// Drop all masks, and what the model is about to say of frames before this one.
+    pub(crate) fn forget(&mut self) {
+        self.objects.iter_mut().for_each(Object::clear);
+        (self.waiting, self.taken) = (None, None);
+        self.tidy();
+    }
+
+    /// The newest frame was offered to the model; `overtook` if an older one had waited still.
+    pub(crate) fn offered(&mut self, number: u64, captured: Timestamp, overtook: bool) {
+        if !overtook {
+            self.taken = self.waiting;
+        }
+        self.waiting = Some(number);
+        self.tidy();
+        if self.open.len() == TRACKS {
+            // The oldest is the one that matters least.
+            if let Some(oldest) = self.open.first().map(|open| open.number) {
+                self.close(|open| open.number == oldest);
+            }
+        }
+        let mut track = self.spare.pop().unwrap_or_default();
+        track.start(&self.luma);
+        self.open.push(Open {
+            number,
+            captured,
+            track,
+        });
+    }
+
+    /// Take an answer over; `false` if it is for a frame that nothing can be carried from.
+    pub(crate) fn answered(
+        &mut self,
+        number: u64,
+        places: Range<usize>,
+        findings: &[Finding],
+    ) -> bool {
+        let open = self.open.iter().find(|open| open.number == number);
+        let followed = open.map(|open| (open.number, open.captured));
+        if let Some(frame) = followed {
+            let objects = self.objects.get_mut(places).unwrap_or_default();
+            for (object, finding) in objects.iter_mut().zip(findings) {
+                take(object, frame, finding);
+            }
+        }
+        self.failed(number);
+        followed.is_some()
+    }
+
+    /// There will be no answer for this frame.
+    pub(crate) fn failed(&mut self, number: u64) {
+        for place in [&mut self.waiting, &mut self.taken] {
+            *place = place.filter(|n| *n != number);
+        }
+        self.tidy();
+    }
+
+    /// Close the tracks that nothing refers to.
+    fn tidy(&mut self) {
+        let used: [Option<u64>; 2] = [self.waiting, self.taken];
+        let objects = std::mem::take(&mut self.objects);
+        self.close(|open| {
+            let here = |o: &Object| o.made_for.is_some_and(|(n, _)| n == open.number);
+            !used.contains(&Some(open.number)) && !objects.iter().any(here)
+        });
+        self.objects = objects;
+    }
+
+    fn close(&mut self, mut unused: impl FnMut(&Open) -> bool) {
+        let mut at = 0;
+        while let Some(open) = self.open.get(at) {
+            if unused(open) {
+                let closed = self.open.remove(at);
+                self.spare.push(closed.track);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// Carry every object that shows to the newest frame.
+    pub(crate) fn carry(&mut self) {
+        for object in &mut self.objects {
+            let Some((number, _)) = object.made_for.filter(|_| object.shown) else {
+                continue;
+            };
+            let open = self.open.iter().find(|open| open.number == number);
+            let mask = object.carried.get_or_insert_with(|| Mask::empty(0, 0));
+            match open {
+                Some(open) => object.trusted = object.carrier.carry(&open.track, mask),
+                None => object.clear(),
+            }
+        }
+    }
+
+    /// The objects' masks on the newest frame, as [`carry`](Self::carry) left them.
+    pub(crate) fn carried(&self) -> impl Iterator<Item = Carried<'_>> {
+        self.objects.iter().enumerate().filter_map(|(place, object)| {
+            let (made_for, captured) = object.made_for.filter(|_| object.shown)?;
+            let mask = object.carried.as_ref()?;
+            (object.trusted >= TRUST).then_some(Carried {
+                place,
+                mask,
+                made_for,
+                captured,
+                trusted: object.trusted,
+                presence: object.presence,
+            })
+        })
+    }
+
+    /// Whether every prompt was answered, on this picture or one from which it is followed.
+    pub(crate) fn knows_all(&self) -> bool {
+        let answered = |o: &Object| o.made_for.is_some() || o.misses > 0;
+        self.objects.iter().all(answered)
+    }
+
+    /// Prompts whose last answer found nothing.
+    pub(crate) fn absent(&self, names: &[Name], out: &mut Vec<Name>) {
+        out.clear();
+        let missed = self.objects.iter().zip(names).filter(|(o, _)| o.misses > 0);
+        out.extend(missed.map(|(_, name)| name.clone()));
+    }
+}
+
+fn take(object: &mut Object, frame: (u64, Timestamp), finding: &Finding) {
+    match &finding.mask {
+        Some(mask) if finding.present => {
+            object.carrier.take(mask);
+            object.made_for = Some(frame);
+            object.presence = finding.presence;
+            (object.hits, object.misses) = (object.hits + 1, 0);
+            object.shown |= finding.presence >= APPEAR || object.hits > 1;
+        }
+        _ => {
+            (object.hits, object.misses) = (0, object.misses + 1);
+            if object.misses > 1 || finding.presence < VANISH || !object.shown {
+                object.made_for = None;
+                object.shown = false;
+            }
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! Inference on a thread of its own, watched, and replaced when it hangs or breaks.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use bedside::{Clock, Fault, Finding, Frame, Prompt, Timestamp};
+
+use crate::model::{LoadError, Loader, Model};
+use crate::record::Name;
+use crate::slot::{Slot, Waited};
+
+/// When inference is given up, and how often it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchdogConfig {
+    /// A pass that takes longer shows as stalled.
+    pub stall: Duration,
+    /// A pass that takes longer is abandoned and the model loaded anew.
+    pub hang: Duration,
+    /// Loading that takes longer is abandoned.
+    pub load: Duration,
+    /// Restarts within `window` after which no further one is made.
+    pub restarts: u32,
+    /// See `restarts`.
+    pub window: Duration,
+}
+
+impl Default for WatchdogConfig {
+    fn default() -> Self {
+        Self {
+            stall: Duration::from_secs(2),
+            hang: Duration::from_secs(10),
+            load: Duration::from_secs(120),
+            restarts: 3,
+            window: Duration::from_secs(300),
+        }
+    }
+}
+
+/// Failed passes in a row after which the model is loaded anew.
+const ERRORS: u32 = 3;
+/// How long a worker sleeps between looks at whether it is still wanted.
+const NAP: Duration = Duration::from_millis(500);
+
+/// Prompts, and the number of the wish that they came with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Prompts {
+    pub wish: u64,
+    pub prompts: Vec<Prompt>,
+    pub names: Vec<Name>,
+}
+
+/// What the worker is asked.
+struct Job {
+    frame: Frame,
+    number: u64,
+    prompts: Arc<Prompts>,
+    places: Range<usize>,
+}
+
+/// What it answers.
+pub(crate) struct Reply {
+    generation: u64,
+    pub number: u64,
+    pub captured: Timestamp,
+    pub wish: u64,
+    pub places: Range<usize>,
+    pub result: Result<Vec<Finding>, String>,
+    pub took: Duration,
+    /// The frame's memory, to be used again.
+    buffer: Vec<u8>,
+}
+
+/// What worker and video share. A worker that was given up keeps its own, so that nothing it
+/// still says is heard.
+#[derive(Default)]
+struct Link {
+    jobs: Slot<Job>,
+    replies: Slot<Reply>,
+    /// When the present pass, or loading, began: nanoseconds and 1, or 0 for idle.
+    busy: AtomicU64,
+    loaded: AtomicBool,
+    failed: Mutex<Option<LoadError>>,
+    /// The model broke; the thread has ended or is about to.
+    broken: AtomicBool,
+}
+
+impl Link {
+    fn begin(&self, now: Timestamp) {
+        let mark = now.as_nanos().saturating_add(1);
+        self.busy.store(mark, Ordering::Release);
+    }
+
+    fn busy_for(&self, now: Timestamp) -> Option<Duration> {
+        let mark = self.busy.load(Ordering::Acquire);
+        let began = mark.checked_sub(1).map(Timestamp::from_nanos)?;
+        Some(now.since(began))
+    }
+
+    fn fail(&self, error: LoadError) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    }
+}
+
+/// What watching came to.
+pub(crate) enum Event {
+    /// An answer, or a failed pass.
+    Reply(Reply),
+    /// The worker was replaced, for this reason; what it was asked is void.
+    Restarted(String),
+    /// There will be no more answers, for this reason.
+    Fault(Fault, String),
+}
+
+/// Runs one worker at a time.
+pub(crate) struct Supervisor {
+    loader: Arc<dyn Loader>,
+    clock: Arc<dyn Clock>,
+    config: WatchdogConfig,
+    link: Arc<Link>,
+    generation: u64,
+    restarts: VecDeque<Timestamp>,
+    fault: Option<Fault>,
+    errors: u32,
+    spare: Vec<Vec<u8>>,
+}
+
+impl Supervisor {
+    /// Start a worker, which loads the model.
+    pub(crate) fn start(
+        loader: Arc<dyn Loader>,
+        clock: Arc<dyn Clock>,
+        config: WatchdogConfig,
+    ) -> Self {
+        let mut supervisor = Self {
+            loader,
+            clock,
+            config,
+            link: Arc::default(),
+            generation: 0,
+            restarts: VecDeque::new(),
+            fault: None,
+            errors: 0,
+            spare: Vec::with_capacity(4),
+        };
+        supervisor.spawn();
+        supervisor
+    }
+
+    fn spawn(&mut self) {
+        self.link = Arc::default();
+        self.generation += 1;
+        self.errors = 0;
+        self.link.begin(self.clock.now());
+        let (link, loader, clock) = (self.link.clone(), self.loader.clone(), self.clock.clone());
+        let generation = self.generation;
+        let work = move || work(&link, &*loader, &*clock, generation);
+        let started = thread::Builder::new().name("bedside-inference".into()).spawn(work);
+        if let Err(error) = started {
+            self.link.fail(LoadError {
+                fault: Fault::Load,
+                message: format!("can't start a thread: {error}; hint: free memory or processes"),
+            });
+        }
+    }
+
+    /// Hand the newest frame over, in place of one that still waits. Whether one did: then that
+    /// one will never be answered.
+    pub(crate) fn offer(
+        &mut self,
+        frame: &Frame,
+        number: u64,
+        prompts: &Arc<Prompts>,
+        places: Range<usize>,
+    ) -> bool {
+        let mut buffer = self.spare.pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(frame.data());
+        // The same bytes with the same size and format are a frame again.
+        let Ok(copy) = Frame::new(frame.width(), frame.height(), frame.format(), buffer) else {
+            return false;
+        };
+        let overtaken = self.link.jobs.put(Job {
+            frame: copy.with_yuv_space(frame.yuv_space()).captured_at(frame.captured()),
+            number,
+            prompts: prompts.clone(),
+            places,
+        });
+        let waited = overtaken.is_some();
+        if let Some(job) = overtaken {
+            self.keep(job.frame.into_data());
+        }
+        waited
+    }
+
+    fn keep(&mut self, buffer: Vec<u8>) {
+        if self.spare.len() < self.spare.capacity() {
+            self.spare.push(buffer);
+        }
+    }
+
+    /// What happened since the last call, if anything.
+    pub(crate) fn poll(&mut self, now: Timestamp) -> Option<Event> {
+        if self.fault.is_some() {
+            return None;
+        }
+        if let Some(mut reply) = self.link.replies.take() {
+            if reply.generation != self.generation {
+                return None;
+            }
+            self.keep(std::mem::take(&mut reply.buffer));
+            self.errors = if reply.result.is_ok() { 0 } else { self.errors + 1 };
+            return Some(Event::Reply(reply));
+        }
+        let failed = self.link.failed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(LoadError { fault, message }) = failed {
+            return Some(self.give_up(fault, message));
+        }
+        let limit = if self.link.loaded.load(Ordering::Acquire) {
+            self.config.hang
+        } else {
+            self.config.load
+        };
+        let busy = self.link.busy_for(now);
+        if let Some(time) = busy.filter(|time| *time > limit) {
+            let message = format!("no answer for {:.1} s", time.as_secs_f32());
+            return Some(self.restart(now, message));
+        }
+        if self.link.broken.load(Ordering::Acquire) {
+            return Some(self.restart(now, "the model panicked".to_owned()));
+        }
+        if self.errors >= ERRORS {
+            return Some(self.restart(now, format!("{ERRORS} passes failed in a row")));
+        }
+        None
+    }
+
+    fn restart(&mut self, now: Timestamp, message: String) -> Event {
+        self.link.jobs.close();
+        let window = self.config.window;
+        self.restarts.retain(|at| now.since(*at) <= window);
+        if self.restarts.len() >= self.config.restarts as usize {
+            return self.give_up(Fault::RestartsSpent, message);
+        }
+        self.restarts.push_back(now);
+        self.spawn();
+        Event::Restarted(message)
+    }
+
+    fn give_up(&mut self, fault: Fault, message: String) -> Event {
+        self.link.jobs.close();
+        self.fault = Some(fault);
+        Event::Fault(fault, message)
+    }
+
+    /// Why there will be no more answers.
+    pub(crate) fn fault(&self) -> Option<Fault> {
+        self.fault
+    }
+
+    /// Whether the model is loaded.
+    pub(crate) fn loaded(&self) -> bool {
+        self.link.loaded.load(Ordering::Acquire)
+    }
+
+    /// Whether answers fail to come: a pass takes too long, or the last one failed.
+    pub(crate) fn stalled(&self, now: Timestamp) -> bool {
+        let late = |time: Duration| time > self.config.stall;
+        self.errors > 0
+            || self.link.broken.load(Ordering::Acquire)
+            || (self.loaded() && self.link.busy_for(now).is_some_and(late))
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        // The worker ends after its pass; a hanging one ends with the process.
+        self.link.jobs.close();
+    }
+}
+
+fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
+    let mut model = match catch_unwind(AssertUnwindSafe(|| loader.load())) {
+        Ok(Ok(model)) => model,
+        Ok(Err(error)) => return link.fail(error),
+        Err(_) => {
+            return link.fail(LoadError {
+                fault: Fault::Load,
+                message: "the engine panicked while it loaded the model; hint: `bedside verify`"
+                    .to_owned(),
+            });
+        }
+    };
+    link.loaded.store(true, Ordering::Release);
+    link.busy.store(0, Ordering::Release);
+    let mut wish = None;
+    loop {
+        let job = match link.jobs.wait(NAP) {
+            Waited::Value(job) => job,
+            Waited::TimedOut => continue,
+            Waited::Closed => return,
+        };
+        let began = clock.now();
+        link.begin(began);
+        let answer = catch_unwind(AssertUnwindSafe(|| answer(&mut *model, &job, &mut wish)));
+        let broken = answer.is_err();
+        let reply = Reply {
+            generation,
+            number: job.number,
+            captured: job.frame.captured(),
+            wish: job.prompts.wish,
+            places: job.places,
+            result: answer.unwrap_or_else(|_| Err("the model panicked".to_owned())),
+            took: clock.now().since(began),
+            buffer: job.frame.into_data(),
+        };
+        link.busy.store(0, Ordering::Release);
+        link.replies.put(reply);
+        if broken {
+            link.broken.store(true, Ordering::Release);
+            // What a panic leaves behind may panic again when it is dropped.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(model)));
+            return;
+        }
+    }
+}
+
+fn answer(
+    model: &mut dyn Model,
+    job: &Job,
+    wish: &mut Option<u64>,
+) -> Result<Vec<Finding>, String> {
+    if *wish != Some(job.prompts.wish) {
+        *wish = None;
+        model.set_prompts(&job.prompts.prompts)?;
+        *wish = Some(job.prompts.wish);
+    }
+    model.segment(&job.frame, job.places.clone())
+}

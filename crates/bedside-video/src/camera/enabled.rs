@@ -1,0 +1,280 @@
+//! A V4L2 device, by way of the `linuxvideo` crate.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bedside_core::frame::check_size;
+use bedside_core::{Clock, Frame, YuvSpace};
+use linuxvideo::format::{FrameIntervals, FrameSizes, PixFormat, PixelFormat as FourCc};
+use linuxvideo::stream::ReadStream;
+use linuxvideo::{BufType, CapabilityFlags, Device, Fract};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::camera::{Coding, Offer, USUAL, choose, tighten};
+use crate::jpeg::Decoder;
+use crate::{CaptureFormat, Source, SourceError, SourceErrorKind, SourceInfo};
+
+/// How long a camera may be silent within one call.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 1,
+    tv_nsec: 0,
+};
+/// Time between attempts to open a camera that is gone.
+const RETRY: Duration = Duration::from_millis(500);
+
+pub(crate) fn open(
+    path: &str,
+    wish: CaptureFormat,
+    clock: Arc<dyn Clock>,
+) -> Result<Box<dyn Source>, SourceError> {
+    let (info, running) = start(path, &wish)?;
+    Ok(Box::new(Camera {
+        path: path.to_owned(),
+        wish,
+        running: Some(running),
+        jpeg: Vec::new(),
+        decoder: Decoder::default(),
+        info,
+        clock,
+    }))
+}
+
+struct Camera {
+    path: String,
+    wish: CaptureFormat,
+    /// `None` while the device is gone.
+    running: Option<Running>,
+    /// Memory for a compressed picture: the driver gets its own back before it is decoded.
+    jpeg: Vec<u8>,
+    decoder: Decoder,
+    info: SourceInfo,
+    clock: Arc<dyn Clock>,
+}
+
+/// A device that sends.
+struct Running {
+    stream: ReadStream,
+    coding: Coding,
+    stride: usize,
+}
+
+/// What a dequeued buffer held.
+enum Buffer {
+    Whole,
+    Damaged,
+}
+
+impl Camera {
+    fn lost(&mut self, error: &io::Error) -> SourceError {
+        self.running = None;
+        let message = format!(
+            "{}: {error}; hint: plug the camera in again, it is opened as soon as it is there",
+            self.path
+        );
+        SourceError::new(SourceErrorKind::Lost, message)
+    }
+
+    /// Open the device anew.
+    fn restart(&mut self) -> Result<(), SourceError> {
+        std::thread::sleep(RETRY);
+        let (info, running) = match start(&self.path, &self.wish) {
+            Ok(started) => started,
+            Err(error) => return Err(self.lost(&io::Error::other(error))),
+        };
+        if info != self.info {
+            return Err(SourceError::fatal(format!(
+                "{}: came back as another camera, or with other settings; hint: start again",
+                self.path
+            )));
+        }
+        self.running = Some(running);
+        Ok(())
+    }
+}
+
+impl Source for Camera {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn next(&mut self, mut buffer: Vec<u8>) -> Result<Option<Frame>, SourceError> {
+        if self.running.is_none() {
+            self.restart()?;
+        }
+        let (jpeg, info) = (&mut self.jpeg, &self.info);
+        let Some(running) = &mut self.running else {
+            return Ok(None);
+        };
+        let mut ready = [PollFd::new(&running.stream, PollFlags::IN)];
+        match poll(&mut ready, Some(&PATIENCE)) {
+            Ok(0) | Err(Errno::INTR) => {
+                return Err(SourceError::io(&info.name, &io::ErrorKind::TimedOut.into()));
+            }
+            Ok(_) => {}
+            Err(error) => return Err(self.lost(&error.into())),
+        }
+        // The driver's own time of capture is not handed on: this is when the picture was ready.
+        let now = self.clock.now();
+        let (coding, stride) = (running.coding, running.stride);
+        let size = (info.width as usize, info.height as usize);
+        let filled = running.stream.dequeue(|view| {
+            let whole = if coding == Coding::Jpeg {
+                jpeg.clear();
+                jpeg.extend_from_slice(&view);
+                true
+            } else {
+                tighten(&view, stride, info.format, size, &mut buffer)
+            };
+            Ok(if whole && !view.is_error() {
+                Buffer::Whole
+            } else {
+                Buffer::Damaged
+            })
+        });
+        let broken = |why: &str| SourceError::broken(format!("{}: {why}", info.name));
+        match filled {
+            Ok(Buffer::Whole) => {}
+            Ok(Buffer::Damaged) => return Err(broken("a damaged picture; hint: see the cable")),
+            // Ready, but not with a picture: the device reports its end this way, too.
+            Err(error) => return Err(self.lost(&error)),
+        }
+        if coding == Coding::Jpeg {
+            let decoded = self.decoder.decode(jpeg, info, &mut buffer);
+            decoded.map_err(|why| broken(&why))?;
+        }
+        info.frame(buffer, now).map(Some)
+    }
+}
+
+/// Open the device, settle on a format, and let it send.
+fn start(path: &str, wish: &CaptureFormat) -> Result<(SourceInfo, Running), SourceError> {
+    let fatal = |why: &str, hint: &str| SourceError::fatal(format!("{path}: {why}; hint: {hint}"));
+    let io = |error: io::Error| {
+        let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
+                "see `ls /dev/video*`, and the cable"
+            }
+            Some(Errno::BUSY) => "another program uses it, close that one",
+            Some(Errno::ACCESS | Errno::PERM) => "add yourself to the group `video`",
+            Some(Errno::NOTTY | Errno::INVAL) => "name a camera, such as /dev/video0",
+            _ => "plug it in again",
+        };
+        fatal(&error.to_string(), hint)
+    };
+    let device = Device::open(path).map_err(io)?;
+    let able = device.capabilities().map_err(io)?.device_capabilities();
+    if !able.contains(CapabilityFlags::VIDEO_CAPTURE | CapabilityFlags::STREAMING) {
+        return Err(fatal(
+            "does not send pictures",
+            "try the device's other /dev/videoN, or pipe it in with ffmpeg or GStreamer",
+        ));
+    }
+    let offers = offers(&device, wish);
+    let offer = choose(&offers, wish).ok_or_else(|| {
+        fatal(
+            "offers none of NV12, YUYV, YU12, MJPG, GREY and RGB3",
+            "pipe it in with ffmpeg, see docs/video.md",
+        )
+    })?;
+    let code = FourCc::from_fourcc(offer.coding.fourcc());
+    let wanted = PixFormat::new(offer.width, offer.height, code);
+    let capture = device.video_capture(wanted).map_err(io)?;
+    let got = capture.format();
+    let (width, height, stride) = (got.width(), got.height(), got.bytes_per_line() as usize);
+    if got.pixel_format() != code || check_size(width, height).is_err() {
+        return Err(fatal(
+            &format!("changed the format to {got:?}"),
+            "ask for another one",
+        ));
+    }
+    // Many drivers have one rate alone, and say so with an error.
+    let rate = wish.frames_per_second.unwrap_or(USUAL.2);
+    let interval = capture.set_frame_interval(Fract::new(1000, (rate * 1000.0).max(1.0) as u32));
+    let frames_per_second = interval
+        .ok()
+        .and_then(per_second)
+        .or(offer.frames_per_second);
+    let stream = capture.into_stream().map_err(io)?;
+    let yuv_space = if offer.coding == Coding::Jpeg {
+        YuvSpace::Bt601Full
+    } else {
+        wish.yuv_space.unwrap_or_default()
+    };
+    let info = SourceInfo {
+        name: path.to_owned(),
+        width,
+        height,
+        format: offer.coding.format(),
+        yuv_space,
+        frames_per_second,
+        live: true,
+    };
+    let coding = offer.coding;
+    Ok((
+        info,
+        Running {
+            stream,
+            coding,
+            stride,
+        },
+    ))
+}
+
+fn per_second(interval: Fract) -> Option<f64> {
+    let rate = f64::from(interval.denominator()) / f64::from(interval.numerator());
+    (0.001..=10_000.0).contains(&rate).then_some(rate)
+}
+
+/// What the device can do, as far as it is read here.
+fn offers(device: &Device, wish: &CaptureFormat) -> Vec<Offer> {
+    let mut offers = Vec::new();
+    let formats = device.formats(BufType::VIDEO_CAPTURE);
+    for code in formats
+        .map_while(Result::ok)
+        .map(|format| format.pixel_format())
+    {
+        let Some(coding) = Coding::ALL
+            .into_iter()
+            .find(|c| FourCc::from_fourcc(c.fourcc()) == code)
+        else {
+            continue;
+        };
+        let sizes = match device.frame_sizes(code) {
+            Ok(FrameSizes::Discrete(sizes)) => sizes
+                .iter()
+                .map(|size| (size.width(), size.height()))
+                .collect(),
+            Ok(FrameSizes::Stepwise(range) | FrameSizes::Continuous(range)) => {
+                let (width, height) = wish.size.unwrap_or((USUAL.0, USUAL.1));
+                let side = |wanted: u32, low: u32, high: u32| wanted.max(low).min(high);
+                vec![(
+                    side(width, range.min_width(), range.max_width()),
+                    side(height, range.min_height(), range.max_height()),
+                )]
+            }
+            // A driver that does not list sizes still takes one.
+            Err(_) => vec![wish.size.unwrap_or((USUAL.0, USUAL.1))],
+        };
+        for (width, height) in sizes {
+            let frames_per_second = match device.frame_intervals(code, width, height) {
+                Ok(FrameIntervals::Discrete(all)) => all
+                    .iter()
+                    .filter_map(|one| per_second(*one.fract()))
+                    .reduce(f64::max),
+                Ok(FrameIntervals::Stepwise(range) | FrameIntervals::Continuous(range)) => {
+                    per_second(*range.min())
+                }
+                Err(_) => None,
+            };
+            offers.push(Offer {
+                coding,
+                width,
+                height,
+                frames_per_second,
+            });
+        }
+    }
+    offers
+}

@@ -1,0 +1,201 @@
+//! Cameras and capture devices of Linux (V4L2).
+//!
+//! Here is what can be decided without a device; `enabled.rs` speaks to one.
+
+#![cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "devices are Linux's alone")
+)]
+
+#[cfg_attr(target_os = "linux", path = "enabled.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "disabled.rs")]
+mod device;
+
+use bedside_core::PixelFormat;
+
+use crate::open::CaptureFormat;
+
+pub(crate) use device::open;
+
+/// Size and rate where nothing is wished.
+const USUAL: (u32, u32, f64) = (1280, 720, 30.0);
+
+/// How a camera sends its pictures; at equal size and rate, earlier ones are better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Coding {
+    Nv12,
+    Yuyv,
+    I420,
+    Jpeg,
+    Gray8,
+    Rgb8,
+}
+
+impl Coding {
+    const ALL: [Self; 6] = [
+        Self::Nv12,
+        Self::Yuyv,
+        Self::I420,
+        Self::Jpeg,
+        Self::Gray8,
+        Self::Rgb8,
+    ];
+
+    /// V4L2's four letters for it.
+    fn fourcc(self) -> [u8; 4] {
+        *match self {
+            Self::Nv12 => b"NV12",
+            Self::Yuyv => b"YUYV",
+            Self::I420 => b"YU12",
+            Self::Jpeg => b"MJPG",
+            Self::Gray8 => b"GREY",
+            Self::Rgb8 => b"RGB3",
+        }
+    }
+
+    /// The pixel format of its frames.
+    fn format(self) -> PixelFormat {
+        match self {
+            Self::Nv12 => PixelFormat::Nv12,
+            Self::Yuyv => PixelFormat::Yuyv,
+            Self::I420 | Self::Jpeg => PixelFormat::I420,
+            Self::Gray8 => PixelFormat::Gray8,
+            Self::Rgb8 => PixelFormat::Rgb8,
+        }
+    }
+}
+
+/// One way in which a camera can run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Offer {
+    coding: Coding,
+    width: u32,
+    height: u32,
+    /// The highest, where the driver tells.
+    frames_per_second: Option<f64>,
+}
+
+/// The offer nearest to what is wished: format first, then size, then rate.
+fn choose(offers: &[Offer], wish: &CaptureFormat) -> Option<Offer> {
+    let (width, height) = wish.size.unwrap_or((USUAL.0, USUAL.1));
+    let rate = wish.frames_per_second.unwrap_or(USUAL.2);
+    let cost = |offer: &Offer| {
+        let wrong = wish
+            .format
+            .is_some_and(|format| offer.coding.format() != format);
+        let apart = offer
+            .width
+            .abs_diff(width)
+            .saturating_add(offer.height.abs_diff(height));
+        // 29.97 is no less than 30.
+        let slow = (rate - offer.frames_per_second.unwrap_or(rate) - 0.1).max(0.0) * 1000.0;
+        (wrong, apart, slow as u64, offer.coding)
+    };
+    offers.iter().min_by_key(|offer| cost(offer)).copied()
+}
+
+/// Copy a picture whose rows have `stride` bytes to tightly packed rows. False where `picture` is
+/// too short.
+fn tighten(
+    picture: &[u8],
+    stride: usize,
+    format: PixelFormat,
+    (width, height): (usize, usize),
+    out: &mut Vec<u8>,
+) -> bool {
+    let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
+    // Bytes, stride and number of the rows of each plane.
+    let none = (0, 0, 0);
+    let planes = match format {
+        PixelFormat::Rgb8 => [(3 * width, stride, height), none, none],
+        PixelFormat::Gray8 => [(width, stride, height), none, none],
+        PixelFormat::Yuyv => [(4 * half_width, stride, height), none, none],
+        PixelFormat::Nv12 => {
+            let chroma = (2 * half_width, stride, half_height);
+            [(width, stride, height), chroma, none]
+        }
+        PixelFormat::I420 => {
+            let chroma = (half_width, stride / 2, half_height);
+            [(width, stride, height), chroma, chroma]
+        }
+    };
+    out.clear();
+    let mut rest = picture;
+    for (row, stride, rows) in planes {
+        for _ in 0..rows {
+            let Some(bytes) = rest.get(..row) else {
+                return false;
+            };
+            out.extend_from_slice(bytes);
+            // The last row's padding need not be there.
+            rest = rest.get(stride.max(row)..).unwrap_or_default();
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(coding: Coding, width: u32, height: u32, rate: f64) -> Offer {
+        Offer {
+            coding,
+            width,
+            height,
+            frames_per_second: Some(rate),
+        }
+    }
+
+    /// What a usual USB 2 webcam offers: large pictures fast only as JPEG.
+    fn webcam() -> Vec<Offer> {
+        vec![
+            offer(Coding::Yuyv, 640, 480, 30.0),
+            offer(Coding::Yuyv, 1280, 720, 10.0),
+            offer(Coding::Jpeg, 640, 480, 30.0),
+            offer(Coding::Jpeg, 1280, 720, 29.97),
+            offer(Coding::Jpeg, 1920, 1080, 30.0),
+        ]
+    }
+
+    #[test]
+    fn the_nearest_offer_is_chosen() {
+        let choose = |wish| {
+            let offer = choose(&webcam(), &wish).unwrap();
+            (offer.coding, offer.width)
+        };
+        let wish = CaptureFormat::default();
+        assert_eq!(choose(wish), (Coding::Jpeg, 1280));
+        let size = Some((640, 480));
+        assert_eq!(choose(CaptureFormat { size, ..wish }), (Coding::Yuyv, 640));
+        let size = Some((4000, 3000));
+        assert_eq!(choose(CaptureFormat { size, ..wish }), (Coding::Jpeg, 1920));
+        let format = Some(PixelFormat::Yuyv);
+        assert_eq!(
+            choose(CaptureFormat { format, ..wish }),
+            (Coding::Yuyv, 1280)
+        );
+        let frames_per_second = Some(5.0);
+        let slow = CaptureFormat {
+            frames_per_second,
+            ..wish
+        };
+        assert_eq!(choose(slow), (Coding::Yuyv, 1280));
+    }
+
+    #[test]
+    fn padded_rows_are_tightened() {
+        let mut out = Vec::new();
+        let nv12 = [1, 2, 0, 3, 4, 0, 5, 6, 0];
+        assert!(tighten(&nv12, 3, PixelFormat::Nv12, (2, 2), &mut out));
+        assert_eq!(out, [1, 2, 3, 4, 5, 6]);
+        assert!(tighten(&nv12[..8], 3, PixelFormat::Nv12, (2, 2), &mut out));
+        assert!(!tighten(&nv12[..7], 3, PixelFormat::Nv12, (2, 2), &mut out));
+        let i420 = [1, 2, 0, 0, 3, 4, 0, 0, 5, 0, 6, 0];
+        assert!(tighten(&i420, 4, PixelFormat::I420, (2, 2), &mut out));
+        assert_eq!(out, [1, 2, 3, 4, 5, 6]);
+        let yuyv: Vec<u8> = (1..=8).collect();
+        assert!(tighten(&yuyv, 0, PixelFormat::Yuyv, (2, 2), &mut out));
+        assert_eq!(out, yuyv);
+    }
+}

@@ -1,0 +1,183 @@
+//! Between layouts: chroma made coarser, planes put side by side, RGB to YUV.
+
+use bedside_core::{Frame, PixelFormat, YuvSpace};
+
+/// What YUV values mean where nobody says: BT.709 from 720 lines on, as capture devices have it.
+pub(crate) fn usual_space(height: u32) -> YuvSpace {
+    with_matrix(None, height, false)
+}
+
+/// The space of a matrix, `601` or `709` (any other is guessed from the size), and range.
+pub(crate) fn with_matrix(matrix: Option<&str>, height: u32, full: bool) -> YuvSpace {
+    let hd = match matrix {
+        Some("709") => true,
+        Some("601") => false,
+        _ => height >= 720,
+    };
+    match (hd, full) {
+        (false, false) => YuvSpace::Bt601Limited,
+        (false, true) => YuvSpace::Bt601Full,
+        (true, false) => YuvSpace::Bt709Limited,
+        (true, true) => YuvSpace::Bt709Full,
+    }
+}
+
+/// Luma weights of red and blue, and whether values reach from 0 to 255.
+pub(crate) fn weights(space: YuvSpace) -> (f32, f32, bool) {
+    match space {
+        YuvSpace::Bt601Limited => (0.299, 0.114, false),
+        YuvSpace::Bt601Full => (0.299, 0.114, true),
+        YuvSpace::Bt709Limited => (0.2126, 0.0722, false),
+        YuvSpace::Bt709Full => (0.2126, 0.0722, true),
+    }
+}
+
+/// The mean of two samples, halves rounded up.
+fn mean(a: u8, b: u8) -> u8 {
+    (u16::from(a) + u16::from(b)).div_ceil(2) as u8
+}
+
+/// Append a plane of half as many rows: each the mean of two, a last odd one alone.
+pub(crate) fn halve_rows(plane: &[u8], width: usize, out: &mut Vec<u8>) {
+    for pair in plane.chunks(2 * width) {
+        let (above, below) = pair.split_at(width.min(pair.len()));
+        let below = if below.is_empty() { above } else { below };
+        out.extend(above.iter().zip(below).map(|(a, b)| mean(*a, *b)));
+    }
+}
+
+/// Append a plane of half as many rows and columns: means of squares, cut short at odd edges.
+pub(crate) fn quarter(plane: &[u8], width: usize, out: &mut Vec<u8>) {
+    for pair in plane.chunks(2 * width) {
+        let (above, below) = pair.split_at(width.min(pair.len()));
+        let below = if below.is_empty() { above } else { below };
+        out.extend(above.chunks(2).zip(below.chunks(2)).map(|squares| {
+            let edge = |pair: &[u8]| match *pair {
+                [a, b] => u16::from(a) + u16::from(b),
+                [a] => 2 * u16::from(a),
+                _ => 0,
+            };
+            ((edge(squares.0) + edge(squares.1) + 2) / 4) as u8
+        }));
+    }
+}
+
+/// What the values of [`to_i420`] mean: the frame's own space, or for gray and RGB a usual one.
+pub(crate) fn i420_space(frame: &Frame) -> YuvSpace {
+    match frame.format() {
+        PixelFormat::Gray8 => YuvSpace::Bt601Full,
+        PixelFormat::Rgb8 => usual_space(frame.height()),
+        PixelFormat::Nv12 | PixelFormat::I420 | PixelFormat::Yuyv => frame.yuv_space(),
+    }
+}
+
+/// Append the frame's pixels as I420. Luma of YUV frames is kept to the bit, and chroma that is
+/// 4:2:0 already.
+pub(crate) fn to_i420(frame: &Frame, out: &mut Vec<u8>) {
+    let (width, height) = (frame.width() as usize, frame.height() as usize);
+    let chroma_len = width.div_ceil(2) * height.div_ceil(2);
+    let data = frame.data();
+    let (luma, chroma) = data.split_at_checked(width * height).unwrap_or((data, &[]));
+    match frame.format() {
+        PixelFormat::I420 => out.extend_from_slice(data),
+        PixelFormat::Gray8 => {
+            out.extend_from_slice(data);
+            out.resize(out.len() + 2 * chroma_len, 128);
+        }
+        PixelFormat::Nv12 => {
+            out.extend_from_slice(luma);
+            let chroma = chroma.as_chunks::<2>().0;
+            out.extend(chroma.iter().map(|[u, _]| *u));
+            out.extend(chroma.iter().map(|[_, v]| *v));
+        }
+        PixelFormat::Yuyv => {
+            let stride = width.div_ceil(2) * 4;
+            for row in data.chunks_exact(stride) {
+                let lumas = row.as_chunks::<2>().0.iter().map(|[y, _]| *y);
+                out.extend(lumas.take(width));
+            }
+            for at in [1, 3] {
+                for pair in data.chunks(2 * stride) {
+                    let (above, below) = pair.split_at(stride);
+                    let below = if below.is_empty() { above } else { below };
+                    let samples = |row| <[u8]>::iter(row).skip(at).step_by(4);
+                    out.extend(
+                        samples(above)
+                            .zip(samples(below))
+                            .map(|(a, b)| mean(*a, *b)),
+                    );
+                }
+            }
+        }
+        PixelFormat::Rgb8 => rgb_to_i420(data, width, i420_space(frame), out),
+    }
+}
+
+/// Fixed-point bits of the RGB coefficients.
+const SHIFT: u32 = 16;
+
+/// Rows of RGB; chroma from the mean colour of each square of pixels.
+fn rgb_to_i420(rgb: &[u8], width: usize, space: YuvSpace, out: &mut Vec<u8>) {
+    let (kr, kb, full) = weights(space);
+    let kg = 1.0 - kr - kb;
+    let (luma_scale, chroma_scale, black) = if full {
+        (1.0, 1.0, 0)
+    } else {
+        (219.0 / 255.0, 224.0 / 255.0, 16)
+    };
+    let fixed = |v: f32| (v * (1 << SHIFT) as f32).round() as i32;
+    let weighted = |rgb: [i32; 3], by: [i32; 3], offset: i32| {
+        let [r, g, b] = rgb;
+        let [x, y, z] = by;
+        let sum = r * x + g * y + b * z + (offset << SHIFT) + (1 << (SHIFT - 1));
+        (sum >> SHIFT).clamp(0, 255) as u8
+    };
+    let luma = [kr, kg, kb].map(|k| fixed(k * luma_scale));
+    let half = |k: f32| 0.5 * chroma_scale / (1.0 - k);
+    let u = [-kr * half(kb), -kg * half(kb), 0.5 * chroma_scale].map(fixed);
+    let v = [0.5 * chroma_scale, -kg * half(kr), -kb * half(kr)].map(fixed);
+
+    let pixels = rgb.as_chunks::<3>().0;
+    out.extend(
+        pixels
+            .iter()
+            .map(|p| weighted(p.map(i32::from), luma, black)),
+    );
+    for by in [u, v] {
+        for pair in pixels.chunks(2 * width) {
+            let (above, below) = pair.split_at(width.min(pair.len()));
+            let below = if below.is_empty() { above } else { below };
+            out.extend(above.chunks(2).zip(below.chunks(2)).map(|(above, below)| {
+                let mut sum = [0; 3];
+                for pixels in [above, below] {
+                    // An odd edge counts its one pixel twice.
+                    for pixel in pixels.iter().cycle().take(2) {
+                        for (sum, value) in sum.iter_mut().zip(pixel) {
+                            *sum += i32::from(*value);
+                        }
+                    }
+                }
+                weighted(sum.map(|s| (s + 2) / 4), by, 128)
+            }));
+        }
+    }
+}
+
+/// Append interleaved YCbCr as I420; chroma from the means of squares.
+pub(crate) fn ycbcr_to_i420(pixels: &[u8], width: usize, out: &mut Vec<u8>) {
+    let pixels = pixels.as_chunks::<3>().0;
+    out.extend(pixels.iter().map(|[y, _, _]| *y));
+    for sample in [|p: &[u8; 3]| u16::from(p[1]), |p: &[u8; 3]| u16::from(p[2])] {
+        for pair in pixels.chunks(2 * width) {
+            let (above, below) = pair.split_at(width.min(pair.len()));
+            let below = if below.is_empty() { above } else { below };
+            let edge = |pixels: &[[u8; 3]]| match pixels {
+                [a, b] => sample(a) + sample(b),
+                [a] => 2 * sample(a),
+                _ => 0,
+            };
+            let squares = above.chunks(2).zip(below.chunks(2));
+            out.extend(squares.map(|(above, below)| ((edge(above) + edge(below) + 2) / 4) as u8));
+        }
+    }
+}

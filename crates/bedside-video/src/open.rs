@@ -1,0 +1,208 @@
+//! From what a person wrote to a source.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bedside_core::{Clock, Frame, PixelFormat, YuvSpace};
+
+use crate::avi::AviSource;
+use crate::camera;
+use crate::feed::Feed;
+use crate::folder::FolderSource;
+use crate::mjpeg::MjpegSource;
+use crate::mp4::Mp4Source;
+use crate::pace::{Pace, Paced};
+use crate::phantom::PhantomSource;
+use crate::raw::{RawFormat, RawSource};
+use crate::y4m::Y4mSource;
+use crate::{Source, SourceError, SourceInfo};
+
+/// What is wished of a camera; what it can't do, it does as nearly as it can.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct CaptureFormat {
+    /// Width and height in pixels.
+    pub size: Option<(u32, u32)>,
+    /// Pixel format that the camera sends; I420 is had from MJPEG.
+    pub format: Option<PixelFormat>,
+    /// Frames a second.
+    pub frames_per_second: Option<f64>,
+    /// What the YUV values mean: BT.601 in limited range when not told, as webcams have it;
+    /// capture of HDMI is usually BT.709. JPEG tells it itself.
+    pub yuv_space: Option<YuvSpace>,
+}
+
+/// How sources are opened.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// How fast files and phantoms run.
+    pub pace: Pace,
+    /// What the bytes of standard input or of a file mean, where no header says so.
+    pub raw: Option<RawFormat>,
+    /// Begin a file again when it ends.
+    pub repeat: bool,
+    /// What is wished of a camera.
+    pub capture: Option<CaptureFormat>,
+    /// Frames a second of what tells no rate itself: folders (10 when not given) and
+    /// MJPEG (25).
+    pub frames_per_second: Option<f64>,
+    /// Stamps frames.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl OpenOptions {
+    /// Own pace, no repetition, nothing wished.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            pace: Pace::Own,
+            raw: None,
+            repeat: false,
+            capture: None,
+            frames_per_second: None,
+            clock,
+        }
+    }
+}
+
+impl fmt::Debug for OpenOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenOptions")
+            .field("pace", &self.pace)
+            .field("raw", &self.raw)
+            .field("repeat", &self.repeat)
+            .field("capture", &self.capture)
+            .field("frames_per_second", &self.frames_per_second)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Frames a second of a folder of pictures.
+const FOLDER_RATE: f64 = 10.0;
+/// Frames a second of an MJPEG file.
+const MJPEG_RATE: f64 = 25.0;
+
+const FORMS: &str = "/dev/videoN, - for standard input, a pipe, a file that ends in .y4m, .avi, \
+                     .mjpeg, .mjpg, .mp4, .m4v or .mov, a folder of pictures, a raw file with its \
+                     format, phantom:polyp, phantom:breast-tumor or phantom:fetal-head";
+
+/// Open the source that `spec` names: one of the forms in `docs/video.md`.
+///
+/// # Errors
+/// [`Fatal`](crate::SourceErrorKind::Fatal) for what is not recognised, not there, or not a video.
+pub fn open(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
+    let source = open_once(spec, options)?;
+    let source = if options.repeat && spec != "-" && !source.info().live {
+        Box::new(Repeated {
+            spec: spec.to_owned(),
+            options: options.clone(),
+            inner: source,
+            fresh: true,
+        })
+    } else {
+        source
+    };
+    Ok(match options.pace {
+        Pace::Own => Paced::wrap(source, options.clock.clone()),
+        Pace::Fast => source,
+    })
+}
+
+fn open_once(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
+    let clock = options.clock.clone();
+    if let Some(phantom) = spec.strip_prefix("phantom:") {
+        return Ok(Box::new(PhantomSource::new(phantom, clock)?));
+    }
+    if spec == "-" {
+        let name = "standard input";
+        let feed = Feed::stdin().map_err(|error| SourceError::io(name, &error))?;
+        return stream(name, feed, options);
+    }
+    if let Some((scheme, _)) = spec.split_once("://") {
+        return Err(SourceError::fatal(format!(
+            "{spec}: {scheme} is not spoken here; hint: `ffmpeg -i URL -f yuv4mpegpipe - | bedside \
+             live -`"
+        )));
+    }
+    let wish = options.capture.unwrap_or_default();
+    if spec.starts_with("/dev/video") {
+        return camera::open(spec, wish, clock);
+    }
+    let path = Path::new(spec);
+    let io = |error: io::Error| SourceError::io(spec, &error);
+    let kind = path.metadata().map_err(io)?.file_type();
+    let feed = || Feed::open(path).map_err(io);
+    let (name, rate) = (spec.to_owned(), options.frames_per_second);
+    if kind.is_char_device() {
+        return camera::open(spec, wish, clock);
+    }
+    if kind.is_dir() {
+        let rate = rate.unwrap_or(FOLDER_RATE);
+        return Ok(Box::new(FolderSource::new(spec, rate, clock)?));
+    }
+    if !kind.is_file() || options.raw.is_some() {
+        return stream(spec, feed()?, options);
+    }
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    Ok(match ending.to_ascii_lowercase().as_str() {
+        "y4m" => return stream(spec, feed()?, options),
+        "avi" => Box::new(AviSource::new(name, feed()?, clock)?),
+        "mjpeg" | "mjpg" => {
+            let rate = rate.unwrap_or(MJPEG_RATE);
+            Box::new(MjpegSource::new(name, feed()?, rate, clock)?)
+        }
+        "mp4" | "m4v" | "mov" => {
+            Box::new(Mp4Source::new(name, File::open(path).map_err(io)?, clock)?)
+        }
+        _ => {
+            return Err(SourceError::fatal(format!(
+                "{spec}: not a known kind of video; hint: use {FORMS}"
+            )));
+        }
+    })
+}
+
+/// Bytes in order: Y4M, or raw where the options say what they mean.
+fn stream(name: &str, feed: Feed, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
+    let (name, clock) = (name.to_owned(), options.clock.clone());
+    Ok(match options.raw {
+        Some(format) => Box::new(RawSource::new(name, feed, format, clock)?),
+        None => Box::new(Y4mSource::new(name, feed, clock)?),
+    })
+}
+
+/// A file that begins again when it ends.
+struct Repeated {
+    spec: String,
+    options: OpenOptions,
+    inner: Box<dyn Source>,
+    /// Whether no frame came since it was opened: then it would never give one.
+    fresh: bool,
+}
+
+impl Source for Repeated {
+    fn info(&self) -> &SourceInfo {
+        self.inner.info()
+    }
+
+    fn next(&mut self, buffer: Vec<u8>) -> Result<Option<Frame>, SourceError> {
+        let mut answer = self.inner.next(buffer)?;
+        if answer.is_none() && !self.fresh {
+            let again = open_once(&self.spec, &self.options)?;
+            if again.info() != self.inner.info() {
+                return Err(SourceError::fatal(format!(
+                    "{}: has changed meanwhile; hint: start again",
+                    self.spec
+                )));
+            }
+            self.inner = again;
+            self.fresh = true;
+            answer = self.inner.next(Vec::new())?;
+        }
+        self.fresh &= answer.is_none();
+        Ok(answer)
+    }
+}
