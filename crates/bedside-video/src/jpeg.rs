@@ -39,25 +39,26 @@ impl Decoder {
                 info.width, info.height
             ));
         }
-        let gray = info.format == PixelFormat::Gray8;
-        match decoder.input_colorspace() {
-            Some(ColorSpace::Luma | ColorSpace::YCbCr) => {}
+        let coloured = match decoder.input_colorspace() {
+            Some(ColorSpace::Luma) => false,
+            Some(ColorSpace::YCbCr) => info.format != PixelFormat::Gray8,
             other => return Err(format!("a picture in {other:?}, which cameras do not give")),
-        }
-        let space = if gray {
-            ColorSpace::Luma
+        };
+        let (space, samples, target) = if coloured {
+            (ColorSpace::YCbCr, 3, &mut self.pixels)
         } else {
-            ColorSpace::YCbCr
+            (ColorSpace::Luma, 1, &mut *out)
         };
         decoder.set_options(options().jpeg_set_out_colorspace(space));
-        let samples = if gray { 1 } else { 3 };
-        let target = if gray { &mut *out } else { &mut self.pixels };
         target.resize(width as usize * height as usize * samples, 0);
         let decoded = decoder.decode_into(target);
         decoded.map_err(|error| format!("a damaged picture ({})", one_line(error)))?;
-        if !gray {
+        if coloured {
             out.clear();
             ycbcr_to_i420(&self.pixels, width as usize, out);
+        } else {
+            // A gray picture among coloured ones: chroma of no colour.
+            out.resize(info.format.byte_len(width, height), 128);
         }
         Ok(())
     }

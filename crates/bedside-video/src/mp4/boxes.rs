@@ -9,6 +9,9 @@ const MAX_MOOV: u64 = 64 << 20;
 /// Most bytes of one compressed picture.
 const MAX_SAMPLE: u32 = 16 << 20;
 
+/// Most pictures that are all of one size: such a track has few, or none of use.
+const MAX_SAME: usize = 1 << 20;
+
 /// One compressed picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sample {
@@ -248,8 +251,9 @@ fn samples(table: &[u8]) -> Option<Vec<Sample>> {
     let sizes: Vec<u32> = if same == 0 {
         sizes.rows::<1>()?.map(|[size]| size).collect()
     } else {
-        // Pictures are never all of one size; and a count alone could ask for any memory.
-        return None;
+        // Nothing but the count says how many: it must not ask for any memory.
+        let count = sizes.u32()? as usize;
+        vec![same; (count <= MAX_SAME).then_some(count)?]
     };
     if sizes.iter().any(|size| *size > MAX_SAMPLE) {
         return None;

@@ -107,19 +107,23 @@ impl Matrix {
     /// Append a row from `[y0, y1, u, v]` for each two pixels; of the last one maybe only one.
     fn row(&self, width: usize, quads: impl Iterator<Item = [u8; 4]>, to: &mut [Vec<u8>; 4]) {
         let [luma, blue, red, _] = to;
-        let ends = [luma.len() + width, blue.len() + width, red.len() + width];
+        let [luma, blue, red] = [luma, blue, red].map(|plane| {
+            let start = plane.len();
+            plane.resize(start + width, 0);
+            plane.split_at_mut(start).1.chunks_mut(2)
+        });
         let byte = |v: i32| (v >> SHIFT).clamp(0, 255) as u8;
         let half = 1 << (SHIFT - 1);
-        for [y0, y1, u, v] in quads {
+        let gray = (128 << SHIFT) + half;
+        let ([y_u, blue_u, red_u], [y_v, blue_v, red_v]) = (self.u, self.v);
+        for (((luma, blue), red), [y0, y1, u, v]) in luma.zip(blue).zip(red).zip(quads) {
             let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
-            let [dy, cb, cr] = [0, 1, 2].map(|i| self.u[i] * u + self.v[i] * v + half);
-            let pixel = |y: u8| byte((i32::from(y) - self.black) * self.luma + dy);
-            luma.extend([pixel(y0), pixel(y1)]);
-            blue.extend([byte(cb + (128 << SHIFT)); 2]);
-            red.extend([byte(cr + (128 << SHIFT)); 2]);
-        }
-        for (plane, end) in [luma, blue, red].into_iter().zip(ends) {
-            plane.truncate(end);
+            let colour = y_u * u + y_v * v + half;
+            for (pixel, y) in luma.iter_mut().zip([y0, y1]) {
+                *pixel = byte((i32::from(y) - self.black) * self.luma + colour);
+            }
+            blue.fill(byte(blue_u * u + blue_v * v + gray));
+            red.fill(byte(red_u * u + red_v * v + gray));
         }
     }
 }
