@@ -266,6 +266,7 @@ pub(crate) fn prepare(
     let mut model = model.into_decluttered()?;
     let signature = signature(&model)?;
     if own {
+        bedside_kernels::attention(&mut model, cpu)?;
         model = bedside_kernels::project(model, cpu)?;
     }
     let options = RunOptions {

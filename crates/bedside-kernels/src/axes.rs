@@ -1,6 +1,7 @@
 //! What the dimensions of a product are for.
 
 use tract_core::internal::*;
+use tract_core::ops::einsum::EinSum;
 
 /// Letters of an EinSum's two inputs and its output by what they do; those of size 1 are left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +67,39 @@ impl Axes {
         })
     }
 
+    /// Of a product of two f32 tensors.
+    pub(crate) fn real(
+        model: &TypedModel,
+        node: &TypedNode,
+        op: &EinSum,
+    ) -> TractResult<Option<Self>> {
+        let [a, b] = *node.inputs else {
+            return Ok(None);
+        };
+        let facts = [model.outlet_fact(a)?, model.outlet_fact(b)?];
+        let real = facts.iter().all(|f| f.datum_type == DatumType::F32);
+        if !real || op.operating_dt != DatumType::F32 || op.q_params.is_some() {
+            return Ok(None);
+        }
+        let shapes = [&*facts[0].shape, &*facts[1].shape];
+        Ok(Self::new(&op.axes.to_string(), shapes))
+    }
+
+    /// The same product with its inputs in each other's place.
+    pub(crate) fn turned(&self) -> Self {
+        let [a, b, out] = self.letters.clone();
+        let both = |role: &[char], order: Vec<char>| -> Vec<char> {
+            order.into_iter().filter(|l| role.contains(l)).collect()
+        };
+        Self {
+            letters: [b, a, out],
+            batch: self.batch.clone(),
+            rows: self.columns.clone(),
+            summed: both(&self.summed, self.order(1)),
+            columns: self.rows.clone(),
+        }
+    }
+
     /// Letters of an input (0 or 1) or the output (2) that do something, in their order.
     pub(crate) fn order(&self, of: usize) -> Vec<char> {
         let all = [&self.batch, &self.rows, &self.summed, &self.columns];
@@ -73,4 +107,11 @@ impl Axes {
         let known = |l: &&char| all.iter().any(|role| role.contains(l));
         letters.filter(known).copied().collect()
     }
+}
+
+/// A size when every symbol in it is 1.
+pub(crate) fn least(size: &TDim) -> usize {
+    let ones = size.symbols().into_iter();
+    let ones = ones.fold(SymbolValues::default(), |all, symbol| all.with(&symbol, 1));
+    size.eval_to_i64(&ones).map_or(0, |n| n.max(0) as usize)
 }

@@ -3,11 +3,12 @@
 
 use tract_core::internal::*;
 
-use crate::axes::Axes;
+use crate::axes::{Axes, least};
 use crate::cpu::{Cpu, compiled_for_each};
 use crate::epilogue::Sink;
 use crate::lanes::{LANES, multiply_add};
-use crate::ops::{Extent, extents, filled, for_each, slice};
+use crate::ops::{Extent, extents, filled, for_each, slice, threads};
+use crate::packed::{self, Matrix};
 use crate::view::View;
 
 /// A product of two activations, each read where it lies.
@@ -17,9 +18,7 @@ use crate::view::View;
 pub(crate) struct Contraction {
     cpu: Cpu,
     axes: Axes,
-    /// The summed dimension lies innermost in both inputs; else the columns do in the second input
-    /// and the output.
-    dot: bool,
+    way: Way,
     shape: Vec<Extent>,
     /// Parts of the inputs that are multiplied, where that is not the whole.
     pub(crate) views: [Option<View>; 2],
@@ -29,30 +28,54 @@ pub(crate) struct Contraction {
 
 impl Eq for Contraction {}
 
+/// How a [`Contraction`] reads its second input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// Columns lie innermost in it and in the output.
+    Across,
+    /// The summed dimension lies innermost in both inputs.
+    Dot,
+    /// In any layout: it is packed, for many rows. Columns lie innermost in the output.
+    Packed,
+}
+
 impl Contraction {
-    /// For axes whose innermost dimensions let a kernel read sixteen numbers at a time.
-    pub(crate) fn new(cpu: Cpu, axes: Axes, output: &[TDim]) -> Option<Self> {
-        let [a, b, out] = [0, 1, 2].map(|of| axes.order(of));
-        // What lies side by side in every tensor that has it is one dimension.
-        let together = |role: &[char], order: &[char]| {
-            role.is_empty() || order.windows(role.len()).any(|window| window == role)
+    /// For axes whose innermost dimensions let a kernel read or write sixteen numbers at a time;
+    /// and whether the inputs change places.
+    ///
+    /// `sizes` are the inputs'. The way is of the graph: it does not hang on how many items a batch
+    /// has, so that an item has the same bits in any.
+    pub(crate) fn new(
+        cpu: Cpu,
+        axes: Axes,
+        sizes: [&[TDim]; 2],
+        output: &[TDim],
+    ) -> Option<(Self, bool)> {
+        let made = |axes: Axes, way| {
+            let shape = extents([0, 1, 2].map(|of| &*axes.letters[of]), output)?;
+            let made = Self {
+                cpu,
+                axes,
+                way,
+                shape,
+                views: [None, None],
+                factor: 1.0,
+            };
+            Some(made)
         };
-        let whole = together(&axes.summed, &a)
-            && together(&axes.summed, &b)
-            && together(&axes.columns, &b)
-            && together(&axes.columns, &out);
-        let ends = |order: &[char], role: &[char]| matches!((order.last(), role.last()), (Some(a), Some(b)) if a == b);
+        let turned = axes.turned();
+        if packs(&axes, sizes) {
+            return Some((made(axes, Way::Packed)?, false));
+        }
+        if packs(&turned, [sizes[1], sizes[0]]) {
+            return Some((made(turned, Way::Packed)?, true));
+        }
+        let [a, b, out] = [0, 1, 2].map(|of| axes.order(of));
         let dot = ends(&a, &axes.summed) && ends(&b, &axes.summed);
         let across = ends(&b, &axes.columns) && ends(&out, &axes.columns);
-        let shape = extents(&axes, output)?;
-        (whole && (dot || across)).then_some(Self {
-            cpu,
-            axes,
-            dot: !across,
-            shape,
-            views: [None, None],
-            factor: 1.0,
-        })
+        let way = if across { Way::Across } else { Way::Dot };
+        let fits = whole(&axes) && (dot || across);
+        Some((made(axes, way).filter(|_| fits)?, false))
     }
 
     /// Lengths of the loops, and the steps that they make in the inputs and the output.
@@ -102,10 +125,14 @@ impl Contraction {
             Some(_) => outer.pop(),
             None => None,
         };
-        let rows = rows.unwrap_or(Loop {
+        let mut rows = rows.unwrap_or(Loop {
             count: 1,
             steps: [0; 3],
         });
+        // Rows of several dimensions are one loop where they lie at even distances.
+        while let Some(more) = outer.pop_if(|l| l.steps == rows.steps.map(|s| s * rows.count)) {
+            rows.count *= more.count;
+        }
         Ok((
             outer,
             Product {
@@ -122,6 +149,38 @@ impl Contraction {
     }
 }
 
+/// Whether the summed dimension and the columns each are one wherever they are: letters that lie
+/// side by side.
+fn whole(axes: &Axes) -> bool {
+    let [a, b, out] = [0, 1, 2].map(|of| axes.order(of));
+    let together = |role: &[char], order: &[char]| {
+        role.is_empty() || order.windows(role.len()).any(|window| window == role)
+    };
+    together(&axes.summed, &a)
+        && together(&axes.summed, &b)
+        && together(&axes.columns, &b)
+        && together(&axes.columns, &out)
+}
+
+fn ends(order: &[char], role: &[char]) -> bool {
+    matches!((order.last(), role.last()), (Some(a), Some(b)) if a == b)
+}
+
+/// Whether so many rows read what is packed that it pays.
+fn packs(axes: &Axes, sizes: [&[TDim]; 2]) -> bool {
+    let least = |role: &[char], of: usize| -> usize {
+        let sizes = axes.letters[of].iter().zip(sizes[of]);
+        let sizes = sizes.filter(|(letter, _)| role.contains(letter));
+        sizes.map(|(_, size)| least(size)).product()
+    };
+    let out = axes.order(2);
+    whole(axes)
+        && ends(&out, &axes.columns)
+        && least(&axes.rows, 0) >= 24
+        && least(&axes.columns, 1) >= LANES
+        && least(&axes.summed, 0) >= LANES
+}
+
 /// A loop, and the elements that a step of it passes in the two inputs and the output.
 #[derive(Debug, Clone, Copy)]
 struct Loop {
@@ -135,6 +194,23 @@ struct Product {
     rows: Loop,
     summed: Loop,
     columns: Loop,
+}
+
+impl Product {
+    /// Columns that are packed at once: they stay in half a common L2 cache, and every thread gets
+    /// its share.
+    fn packed_width(&self, batches: usize) -> usize {
+        const CACHE: usize = 256 << 10;
+        let cached = CACHE / (self.summed.count.max(1) * size_of::<f32>());
+        let share = match threads() {
+            1 => self.columns.count,
+            threads => self
+                .columns
+                .count
+                .div_ceil((2 * threads).div_ceil(batches.max(1))),
+        };
+        share.min(cached).max(1).next_multiple_of(2 * LANES)
+    }
 }
 
 impl Op for Contraction {
@@ -169,8 +245,9 @@ impl EvalOp for Contraction {
             let batches: usize = outer.iter().map(|l| l.count).product();
             let work = batches * product.rows.count * product.summed.count * product.columns.count;
             // A thread's start is worth some 100,000 products.
-            let width = match work / batches.max(1) {
-                0..200_000 => product.columns.count,
+            let width = match (self.way, work / batches.max(1)) {
+                (_, 0..200_000) => product.columns.count,
+                (Way::Packed, _) => product.packed_width(batches),
                 _ => 512.min(product.columns.count),
             };
             let chunks = product.columns.count.div_ceil(width.max(1));
@@ -194,9 +271,10 @@ impl EvalOp for Contraction {
                     product,
                     factor: self.factor,
                 };
-                match self.dot {
-                    true => dots(self.cpu.simd, &part),
-                    false => across(self.cpu.simd, &part),
+                match self.way {
+                    Way::Dot => dots(self.cpu.simd, &part),
+                    Way::Across => across(self.cpu.simd, &part),
+                    Way::Packed => packed(self.cpu, &part),
                 }
             };
             match work {
@@ -259,6 +337,35 @@ impl Part<'_> {
             && end(0, [rows, summed]) < self.a.len()
             && end(1, [summed, columns]) < self.b.len()
     }
+}
+
+fn packed(cpu: Cpu, part: &Part<'_>) {
+    let Product {
+        rows,
+        summed,
+        columns,
+    } = part.product;
+    let a = Matrix {
+        values: part.a,
+        rows: rows.count,
+        columns: summed.count,
+        steps: [rows.steps[0], summed.steps[0]],
+    };
+    let b = Matrix {
+        values: part.b,
+        rows: summed.count,
+        columns: columns.count,
+        steps: [summed.steps[1], columns.steps[1]],
+    };
+    let b = b.part(0..summed.count, part.columns.clone());
+    packed::product(cpu, a, b, |first, block| {
+        for (i, row) in block.chunks_mut(b.columns).enumerate() {
+            row.iter_mut().for_each(|sum| *sum *= part.factor);
+            let at = part.out_start + (first + i) * rows.steps[2] + part.columns.start;
+            // SAFETY: no other part has these rows and columns.
+            unsafe { part.out.put_row(at, row) };
+        }
+    });
 }
 
 compiled_for_each! {

@@ -171,6 +171,20 @@ impl<'a, O: Copy> Sink<'a, O> {
             copy(values, out);
         }
     }
+
+    /// Write all `values` from element `at` on; nothing when they do not fit.
+    ///
+    /// # Safety
+    /// No other thread writes these elements.
+    #[allow(unsafe_code, reason = "as above")]
+    pub(crate) unsafe fn put_row(self, at: usize, values: &[O]) {
+        let end = at.checked_add(values.len());
+        if end.is_some_and(|end| end <= self.len) {
+            // SAFETY: within the elements, which are the caller's alone.
+            let out = unsafe { std::slice::from_raw_parts_mut(self.start.add(at), values.len()) };
+            out.copy_from_slice(values);
+        }
+    }
 }
 
 /// From the sum of products to the stored element, in this order.

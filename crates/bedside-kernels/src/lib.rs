@@ -8,6 +8,7 @@
 //! Here, and in one line of `bedside-map`, stands the workspace's `unsafe` code: inner loops without bounds
 //! checks, instructions chosen at run time, and output memory that is not cleared first.
 
+mod attention;
 mod axes;
 mod contract;
 mod cpu;
@@ -19,6 +20,7 @@ mod extremes;
 mod lanes;
 mod norm;
 mod ops;
+mod packed;
 mod product;
 mod project;
 mod recode;
@@ -27,6 +29,7 @@ mod rewrite;
 mod tests;
 mod view;
 
+pub use attention::attention;
 pub use cpu::Cpu;
 pub use dynamic::dynamic;
 pub use epilogue::Quant;

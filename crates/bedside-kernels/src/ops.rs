@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use tract_core::internal::*;
 
-use crate::axes::Axes;
 use crate::cpu::Cpu;
 use crate::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
 use crate::epilogue::{Element, Epilogue, Place, Quant, Sink, Steps, copy};
@@ -534,9 +533,8 @@ impl Extent {
     }
 }
 
-/// The output's dimensions; `None` when one that is not 1 comes from nowhere.
-pub(crate) fn extents(axes: &Axes, output: &[TDim]) -> Option<Vec<Extent>> {
-    let [first, second, out] = &axes.letters;
+/// The output's dimensions, from the letters of the two inputs and the output; `None` when one that is not 1 comes from nowhere.
+pub(crate) fn extents([first, second, out]: [&[char]; 3], output: &[TDim]) -> Option<Vec<Extent>> {
     let extent = |(letter, size): (&char, &TDim)| {
         let at = |of: &[char]| of.iter().position(|l| l == letter);
         match (*size == 1.to_dim(), at(first), at(second)) {

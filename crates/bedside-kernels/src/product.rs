@@ -15,8 +15,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use crate::cpu::{Cpu, Dot, compiled_for_each};
-use crate::epilogue::{Element, Epilogue, Place};
+use crate::epilogue::{Element, Epilogue, Place, copy};
 use crate::lanes::{LANES, Lanes, lanes, multiply_add};
+use crate::packed::Matrix;
 
 /// Sums of `M` rows, for each of `N` panels.
 pub(crate) type Tile<const M: usize, const N: usize> = [[[f32; LANES]; M]; N];
@@ -83,7 +84,7 @@ impl<P: Panels> Panels for &P {
 }
 
 /// f32 weights.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct F32Panels {
     depth: usize,
     width: usize,
@@ -121,6 +122,38 @@ impl F32Panels {
             width,
             panels,
             bias: lanes(bias),
+        }
+    }
+
+    /// Become the panels of a matrix [k, n]; sums start from 0.
+    pub(crate) fn pack(&mut self, matrix: &Matrix<'_>) {
+        let Matrix {
+            values,
+            rows: depth,
+            columns: width,
+            steps: [down, across],
+        } = *matrix;
+        (self.depth, self.width) = (depth, width);
+        let count = width.div_ceil(LANES);
+        self.bias.clear();
+        self.bias.resize(count, Lanes([0.0; LANES]));
+        // Lanes past the last column are computed with and never stored.
+        self.panels.resize(count * depth, Lanes([0.0; LANES]));
+        for (panel, lanes) in self.panels.chunks_exact_mut(depth.max(1)).enumerate() {
+            let first = panel * LANES;
+            if across == 1 {
+                for (k, lanes) in lanes.iter_mut().enumerate() {
+                    let from = values.get(k * down + first..).unwrap_or_default();
+                    copy(from, &mut lanes.0);
+                }
+                continue;
+            }
+            for lane in 0..LANES.min(width - first) {
+                let from = values.get((first + lane) * across..).unwrap_or_default();
+                for (lanes, value) in lanes.iter_mut().zip(from.iter().step_by(down.max(1))) {
+                    lanes.0[lane] = *value;
+                }
+            }
         }
     }
 }

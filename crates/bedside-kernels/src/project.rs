@@ -117,14 +117,22 @@ fn contraction(model: &TypedModel, node: &TypedNode, cpu: Cpu) -> TractResult<Op
     let Some(op) = node.op_as::<EinSum>() else {
         return Ok(None);
     };
-    let Some(axes) = real(model, node, op)? else {
-        return Ok(None);
-    };
-    let shape = &model.outlet_fact(node.id.into())?.shape;
-    let Some(mut op) = Contraction::new(cpu, axes, shape) else {
+    let Some(axes) = Axes::real(model, node, op)? else {
         return Ok(None);
     };
     let mut inputs = node.inputs.to_vec();
+    let sizes = inputs.iter().map(|i| Ok(&*model.outlet_fact(*i)?.shape));
+    let sizes = sizes.collect::<TractResult<Vec<&[TDim]>>>()?;
+    let &[a, b] = &*sizes else {
+        return Ok(None);
+    };
+    let shape = &model.outlet_fact(node.id.into())?.shape;
+    let Some((mut op, turned)) = Contraction::new(cpu, axes, [a, b], shape) else {
+        return Ok(None);
+    };
+    if turned {
+        inputs.reverse();
+    }
     for (input, view) in inputs.iter_mut().zip(&mut op.views) {
         if let Some((whole, found)) = View::back(model, *input)? {
             (*input, *view) = (whole, Some(found));
@@ -237,7 +245,7 @@ impl Found {
         let [input, weights] = *node.inputs else {
             return Ok(None);
         };
-        let Some(axes) = real(model, node, op)? else {
+        let Some(axes) = Axes::real(model, node, op)? else {
             return Ok(None);
         };
         let facts = [model.outlet_fact(input)?, model.outlet_fact(weights)?];
@@ -251,7 +259,7 @@ impl Found {
             return Ok(None);
         }
         let whole = model.outlet_fact(node.id.into())?.shape.clone();
-        let Some(shape) = extents(&axes, &whole) else {
+        let Some(shape) = extents([0, 1, 2].map(|of| &*axes.letters[of]), &whole) else {
             return Ok(None);
         };
         let steps = |role: &[char]| steps(role, &axes.letters[1], constant.shape());
@@ -338,20 +346,6 @@ pub(crate) fn is_row(value: &Tensor, width: usize) -> bool {
 pub(crate) fn is_gelu(node: &TypedNode) -> bool {
     node.op_as::<ElementWiseOp>()
         .is_some_and(|op| op.0.is::<GeluExact>())
-}
-
-/// The axes of a product of two f32 tensors.
-fn real(model: &TypedModel, node: &TypedNode, op: &EinSum) -> TractResult<Option<Axes>> {
-    let [a, b] = *node.inputs else {
-        return Ok(None);
-    };
-    let facts = [model.outlet_fact(a)?, model.outlet_fact(b)?];
-    let real = facts.iter().all(|f| f.datum_type == DatumType::F32);
-    if !real || op.operating_dt != DatumType::F32 || op.q_params.is_some() {
-        return Ok(None);
-    }
-    let shapes = [&*facts[0].shape, &*facts[1].shape];
-    Ok(Axes::new(&op.axes.to_string(), shapes))
 }
 
 /// Where the elements of some dimensions of a tensor lie, the last dimension running fastest.

@@ -394,7 +394,9 @@ proptest! {
     fn products_in_a_graph_are_the_sums(
         p in 1usize..7, h in 1usize..4, q in 1usize..3, k in 2usize..40, n in 2usize..70, seed: u32,
     ) {
-        let cases: [(&str, &[usize], &[usize], bool); 12] = [
+        // Enough rows, columns and summed elements to be packed.
+        let (r, c, s) = (p + 23, n + 15, k + 15);
+        let cases: [(&str, &[usize], &[usize], bool); 18] = [
             ("abmk,anbk->abn", &[p, h, 1, k], &[p, n, h, k], false),
             ("abk,akbn->abn", &[p, h, k], &[p, k, h, n], false),
             ("abmk,bkn->abmn", &[p, h, q, k], &[h, k, n], false),
@@ -407,6 +409,12 @@ proptest! {
             ("mk,k->mn", &[p, k], &[k], true),
             ("amk,kbn->ambn", &[h, p, k], &[k, q, n], true),
             ("mk,n->mn", &[p, 1], &[n], true),
+            ("mk,kn->mn", &[r, s], &[s, c], false),
+            ("mk,nk->mn", &[r, s], &[c, s], false),
+            ("nk,mk->mn", &[c, s], &[r, s], false),
+            ("kn,km->mn", &[s, c], &[s, r], false),
+            ("bmk,bkn->bmn", &[h, r, s], &[h, s, c], false),
+            ("nk,hdk->hdn", &[c, s], &[h, r, s], false),
         ];
         for (expression, a, b, constant) in cases {
             let values = [a, b].map(|shape: &[usize]| noise(shape.iter().product(), seed ^ shape.len() as u32));
@@ -414,7 +422,7 @@ proptest! {
             let [want, got] = product_in_a_graph(expression, [a, b], &inputs, constant);
             let want: Vec<f64> = want.into_iter().map(f64::from).collect();
             prop_assert_eq!(got.len(), want.len());
-            near(&got, &want, (k * q) as f64);
+            near(&got, &want, (s * q) as f64);
         }
         // The first of many rows has the bits that it has alone.
         for (expression, b, inner) in [("mk,kn->mn", [k, n], n), ("mk,nk->mn", [n, k], n)] {
