@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+LONGEST = 320  # bedside_vision::flow::LONGEST_SIDE
 KINDS = ["polyp", "breast-tumor", "fetal-head"]
 PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
@@ -48,7 +49,7 @@ class Clip:
         self.luma = read("luma.u8", np.uint8, height, width)
         self.mask = read("mask.u8", np.uint8, height, width) == 1
         self.truth = read("truth.f32", np.float32, height, width, 2)
-        scale = -(-max(width, height) // 320)
+        scale = -(-max(width, height) // LONGEST)
         self.reduced = -(-width // scale), -(-height // scale)
         self.flow = read("flow.f32", np.float32, *self.reduced[::-1], 2)
 

@@ -1,5 +1,6 @@
 //! Dense inverse search: patches that find their place in the other picture, blended to a field.
 
+use super::TEXTURE;
 use super::luma::Level;
 
 /// Side of a patch in pixels.
@@ -21,6 +22,9 @@ const CAP: f32 = 16.0;
 /// Added to the squared gradients of a patch: without texture it stays where the coarser level
 /// put it.
 const DAMPING: f32 = 64.0;
+
+/// Counts as texture when patches are weighed, so that those without agree where all are.
+const TRUST: f32 = 0.1;
 
 /// A displacement in pixels: to the right and down.
 pub(super) type Shift = [f32; 2];
@@ -49,6 +53,8 @@ pub(super) struct Search {
     field: Vec<Shift>,
     /// Sums of shift and of weight for each pixel, with room for patches that lean out.
     sums: [Vec<f32>; 3],
+    /// A row of each, spread.
+    lines: [Vec<f32>; 3],
 }
 
 /// Patches along a side.
@@ -66,6 +72,7 @@ impl Search {
             columns,
             field: vec![Shift::default(); width * height],
             sums: [0; 3].map(|_| vec![0.0; sums]),
+            lines: [0; 3].map(|_| vec![0.0; columns * STRIDE + SIDE + 2 * STRIDE]),
         }
     }
 
@@ -84,7 +91,9 @@ impl Search {
     pub(super) fn buffers(&self) -> Vec<(usize, usize)> {
         let sums = self.sums.iter().map(super::tests::buffer);
         let found = super::tests::buffer(&self.found);
-        sums.chain([found, super::tests::buffer(&self.field)])
+        let lines = self.lines.iter().map(super::tests::buffer);
+        sums.chain(lines)
+            .chain([found, super::tests::buffer(&self.field)])
             .collect()
     }
 
@@ -126,14 +135,16 @@ impl Search {
                 let mut difference = [[0.0; SIDE]; SIDE];
                 let found = Template::new(at, x, y).search(other, [start, rival], &mut difference);
                 self.found.push(found);
-                self.add(y * stride + x, stride, found.shift, &difference);
+                let trust = (found.texture + TRUST) / (found.texture + TEXTURE);
+                self.add(y * stride + x, stride, found.shift, trust, &difference);
             }
         }
     }
 
-    /// Add a patch's shift to its pixels, with less weight where the pictures differ.
+    /// Add a patch's shift to its pixels, by how far it is to be trusted, and less where the pictures
+    /// differ.
     #[inline]
-    fn add(&mut self, first: usize, stride: usize, shift: Shift, difference: &Patch) {
+    fn add(&mut self, first: usize, stride: usize, shift: Shift, trust: f32, difference: &Patch) {
         let [right, down, weights] = &mut self.sums;
         let [dx, dy] = shift;
         let right = right.get_mut(first..).unwrap_or_default();
@@ -150,7 +161,7 @@ impl Search {
             ) {
                 let mut weight = [0.0; SIDE];
                 for (weight, d) in weight.iter_mut().zip(difference) {
-                    *weight = 1.0 / d.abs().max(1.0);
+                    *weight = trust / d.abs().max(1.0);
                 }
                 for (sum, weight) in right.iter_mut().zip(weight) {
                     *sum += weight * dx;
@@ -165,20 +176,40 @@ impl Search {
         }
     }
 
-    /// The field from the sums.
+    /// The field from the sums, each spread to the patches around by weights of 1, 2, 1.
     fn blend(&mut self, width: usize, height: usize) {
         let stride = self.columns * STRIDE + SIDE;
-        let [right, down, weights] = &self.sums;
         self.field.resize(width * height, Shift::default());
-        let sums = right.chunks_exact(stride).zip(down.chunks_exact(stride));
-        let sums = sums.zip(weights.chunks_exact(stride));
-        for (row, ((right, down), weights)) in self.field.chunks_exact_mut(width).zip(sums) {
-            for (((to, right), down), weight) in row.iter_mut().zip(right).zip(down).zip(weights) {
+        for (y, field) in self.field.chunks_exact_mut(width).enumerate() {
+            for (sums, line) in self.sums.iter().zip(&mut self.lines) {
+                line.clear();
+                line.resize(stride + 2 * STRIDE, 0.0);
+                let line = line.get_mut(STRIDE..).unwrap_or_default();
+                let rows = [y.checked_sub(STRIDE), Some(y), Some(y), Some(y + STRIDE)];
+                for row in rows.into_iter().flatten() {
+                    let row = sums.get(row * stride..).unwrap_or_default();
+                    for (sum, v) in line.iter_mut().zip(row.iter().take(stride)) {
+                        *sum += v;
+                    }
+                }
+            }
+            let [right, down, weights] = &self.lines;
+            let sums = spread(right).zip(spread(down)).zip(spread(weights));
+            for (to, ((right, down), weight)) in field.iter_mut().zip(sums) {
                 let share = 1.0 / weight;
                 *to = [right * share, down * share];
             }
         }
     }
+}
+
+/// Each sum with twice its weight, and those one patch to the left and right.
+fn spread(line: &[f32]) -> impl Iterator<Item = f32> {
+    let from = |first: usize| line.get(first..).unwrap_or_default().iter();
+    let around = from(0).zip(from(2 * STRIDE));
+    around
+        .zip(from(STRIDE))
+        .map(|((a, b), own)| a + b + own + own)
 }
 
 /// A patch with what its search needs.
@@ -251,7 +282,8 @@ impl Template {
             right,
             down,
             inverse: [yy * share, -xy * share, xx * share],
-            texture: least / PIXELS,
+            // Below zero by rounding alone.
+            texture: (least / PIXELS).max(0.0),
         }
     }
 

@@ -35,7 +35,7 @@ fn buffers(
 #[test]
 fn steady_frames_allocate_no_buffers() {
     let frame = |seed: usize| {
-        let bytes = (0..200 * 150).map(|i| (i + seed) as u64 * 2_654_435_761 >> 7);
+        let bytes = (0..200 * 150).map(|i| ((i + seed) as u64 * 2_654_435_761) >> 7);
         let bytes = bytes.map(|v| v.to_le_bytes()[1]).collect();
         Frame::new(200, 150, PixelFormat::Gray8, bytes).unwrap()
     };
