@@ -16,7 +16,6 @@ use bedside_live::{
 use bedside_video::sink::{Sink, open_sink};
 use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceInfo};
 use clap::Args as Arguments;
-use serde_json::json;
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
@@ -184,9 +183,9 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let recorded = show.recorder.finish(PATIENCE);
     // It looks at `stop` every second.
     let _ = beside.join();
-    let counts = outcome.map_err(failure)?;
+    outcome.map_err(failure)?;
     recorded.map_err(failure)?;
-    report(args, ui, counts, &metrics)
+    report(args, ui, &metrics)
 }
 
 impl Args {
@@ -376,18 +375,14 @@ impl Watcher for Show<'_> {
     }
 }
 
-fn report(args: &Args, ui: Ui, counts: Counts, metrics: &Metrics) -> Result<(), Failure> {
+fn report(args: &Args, ui: Ui, metrics: &Metrics) -> Result<(), Failure> {
     let report = metrics.report();
-    let text = format!(
-        "frames: {} captured = {} shown + {} dropped + {} failed\n\n{report}\n",
-        counts.captured, counts.shown, counts.dropped, counts.failed
-    );
     if args.fills_stdout() {
-        ui.note(text);
+        ui.note(report);
         return Ok(());
     }
     if ui.json() {
-        return ui.print_json(&json!({ "counts": counts, "latency": report }));
+        return ui.print_json(&report);
     }
-    ui.print(&text)
+    ui.print(&format!("{report}\n"))
 }

@@ -153,7 +153,7 @@ proptest! {
         let integers = Tensor::from_shape(&case.weights(), &w).unwrap();
         let coded = HashMap::from([("w".to_owned(), Coded::new(integers, &tensor1(&[0.02f32])).unwrap())]);
         let w: Vec<f32> = w.iter().map(|w| f32::from(*w) * 0.02).collect();
-        let read: Vec<f32> = x.iter().map(|x| code.real(code.quantize(*x))).collect();
+        let read: Vec<f32> = x.iter().map(|x| code.real(code.quantize::<false>(*x))).collect();
         let shape = [1, case.channels[0], case.input[0], case.input[1]];
         let input = [Tensor::from_shape(&shape, &x).unwrap()];
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();

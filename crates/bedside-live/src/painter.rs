@@ -254,3 +254,152 @@ pub(crate) fn painted_format(format: PixelFormat) -> PixelFormat {
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bedside::Degradation;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn formats() -> impl Strategy<Value = PixelFormat> {
+        prop::sample::select(vec![
+            PixelFormat::Rgb8,
+            PixelFormat::Gray8,
+            PixelFormat::Nv12,
+            PixelFormat::I420,
+            PixelFormat::Yuyv,
+        ])
+    }
+
+    /// Whether `painted` is `frame` wherever `mask` and what lies within two pixels of it is not.
+    fn unchanged_outside(frame: &Frame, painted: &Frame, mask: &Mask) -> bool {
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        bedside::vision::colour::rgb_pixels(frame, &mut before);
+        bedside::vision::colour::rgb_pixels(painted, &mut after);
+        let near = |x: u32, y: u32| {
+            (x.saturating_sub(2)..=x + 2)
+                .any(|x| (y.saturating_sub(2)..=y + 2).any(|y| mask.get(x, y)))
+        };
+        let pixels = before
+            .as_chunks::<3>()
+            .0
+            .iter()
+            .zip(after.as_chunks::<3>().0);
+        let width = frame.width();
+        (0..)
+            .zip(pixels)
+            .all(|(i, (a, b))| a == b || near(i % width, i / width))
+    }
+
+    proptest! {
+        #[test]
+        fn p_01_p_02_only_a_mask_of_this_frame_is_fresh_and_none_is_older_than_the_limit(
+            (number, made_for) in (0_u64..8, 0_u64..8),
+            (now, captured) in (0_u64..900, 0_u64..900),
+            limit in 1_u64..600,
+            trusted in -0.5_f32..1.5,
+            format in formats(),
+            (width, height) in (1_u32..40, 1_u32..40),
+            state in prop::sample::select(vec![
+                State::Starting,
+                State::Active,
+                State::Degraded(Degradation::Slow),
+            ]),
+            seed in any::<u64>(),
+        ) {
+            let noise = |i: usize| (seed.wrapping_mul(i as u64 * 2 + 1) >> 32) as u8;
+            let bytes = (0..format.byte_len(width, height)).map(noise).collect();
+            let frame = Frame::new(width, height, format, bytes).unwrap();
+            let inside = |i: u32| u8::from(i % width >= width / 3 && i / width >= height / 3);
+            let mask = (0..width * height).map(inside).collect();
+            let mask = Mask::from_bytes(width, height, mask).unwrap();
+            let at = |ms: u64| Timestamp::from_nanos(ms * 1_000_000);
+            let claim = Claim {
+                prompt: "polyp",
+                place: 0,
+                mask: &mask,
+                made_for,
+                captured: at(captured),
+                trusted,
+                presence: 0.9,
+            };
+            let policy = AgePolicy { limit: Duration::from_millis(limit) };
+            let caption = Caption { state, rates: (30.0, 10.0), absent: &[] };
+            let mut painter = Painter::default();
+            let mut became = None;
+            let claims = std::iter::once(claim);
+            let tell = |_: &Claim<'_>, painted| became = Some(painted);
+            let permit = state.permit();
+            let painted = painter
+                .paint(permit, &frame, number, at(now), policy, claims, &caption, tell)
+                .unwrap();
+            prop_assert_eq!(painted.width(), width);
+            prop_assert!(painted.height() > height);
+            match became.unwrap() {
+                Painted::Fresh => prop_assert_eq!(made_for, number),
+                Painted::Carried { age, confidence } => {
+                    prop_assert!(made_for < number);
+                    prop_assert!(age <= policy.limit);
+                    prop_assert!((0.0..=1.0).contains(&confidence));
+                }
+                Painted::Withheld => {
+                    let old = now.saturating_sub(captured) > limit;
+                    prop_assert!(permit.is_none() || old || made_for > number);
+                    prop_assert!(unchanged_outside(&frame, painted, &Mask::empty(width, height)));
+                }
+            }
+            prop_assert!(unchanged_outside(&frame, painted, &mask));
+        }
+    }
+
+    #[test]
+    fn fresh_and_carried_masks_look_different() {
+        let frame = Frame::new(64, 64, PixelFormat::Rgb8, vec![90; 64 * 64 * 3]).unwrap();
+        let inside =
+            |i: u32| u8::from((16..48).contains(&(i % 64)) && (16..48).contains(&(i / 64)));
+        let mask = Mask::from_bytes(64, 64, (0..64 * 64).map(inside).collect()).unwrap();
+        let picture = |number| {
+            let claim = Claim {
+                prompt: "polyp",
+                place: 0,
+                mask: &mask,
+                made_for: 1,
+                captured: Timestamp::default(),
+                trusted: 1.0,
+                presence: 0.9,
+            };
+            let caption = Caption {
+                state: State::Active,
+                rates: (0.0, 0.0),
+                absent: &[],
+            };
+            let mut painter = Painter::default();
+            let claims = std::iter::once(claim);
+            let now = Timestamp::default();
+            let policy = AgePolicy::default();
+            let permit = State::Active.permit();
+            let painted = painter
+                .paint(
+                    permit,
+                    &frame,
+                    number,
+                    now,
+                    policy,
+                    claims,
+                    &caption,
+                    |_, _| {},
+                )
+                .unwrap();
+            painted.data()[..64 * 64 * 3].to_vec()
+        };
+        let (fresh, carried) = (picture(1), picture(2));
+        let changed = |picture: &[u8]| picture.iter().filter(|v| **v != 90).count();
+        assert_ne!(fresh, carried);
+        assert_eq!(
+            changed(&fresh),
+            changed(&carried),
+            "both mark the whole mask"
+        );
+    }
+}

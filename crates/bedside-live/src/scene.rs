@@ -51,6 +51,11 @@ impl Scene {
         self.endoscopy = endoscopy;
     }
 
+    /// Whether the newest frame shows something not to be asked about, even if not for long yet.
+    pub(crate) fn suspects(&self) -> bool {
+        self.seen.is_some()
+    }
+
     /// Why to pause, after this frame.
     pub(crate) fn look(&mut self, frame: &Frame, luma: &Luma) -> Option<Pause> {
         let seen = look(frame, luma, self.endoscopy);
@@ -162,4 +167,70 @@ fn colour(frame: &Frame, x: usize, y: usize) -> Option<[u32; 3]> {
         clamp(luma - (88 * u + 183 * v) / 256),
         clamp(luma + 454 * u / 256),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn colour_frame(format: PixelFormat, [y, u, v]: [u8; 3], rgb: [u8; 3]) -> Frame {
+        let (width, height) = (64, 48);
+        let n = (width * height) as usize;
+        // A little light and shade, so that the picture is not of one colour.
+        let luma = |i: usize| y - (i % 31) as u8;
+        let data: Vec<u8> = match format {
+            PixelFormat::Rgb8 => (0..n)
+                .flat_map(|i| rgb.map(|c| c.saturating_sub((i % 31) as u8)))
+                .collect(),
+            PixelFormat::Gray8 => (0..n).map(luma).collect(),
+            PixelFormat::Nv12 => (0..n)
+                .map(luma)
+                .chain([u, v].into_iter().cycle().take(n / 2))
+                .collect(),
+            PixelFormat::I420 => (0..n)
+                .map(luma)
+                .chain(vec![u; n / 4])
+                .chain(vec![v; n / 4])
+                .collect(),
+            PixelFormat::Yuyv => (0..n / 2)
+                .flat_map(|i| [luma(2 * i), u, luma(2 * i + 1), v])
+                .collect(),
+        };
+        Frame::new(width, height, format, data).unwrap()
+    }
+
+    #[test]
+    fn a_room_is_outside_the_body_and_mucosa_is_not_in_every_format() {
+        // BT.601, full range, of a bluish gray and of a reddish tone.
+        let room = ([150, 140, 120], [139, 151, 171]);
+        let mucosa = ([120, 110, 165], [172, 99, 88]);
+        for format in [
+            PixelFormat::Rgb8,
+            PixelFormat::Nv12,
+            PixelFormat::I420,
+            PixelFormat::Yuyv,
+        ] {
+            for ((yuv, rgb), outside) in [(room, true), (mucosa, false)] {
+                let frame = colour_frame(format, yuv, rgb);
+                let mut luma = Luma::default();
+                luma.reduce(&frame);
+                let mut scene = Scene::default();
+                let mut last = |endoscopy| {
+                    scene.set_endoscopy(endoscopy);
+                    (0..HOLD)
+                        .map(|_| scene.look(&frame, &luma))
+                        .last()
+                        .flatten()
+                };
+                assert_eq!(
+                    last(true),
+                    outside.then_some(Pause::OutOfBody),
+                    "{format:?}"
+                );
+                assert_eq!(last(false), None, "ultrasound has no rule for colour");
+            }
+        }
+        let gray = colour_frame(PixelFormat::Gray8, [150, 128, 128], [0; 3]);
+        assert!(!out_of_body(&gray));
+    }
 }

@@ -70,6 +70,8 @@ pub struct Session {
     state: State,
     /// What the model last complained of.
     message: Option<String>,
+    /// The newest answer's frame, until its masks are first painted.
+    unseen: Option<u64>,
     frames: Rate,
     masks: Rate,
     absent: Vec<Name>,
@@ -101,6 +103,7 @@ impl Session {
             warmth: None,
             state: State::Starting,
             message: None,
+            unseen: None,
             frames: Rate::default(),
             masks: Rate::default(),
             absent: Vec::new(),
@@ -222,6 +225,7 @@ impl Session {
                 let current = reply.wish == self.prompts.wish;
                 if current && self.tracker.answered(reply.number, reply.places, &findings) {
                     self.masks.add(now);
+                    self.unseen = Some(reply.number);
                 } else {
                     self.tracker.failed(reply.number);
                     self.metrics.late();
@@ -276,13 +280,17 @@ impl Session {
             self.metrics.skipped(self.state.reason());
         } else if change == Change::None && self.tracker.knows_all() {
             self.metrics.skipped("unchanged");
-        } else if self.supervisor.loaded() && self.cadence.due(now) {
+        } else if self.supervisor.loaded() && !self.scene.suspects() {
+            let waiting = self.supervisor.waiting();
+            if !waiting {
+                if !self.cadence.due(now) {
+                    return;
+                }
+                self.cadence.started(now);
+            }
             let places = self.cadence.places();
             let overtook = self.supervisor.offer(frame, number, &self.prompts, places);
             self.tracker.offered(number, frame.captured(), overtook);
-            if !overtook {
-                self.cadence.started(now);
-            }
         }
     }
 
@@ -312,7 +320,7 @@ impl Session {
                 presence: carried.presence,
             })
         });
-        let (record, metrics) = (&mut self.record, &*self.metrics);
+        let (record, metrics, unseen) = (&mut self.record, &*self.metrics, &mut self.unseen);
         record.begin(number, frame.captured());
         record.absent.clone_from(&self.absent);
         let became = |claim: &Claim<'_>, painted: Painted| {
@@ -323,6 +331,9 @@ impl Session {
             };
             let age = now.since(claim.captured);
             metrics.mask_age(age);
+            if unseen.take_if(|number| *number == claim.made_for).is_some() {
+                metrics.glass_to_mask(age);
+            }
             if let Some(prompt) = names.get(claim.place) {
                 record
                     .masks

@@ -104,6 +104,11 @@ impl<T> Slot<T> {
         }
     }
 
+    /// Whether nothing is there at this moment.
+    pub fn is_free(&self) -> bool {
+        self.lock().value.is_none()
+    }
+
     /// Let nothing more in.
     pub fn close(&self) {
         self.lock().closed = true;

@@ -80,6 +80,8 @@ pub(crate) struct Reply {
 struct Link {
     jobs: Slot<Job>,
     replies: Slot<Reply>,
+    /// The memory of a frame whose answer a newer one overtook.
+    spare: Slot<Vec<u8>>,
     /// When the present pass, or loading, began: nanoseconds and 1, or 0 for idle.
     busy: AtomicU64,
     loaded: AtomicBool,
@@ -178,7 +180,8 @@ impl Supervisor {
         prompts: &Arc<Prompts>,
         places: Range<usize>,
     ) -> bool {
-        let mut buffer = self.spare.pop().unwrap_or_default();
+        let spare = self.spare.pop().or_else(|| self.link.spare.take());
+        let mut buffer = spare.unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(frame.data());
         // The same bytes with the same size and format are a frame again.
@@ -198,6 +201,11 @@ impl Supervisor {
             self.keep(job.frame.into_data());
         }
         waited
+    }
+
+    /// Whether a frame waits to be taken.
+    pub(crate) fn waiting(&self) -> bool {
+        !self.link.jobs.is_free()
     }
 
     fn keep(&mut self, buffer: Vec<u8>) {
@@ -330,7 +338,9 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
             buffer: job.frame.into_data(),
         };
         link.busy.store(0, Ordering::Release);
-        link.replies.put(reply);
+        if let Some(overtaken) = link.replies.put(reply) {
+            link.spare.put(overtaken.buffer);
+        }
         if broken {
             link.broken.store(true, Ordering::Release);
             // What a panic leaves behind may panic again when it is dropped.

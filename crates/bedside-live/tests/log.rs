@@ -9,19 +9,18 @@ use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use bedside_live::record::{Counts, FrameRecord, MaskRecord, SessionRecord};
+use bedside_live::record::{Counts, FrameRecord, MaskRecord, Name, SessionRecord};
 use bedside_live::{ErrorKind, Found, Log, Reader, Record};
 use proptest::prelude::*;
 
 const HEADER: usize = 16;
 
-fn text() -> impl Strategy<Value = Arc<str>> {
-    "[a-z ]{0,12}".prop_map(Arc::from)
+fn text() -> impl Strategy<Value = Name> {
+    "[a-z ]{0,12}".prop_map(|text| text.as_str().into())
 }
 
 fn mask() -> impl Strategy<Value = MaskRecord> {
@@ -247,7 +246,7 @@ fn a_record_too_long_is_refused_and_the_log_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
     let mut log = Log::open(&path, None).unwrap();
-    let long = Record::Prompts(vec!["x".repeat(300_000).into()]);
+    let long = Record::Prompts(vec!["x".repeat(300_000).as_str().into()]);
     assert!(
         log.append(&long)
             .unwrap_err()

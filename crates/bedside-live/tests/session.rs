@@ -8,11 +8,15 @@ use std::time::{Duration, Instant};
 
 use bedside::{
     BoundingBox, Clock, Fault, Finding, Frame, ManualClock, Mask, Modality, MonotonicClock, Pause,
-    PixelFormat, Prompt, Stall, State,
+    PixelFormat, Prompt, Stall, State, YuvSpace,
 };
+use bedside_live::record::Counts;
 use bedside_live::{
-    AgePolicy, Control, LoadError, Loader, Metrics, Model, Session, SessionConfig, WatchdogConfig,
+    AgePolicy, Control, LoadError, Loader, Metrics, Model, Session, SessionConfig, Stop,
+    WatchdogConfig, Watcher,
 };
+use bedside_video::sink::{Sink, SinkError};
+use bedside_video::{Source, SourceError, SourceErrorKind, SourceInfo};
 
 const WIDTH: u32 = 160;
 const HEIGHT: u32 = 120;
@@ -34,9 +38,8 @@ fn picture(number: u64) -> Frame {
 /// A square in the middle.
 fn square() -> Mask {
     let inside = |v: u32, side: u32| (side / 4..side / 2).contains(&v);
-    let pixels = (0..HEIGHT).flat_map(|y| {
-        (0..WIDTH).map(move |x| u8::from(inside(x, WIDTH) && inside(y, HEIGHT)))
-    });
+    let pixels = (0..HEIGHT)
+        .flat_map(|y| (0..WIDTH).map(move |x| u8::from(inside(x, WIDTH) && inside(y, HEIGHT))));
     Mask::from_bytes(WIDTH, HEIGHT, pixels.collect()).unwrap()
 }
 
@@ -161,7 +164,13 @@ impl Bench {
         let loader: Arc<dyn Loader> = Arc::new(script.clone());
         let control = Arc::new(Control::new(loader.clone(), &[Prompt::new("thing")]).unwrap());
         let metrics = Arc::new(Metrics::new());
-        let session = Session::new(loader, control.clone(), metrics.clone(), clock.clone(), config);
+        let session = Session::new(
+            loader,
+            control.clone(),
+            metrics.clone(),
+            clock.clone(),
+            config,
+        );
         Self {
             session,
             control,
@@ -176,7 +185,7 @@ impl Bench {
         let frame = frame.captured_at(self.clock.now());
         let number = self.next;
         self.next += 1;
-        let painted = self.session.frame(&frame, number).unwrap();
+        let painted = self.session.frame(&frame, number).unwrap().clone();
         assert_eq!(painted.format(), PixelFormat::Rgb8);
         let rgb = painted.data().as_chunks::<3>().0;
         let pixels = rgb.iter().take((WIDTH * HEIGHT) as usize);
@@ -198,7 +207,10 @@ impl Bench {
             }
             thread::sleep(Duration::from_millis(3));
         }
-        panic!("not within ten seconds: {what}; it is {}", self.session.state());
+        panic!(
+            "not within ten seconds: {what}; it is {}",
+            self.session.state()
+        );
     }
 }
 
@@ -223,17 +235,25 @@ fn p_01_masks_follow_the_picture_and_say_that_they_were_carried() {
         Ok(0.95)
     });
     let mut bench = Bench::new(&script, SessionConfig::default());
-    bench.until("active", |s| s.state() == State::Active && !s.record().masks.is_empty());
+    bench.until("active", |s| {
+        s.state() == State::Active && !s.record().masks.is_empty()
+    });
     for _ in 0..50 {
         let out = bench.show(picture(bench.next));
         let record = bench.session.record().clone();
         for mask in &record.masks {
             assert!(mask.made_for < record.frame && mask.age_us <= 500_000);
-            assert!(mask.confidence < 1.0, "a carried mask is less sure than a fresh one");
+            assert!(
+                mask.confidence < 1.0,
+                "a carried mask is less sure than a fresh one"
+            );
             // The model says the square's left edge is at 40; the picture has moved on since.
             let moved = (record.frame - mask.made_for) as i64;
             let left = i64::from(mask.bounding_box.unwrap()[0]) - i64::from(WIDTH / 4);
-            assert!((left - moved).abs() <= 2, "moved {moved}, the mask by {left}");
+            assert!(
+                (left - moved).abs() <= 2,
+                "moved {moved}, the mask by {left}"
+            );
         }
         if !record.masks.is_empty() {
             assert_ne!(out, picture(record.frame).data(), "a mask changes pixels");
@@ -277,7 +297,7 @@ fn p_02_beyond_the_age_limit_nothing_is_painted_and_the_state_says_why() {
 }
 
 #[test]
-fn p_03_video_goes_on_unchanged_beside_a_model_that_is_stuck_slow_or_broken() {
+fn video_goes_on_unchanged_beside_a_model_that_is_stuck_slow_or_broken() {
     let gate = Gate::default();
     let stuck = gate.clone();
     let scripts = [
@@ -300,7 +320,11 @@ fn p_03_video_goes_on_unchanged_beside_a_model_that_is_stuck_slow_or_broken() {
             assert!(bench.session.record().masks.is_empty());
             thread::sleep(Duration::from_millis(2));
         }
-        assert!(bench.session.state().permit().is_none(), "{}", bench.session.state());
+        assert!(
+            bench.session.state().permit().is_none(),
+            "{}",
+            bench.session.state()
+        );
     }
     gate.open();
 }
@@ -319,25 +343,34 @@ fn p_04_a_frozen_or_silent_input_is_stated_and_its_overlay_cleared() {
     bench.show(frozen);
     assert_eq!(bench.session.state(), State::Stalled(Stall::Input));
     assert!(bench.session.record().masks.is_empty());
-    bench.until("back", |s| s.state() == State::Active && !s.record().masks.is_empty());
+    bench.until("back", |s| {
+        s.state() == State::Active && !s.record().masks.is_empty()
+    });
     clock.advance(Duration::from_millis(401));
     bench.session.idle();
     assert_eq!(bench.session.state(), State::Stalled(Stall::Input));
-    bench.until("back", |s| s.state() == State::Active && !s.record().masks.is_empty());
+    bench.until("back", |s| {
+        s.state() == State::Active && !s.record().masks.is_empty()
+    });
 }
 
 #[test]
 fn p_08_no_signal_and_test_bars_are_not_segmented() {
     let script = Scripted::new(|_| Ok(0.95));
     let black = vec![3; (WIDTH * HEIGHT) as usize];
-    let bars = (0..WIDTH * HEIGHT).map(|i| (i % WIDTH / 20 * 30) as u8).collect();
+    let bars = (0..WIDTH * HEIGHT)
+        .map(|i| (i % WIDTH / 20 * 30) as u8)
+        .collect();
     for (data, pause) in [(black, Pause::NoSignal), (bars, Pause::TestPattern)] {
         let mut bench = Bench::new(&script, SessionConfig::default());
         bench.until("first mask", |s| !s.record().masks.is_empty());
         let frame = Frame::new(WIDTH, HEIGHT, PixelFormat::Gray8, data).unwrap();
         for shown in 0..20 {
             bench.show(frame.clone());
-            assert!(bench.session.record().masks.is_empty(), "after a cut no mask is left");
+            assert!(
+                bench.session.record().masks.is_empty(),
+                "after a cut no mask is left"
+            );
             if shown >= 2 {
                 assert_eq!(bench.session.state(), State::Paused(pause));
             }
@@ -345,8 +378,14 @@ fn p_08_no_signal_and_test_bars_are_not_segmented() {
         let asked = script.passes.load(Ordering::SeqCst);
         thread::sleep(Duration::from_millis(20));
         bench.show(frame.clone());
-        assert_eq!(script.passes.load(Ordering::SeqCst), asked, "nothing is asked");
-        bench.until("back", |s| s.state() == State::Active && !s.record().masks.is_empty());
+        assert_eq!(
+            script.passes.load(Ordering::SeqCst),
+            asked,
+            "nothing is asked"
+        );
+        bench.until("back", |s| {
+            s.state() == State::Active && !s.record().masks.is_empty()
+        });
     }
 }
 
@@ -357,11 +396,15 @@ fn p_09_a_failed_pass_gives_no_mask_and_a_counted_fault() {
         _ => Ok(0.95),
     });
     let mut bench = Bench::new(&script, quick());
-    bench.until("a fault", |s| s.message().is_some_and(|m| m.contains("no numbers")));
+    bench.until("a fault", |s| {
+        s.message().is_some_and(|m| m.contains("no numbers"))
+    });
     assert_eq!(bench.session.state(), State::Stalled(Stall::Inference));
     assert!(bench.session.record().masks.is_empty());
     let text = bench.metrics.prometheus();
-    let faults = text.lines().find(|line| line.starts_with("bedside_faults_total"));
+    let faults = text
+        .lines()
+        .find(|line| line.starts_with("bedside_faults_total"));
     assert_ne!(faults, Some("bedside_faults_total 0"), "{text}");
 }
 
@@ -378,10 +421,16 @@ fn p_12_a_stuck_model_is_restarted_within_a_budget_and_then_a_fault() {
     let mut bench = Bench::new(&script, quick());
     let began = Instant::now();
     // The first worker hangs in pass 0; the second answers pass 1 and hangs in pass 2.
-    bench.until("a mask of the second worker", |s| !s.record().masks.is_empty());
+    bench.until("a mask of the second worker", |s| {
+        !s.record().masks.is_empty()
+    });
     assert!(began.elapsed() >= Duration::from_millis(200));
     bench.until("fault", |s| s.state() == State::Fault(Fault::RestartsSpent));
-    assert_eq!(script.loads.load(Ordering::SeqCst), 3, "one start, two restarts");
+    assert_eq!(
+        script.loads.load(Ordering::SeqCst),
+        3,
+        "one start, two restarts"
+    );
     // What the stuck workers say at last is for nobody.
     gate.open();
     thread::sleep(Duration::from_millis(50));
@@ -399,7 +448,9 @@ fn a_model_that_panics_once_is_loaded_again() {
     });
     let mut bench = Bench::new(&script, quick());
     bench.until("a restart", |_| script.loads.load(Ordering::SeqCst) == 2);
-    bench.until("active again", |s| s.state() == State::Active && !s.record().masks.is_empty());
+    bench.until("active again", |s| {
+        s.state() == State::Active && !s.record().masks.is_empty()
+    });
 }
 
 #[test]
@@ -424,9 +475,18 @@ fn prompts_change_while_running_and_unknown_ones_change_nothing() {
     let prompts = [Prompt::new("one"), Prompt::new("two")];
     bench.control.set_prompts(&prompts).unwrap();
     bench.show(picture(bench.next));
-    assert!(bench.session.record().masks.is_empty(), "masks of other prompts go at once");
+    assert!(
+        bench.session.record().masks.is_empty(),
+        "masks of other prompts go at once"
+    );
     bench.until("both", |s| s.record().masks.len() == 2);
-    let names: Vec<_> = bench.session.record().masks.iter().map(|m| m.prompt.to_string()).collect();
+    let names: Vec<_> = bench
+        .session
+        .record()
+        .masks
+        .iter()
+        .map(|m| m.prompt.to_string())
+        .collect();
     assert_eq!(names, ["one", "two"]);
     bench.control.switch(false);
     bench.show(picture(bench.next));
@@ -455,13 +515,15 @@ fn one_miss_does_not_make_a_mask_flicker_and_two_end_it() {
 }
 
 #[test]
-fn p_11_the_video_path_allocates_nothing_once_it_runs() {
+fn the_video_path_allocates_nothing_once_it_runs() {
     let script = Scripted::new(|_| {
         thread::sleep(Duration::from_millis(2));
         Ok(0.95)
     });
     let mut bench = Bench::new(&script, SessionConfig::default());
-    bench.until("warm", |s| s.record().frame > 150 && !s.record().masks.is_empty());
+    bench.until("warm", |s| {
+        s.record().frame > 150 && !s.record().masks.is_empty()
+    });
     let (mut with_masks, mut allocations) = (0, Vec::new());
     for _ in 0..300 {
         let frame = picture(bench.next).captured_at(bench.clock.now());
@@ -478,4 +540,92 @@ fn p_11_the_video_path_allocates_nothing_once_it_runs() {
     }
     assert!(with_masks > 200);
     assert_eq!(allocations, []);
+}
+
+/// Gives so many frames at once, every seventh of them unreadable.
+struct Burst {
+    info: SourceInfo,
+    given: u64,
+    frames: u64,
+}
+
+impl Source for Burst {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn next(&mut self, _: Vec<u8>) -> Result<Option<Frame>, SourceError> {
+        self.given += 1;
+        match self.given {
+            n if n > self.frames => Ok(None),
+            n if n % 7 == 0 => Err(SourceError::new(SourceErrorKind::Broken, "broken")),
+            n => Ok(Some(picture(n))),
+        }
+    }
+}
+
+/// Takes its time.
+struct SlowSink(Arc<AtomicU32>);
+
+impl Sink for SlowSink {
+    fn write(&mut self, _: &Frame) -> Result<(), SinkError> {
+        thread::sleep(Duration::from_millis(3));
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+struct Nobody;
+
+impl Watcher for Nobody {
+    fn shown(&mut self, _: &Session, _: Option<&Frame>, counts: Counts) {
+        assert!(counts.captured >= counts.shown + counts.dropped + counts.failed);
+    }
+
+    fn source(&mut self, _: Option<&str>) {}
+}
+
+#[test]
+fn p_10_frames_in_are_shown_dropped_or_failed_and_a_slow_sink_queues_nothing() {
+    for wait in [false, true] {
+        let script = Scripted::new(|_| Ok(0.95));
+        let mut bench = Bench::new(&script, SessionConfig::default());
+        let source = Burst {
+            info: SourceInfo {
+                name: "burst".to_owned(),
+                width: WIDTH,
+                height: HEIGHT,
+                format: PixelFormat::Gray8,
+                yuv_space: YuvSpace::default(),
+                frames_per_second: None,
+                live: false,
+            },
+            given: 0,
+            frames: 70,
+        };
+        let written = Arc::new(AtomicU32::new(0));
+        let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(SlowSink(written.clone()))];
+        let counts = bedside_live::run(
+            &mut bench.session,
+            Box::new(source),
+            &mut sinks,
+            &mut Nobody,
+            &bench.metrics,
+            wait,
+            &Stop::default(),
+        )
+        .unwrap();
+        assert_eq!(counts.captured, 70);
+        assert_eq!(counts.failed, 10);
+        assert_eq!(counts.shown, u64::from(written.load(Ordering::SeqCst)));
+        assert_eq!(
+            counts.captured,
+            counts.shown + counts.dropped + counts.failed
+        );
+        assert_eq!(wait, counts.dropped == 0, "{counts:?}");
+    }
 }

@@ -1,6 +1,10 @@
 //! The one-frame slot under every order of two threads' steps.
 
-#[allow(dead_code, reason = "the slot's other uses are tested elsewhere")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the slot is public where it lives"
+)]
 #[path = "../src/slot.rs"]
 mod slot;
 
@@ -27,7 +31,11 @@ fn p_10_the_newest_wins_and_each_value_is_taken_or_handed_back_once() {
         taken.extend(slot.take());
         let overtaken = giver.join().unwrap();
         let left = slot.take();
-        assert_eq!(left.or(taken.last().copied()), Some(3), "the newest is never overtaken");
+        assert_eq!(
+            left.or(taken.last().copied()),
+            Some(3),
+            "the newest is never overtaken"
+        );
         assert!(taken.is_sorted(), "never an older one after a newer one");
         let mut all: Vec<i32> = taken.into_iter().chain(left).chain(overtaken).collect();
         all.sort_unstable();
