@@ -467,7 +467,7 @@ fn in_a_graph(
 proptest! {
     /// A layer normalisation as tract's reader writes it, in one operator.
     #[test]
-    fn a_norm_in_a_graph_is_one_operator(rows in 1usize..9, width in 1usize..100, seed: u32) {
+    fn a_norm_in_a_graph_is_one_operator(rows in 1usize..9, width in 2usize..100, seed: u32) {
         let input = Tensor::from_shape(&[1, rows, width], &noise(rows * width, seed)).unwrap();
         let row = |seed| Tensor::from_shape(&[1, 1, width], &noise(width, seed)).unwrap();
         let ([want, got], names) = in_a_graph(input, |model, x| {

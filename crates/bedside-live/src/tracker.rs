@@ -109,12 +109,22 @@ impl Tracker {
         if !self.started || motion.verdict() != Verdict::Carried {
             self.started = true;
             self.forget();
+            self.provide();
             return Change::Cut;
         }
         for open in &mut self.open {
             open.track.step(&self.flow);
         }
         Change::Moved
+    }
+
+    /// Have the memory of all tracks, so that none is asked for in the middle of video.
+    fn provide(&mut self) {
+        while self.open.len() + self.spare.len() < TRACKS {
+            let mut track = Track::default();
+            track.start(&self.luma);
+            self.spare.push(track);
+        }
     }
 
     /// Drop all masks, and what the model is about to say of frames before this one.

@@ -43,6 +43,8 @@ impl Default for WatchdogConfig {
 
 /// Failed passes in a row after which the model is loaded anew.
 const ERRORS: u32 = 3;
+/// Copies of frames that go round between video and model.
+const BUFFERS: usize = 4;
 /// How long a worker sleeps between looks at whether it is still wanted.
 const NAP: Duration = Duration::from_millis(500);
 
@@ -146,7 +148,7 @@ impl Supervisor {
             restarts: VecDeque::new(),
             fault: None,
             errors: 0,
-            spare: Vec::with_capacity(4),
+            spare: Vec::new(),
         };
         supervisor.spawn();
         supervisor
@@ -180,6 +182,13 @@ impl Supervisor {
         prompts: &Arc<Prompts>,
         places: Range<usize>,
     ) -> bool {
+        if self.spare.capacity() == 0 {
+            // As many as can be under way: one waits, one is with the model, one comes back, and
+            // this one.
+            self.spare = (0..BUFFERS)
+                .map(|_| Vec::with_capacity(frame.data().len()))
+                .collect();
+        }
         let spare = self.spare.pop().or_else(|| self.link.spare.take());
         let mut buffer = spare.unwrap_or_default();
         buffer.clear();
@@ -209,7 +218,7 @@ impl Supervisor {
     }
 
     fn keep(&mut self, buffer: Vec<u8>) {
-        if self.spare.len() < self.spare.capacity() {
+        if self.spare.len() < BUFFERS {
             self.spare.push(buffer);
         }
     }
