@@ -267,7 +267,7 @@ pub(crate) fn prepare(
     let signature = signature(&model)?;
     if own {
         bedside_kernels::attention(&mut model, cpu)?;
-        model = bedside_kernels::project(model, cpu)?;
+        model = bedside_kernels::project(model, cpu)?.into_compact()?;
     }
     let options = RunOptions {
         executor: Some(executor.clone()),
