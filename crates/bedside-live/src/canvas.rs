@@ -378,7 +378,7 @@ fn opacity(out: &mut [u16], mask: &Mask, y: usize, fill: u16, stroke: usize, das
         *alpha = u16::from(*set) * fill;
     }
     let full = 256;
-    let drawn = |x: usize| dash.is_none_or(|dash| (x + y) / dash % 2 == 0);
+    let drawn = |x: usize| dash.is_none_or(|dash| ((x + y) / dash).is_multiple_of(2));
     let vertical = here.iter().zip(above.iter().zip(below)).zip(out.iter_mut());
     for (x, ((set, (above, below)), alpha)) in vertical.enumerate() {
         if set & !(above & below) & 1 == 1 && drawn(x) {
