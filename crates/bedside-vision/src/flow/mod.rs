@@ -31,7 +31,7 @@
 //!
 //! The method is dense inverse search (Kroeger et al. 2016): patches of 8 x 8 pixels that search by
 //! gradient, coarse to fine, each with its mean taken out, and a blend of their shifts weighted by
-//! how well they fit. All buffers are kept and grow only when a frame is larger than those before.
+//! how well they fit. All buffers are kept while frames keep their size.
 
 mod carry;
 mod luma;
