@@ -1,5 +1,5 @@
 //! Pixels only: from a camera's frame to an encoder's input, and from logits back to a mask at
-//! the frame's own size. No model, no files.
+//! the frame's own size, carried to newer frames by optical flow. No model, no files.
 
 pub mod colour;
 pub mod components;

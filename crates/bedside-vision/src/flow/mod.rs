@@ -31,7 +31,7 @@
 //!
 //! The method is dense inverse search (Kroeger et al. 2016): patches of 8 x 8 pixels that search by
 //! gradient, coarse to fine, each with its mean taken out, and a blend of their shifts weighted by
-//! how well they fit. All buffers are kept and grow only when a frame is larger than those before.
+//! how well they fit. All buffers are kept while frames keep their size.
 
 mod carry;
 mod luma;
@@ -105,8 +105,8 @@ impl Motion {
     };
 
     /// [`residual`](Self::residual) above which the frames show different scenes. Phantoms of
-    /// different seeds give 0.95 and more, moving ones and recorded ultrasound less than 0.78.
-    pub const RESIDUAL_CUT: f32 = 0.87;
+    /// different seeds give 0.91 and more, moving ones and recorded ultrasound less than 0.6.
+    pub const RESIDUAL_CUT: f32 = 0.78;
     /// [`histogram`](Self::histogram) above which they do too, for pictures without texture; moving
     /// scenes give less than 0.1.
     pub const HISTOGRAM_CUT: f32 = 0.5;
