@@ -24,7 +24,7 @@ import cv2
 import numpy as np
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-LONGEST = 320  # bedside_vision::flow::LONGEST_SIDE
+LONGEST = 240  # bedside_vision::flow::LONGEST_SIDE
 KINDS = ["polyp", "breast-tumor", "fetal-head"]
 PRESETS = {
     "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,

@@ -51,6 +51,22 @@ pub enum YuvSpace {
     Bt709Full,
 }
 
+impl YuvSpace {
+    /// What red and blue count for in luma (ITU-R BT.601-7 and BT.709-6); green counts the rest
+    /// of 1.
+    pub const fn luma_weights(self) -> (f64, f64) {
+        match self {
+            Self::Bt601Limited | Self::Bt601Full => (0.299, 0.114),
+            Self::Bt709Limited | Self::Bt709Full => (0.2126, 0.0722),
+        }
+    }
+
+    /// Whether luma and chroma reach from 0 to 255.
+    pub const fn is_full_range(self) -> bool {
+        matches!(self, Self::Bt601Full | Self::Bt709Full)
+    }
+}
+
 /// A picture with its size, pixel format and moment of capture.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use embedded_graphics::mono_font::iso_8859_1::{FONT_6X10, FONT_8X13, FONT_10X20};
 use embedded_graphics::mono_font::{MonoFont, MonoTextStyle};
-use embedded_graphics::pixelcolor::Rgb888;
+use embedded_graphics::pixelcolor::BinaryColor;
 use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
 
@@ -15,12 +15,17 @@ const DARK: Colour = Colour::new(24, 24, 24);
 /// Lines of words, the last of which is the closing one.
 const LINES: u32 = 3;
 
-/// A strip of RGB pixels that words are written into, left to right and top to bottom.
+/// A strip of pixels that words are written into, left to right and top to bottom.
 #[derive(Debug)]
 pub(crate) struct Band {
     width: u32,
     font: &'static MonoFont<'static>,
-    pixels: Vec<Colour>,
+    /// The colours in use; the background is the first.
+    inks: Vec<Colour>,
+    /// Places among the inks.
+    pixels: Vec<u8>,
+    /// The ink that words are written with.
+    ink: u8,
     /// Where the next word begins, in pixels from the left, and in lines from the top.
     x: u32,
     line: u32,
@@ -31,7 +36,9 @@ impl Default for Band {
         Self {
             width: 0,
             font: &FONT_6X10,
+            inks: Vec::new(),
             pixels: Vec::new(),
+            ink: 0,
             x: 0,
             line: 0,
         }
@@ -47,9 +54,11 @@ impl Band {
             480..1000 => &FONT_8X13,
             _ => &FONT_10X20,
         };
+        self.inks.clear();
+        let background = self.ink(DARK);
         self.pixels.clear();
         self.pixels
-            .resize(width as usize * self.height() as usize, DARK);
+            .resize(width as usize * self.height() as usize, background);
         (self.x, self.line) = (self.margin(), 0);
     }
 
@@ -58,9 +67,24 @@ impl Band {
         (LINES * self.pitch() + self.margin()).next_multiple_of(2)
     }
 
-    /// The pixels, row by row.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &[Colour]> {
+    /// The pixels, row by row, as places among the [`inks`](Self::inks).
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[u8]> {
         self.pixels.chunks_exact(self.width.max(1) as usize)
+    }
+
+    /// The colours in use, at most 256.
+    pub(crate) fn inks(&self) -> &[Colour] {
+        &self.inks
+    }
+
+    /// The place of a colour among the inks; the background's when there are too many.
+    fn ink(&mut self, colour: Colour) -> u8 {
+        let known = self.inks.iter().position(|ink| *ink == colour);
+        let place = u8::try_from(known.unwrap_or(self.inks.len())).unwrap_or_default();
+        if known.is_none() && usize::from(place) == self.inks.len() {
+            self.inks.push(colour);
+        }
+        place
     }
 
     /// Write words where the last ones ended, on a new line if they do not fit; what does not fit
@@ -87,10 +111,11 @@ impl Band {
             return;
         }
         let top = self.top() + (self.font.character_size.height - side) / 2;
+        let ink = self.ink(colour);
         for y in top..top + side {
             let start = (y * self.width + self.x) as usize;
             let row = self.pixels.get_mut(start..start + side as usize);
-            row.unwrap_or_default().fill(colour);
+            row.unwrap_or_default().fill(ink);
         }
         self.x += side;
     }
@@ -102,7 +127,8 @@ impl Band {
     }
 
     fn write(&mut self, text: &str, colour: Colour) {
-        let style = MonoTextStyle::new(self.font, Rgb888::new(colour.r, colour.g, colour.b));
+        self.ink = self.ink(colour);
+        let style = MonoTextStyle::new(self.font, BinaryColor::On);
         let at = Point::new(self.x as i32, self.top() as i32);
         // The target can't fail.
         let _ = Text::with_baseline(text, at, style, Baseline::Top).draw(self);
@@ -129,21 +155,21 @@ impl OriginDimensions for Band {
 }
 
 impl DrawTarget for Band {
-    type Color = Rgb888;
+    type Color = BinaryColor;
     type Error = Infallible;
 
     fn draw_iter<I>(&mut self, pixels: I) -> Result<(), Infallible>
     where
-        I: IntoIterator<Item = Pixel<Rgb888>>,
+        I: IntoIterator<Item = Pixel<BinaryColor>>,
     {
-        for Pixel(Point { x, y }, colour) in pixels {
+        for Pixel(Point { x, y }, _) in pixels {
             let (Ok(x), Ok(y)) = (u32::try_from(x), u32::try_from(y)) else {
                 continue;
             };
             let inside = x < self.width;
             let at = y as usize * self.width as usize + x as usize;
             if let Some(pixel) = self.pixels.get_mut(at).filter(|_| inside) {
-                *pixel = Colour::new(colour.r(), colour.g(), colour.b());
+                *pixel = self.ink;
             }
         }
         Ok(())

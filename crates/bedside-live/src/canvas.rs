@@ -1,8 +1,12 @@
 //! A frame that is painted into, in any pixel format.
 
-use bedside::{Frame, FrameError, Mask, PixelFormat, YuvSpace};
+use std::ops::Range;
+
+use bedside::vision::colour::RgbToYuv;
+use bedside::{BoundingBox, Frame, FrameError, Mask, PixelFormat, YuvSpace};
 
 use crate::band::Band;
+use crate::brush::{Brush, FULL, Style};
 use crate::painter::painted_format;
 
 /// Red, green and blue.
@@ -18,53 +22,14 @@ impl Colour {
         Self { r, g, b }
     }
 
-    /// Y, U and V, in 16-bit fixed point.
-    fn yuv(self, space: &Coefficients) -> [u8; 3] {
-        let rgb = [self.r, self.g, self.b].map(i32::from);
-        let row = |[a, b, c]: [i32; 3], offset: i32| {
-            let [r, g, b_] = rgb;
-            let sum = a * r + b * g + c * b_ + (offset << 16) + (1 << 15);
-            (sum >> 16).clamp(0, 255) as u8
-        };
-        [
-            row(space.y, space.y_offset),
-            row(space.u, 128),
-            row(space.v, 128),
-        ]
+    fn rgb(self) -> [u8; 3] {
+        [self.r, self.g, self.b]
     }
-}
 
-/// From RGB to a YUV space: ITU-R BT.601-7 and BT.709-6.
-#[derive(Debug, Clone, Copy, Default)]
-struct Coefficients {
-    y: [i32; 3],
-    u: [i32; 3],
-    v: [i32; 3],
-    y_offset: i32,
-}
-
-impl Coefficients {
-    fn new(space: YuvSpace) -> Self {
-        let (kr, kb, full) = match space {
-            YuvSpace::Bt601Limited => (0.299, 0.114, false),
-            YuvSpace::Bt601Full => (0.299, 0.114, true),
-            YuvSpace::Bt709Limited => (0.2126, 0.0722, false),
-            YuvSpace::Bt709Full => (0.2126, 0.0722, true),
-        };
-        let kg = 1.0 - kr - kb;
-        let (luma, chroma) = if full {
-            (1.0, 1.0)
-        } else {
-            (219.0 / 255.0, 224.0 / 255.0)
-        };
-        let fixed = |row: [f64; 3], scale: f64| row.map(|v| (v * scale * 65536.0).round() as i32);
-        let (blue, red) = (2.0 * (1.0 - kb), 2.0 * (1.0 - kr));
-        Self {
-            y: fixed([kr, kg, kb], luma),
-            u: fixed([-kr / blue, -kg / blue, (1.0 - kb) / blue], chroma),
-            v: fixed([(1.0 - kr) / red, -kg / red, -kb / red], chroma),
-            y_offset: if full { 0 } else { 16 },
-        }
+    /// Y, U and V.
+    fn yuv(self, to_yuv: &RgbToYuv) -> [u8; 3] {
+        let [u, v] = to_yuv.chroma(self.rgb());
+        [to_yuv.luma(self.rgb()), u, v]
     }
 }
 
@@ -81,9 +46,7 @@ pub(crate) struct Canvas {
     format: PixelFormat,
     yuv: YuvSpace,
     captured: bedside::Timestamp,
-    space: Coefficients,
-    /// Opacity of the mask's pixels in two rows, of 256.
-    opacity: [Vec<u16>; 2],
+    brush: Brush,
 }
 
 impl Default for Canvas {
@@ -97,8 +60,7 @@ impl Default for Canvas {
             format: PixelFormat::Rgb8,
             yuv: YuvSpace::default(),
             captured: bedside::Timestamp::default(),
-            space: Coefficients::default(),
-            opacity: [Vec::new(), Vec::new()],
+            brush: Brush::default(),
         }
     }
 }
@@ -106,7 +68,6 @@ impl Default for Canvas {
 impl Canvas {
     /// Copy the frame, with room for a band of so many rows below.
     pub(crate) fn begin(&mut self, frame: &Frame, band: u32) -> Result<(), FrameError> {
-        // An odd last row of a chroma plane would be shared with the band.
         let picture = frame.height();
         let height = picture + band;
         bedside::frame::check_size(frame.width(), height)?;
@@ -114,16 +75,11 @@ impl Canvas {
         (self.width, self.picture) = (frame.width() as usize, picture as usize);
         self.height = height as usize;
         (self.yuv, self.captured) = (frame.yuv_space(), frame.captured());
-        self.space = Coefficients::new(self.yuv);
         if let Some(done) = self.done.take() {
             self.data = done.into_data();
         }
         self.data
             .resize(self.format.byte_len(frame.width(), height), 0);
-        for row in &mut self.opacity {
-            row.clear();
-            row.resize(self.width, 0);
-        }
         self.copy(frame);
         Ok(())
     }
@@ -151,104 +107,92 @@ impl Canvas {
         }
     }
 
-    /// Paint a mask of the picture's size: a fill of that opacity (of 256), and an outline; with
-    /// `dash`, dashes of so many pixels.
-    pub(crate) fn mask(&mut self, mask: &Mask, colour: Colour, fill: u16, dash: Option<usize>) {
+    /// Paint a mask of the picture's size: a fill of that opacity, of [`FULL`], and an outline,
+    /// whose dashes have so many pixels unless 0.
+    /// Nothing beyond the extents is painted.
+    pub(crate) fn mask(
+        &mut self,
+        mask: &Mask,
+        extents: BoundingBox,
+        colour: Colour,
+        fill: u16,
+        dash: usize,
+    ) {
         if (mask.width() as usize, mask.height() as usize) != (self.width, self.picture) {
             return;
         }
         let stroke = (self.width / 320).max(2);
-        let (rows, width) = (mask.data(), self.width);
-        let used = |y: usize| {
-            let row = rows.get(y * width..(y + 1) * width);
-            row.is_some_and(|row| row.contains(&1))
+        let mut brush = std::mem::take(&mut self.brush);
+        brush.begin(self.width, Style { fill, stroke, dash });
+        // Whole squares of pixels that share their chroma.
+        let range = |start: u32, len: u32, end: usize| {
+            let (start, len) = (start as usize, len as usize);
+            start / 2 * 2..start.saturating_add(len).next_multiple_of(2).min(end)
         };
-        let mut pairs = std::mem::take(&mut self.opacity);
-        for y in (0..self.picture).step_by(2) {
-            if !used(y) && !used(y + 1) {
-                continue;
-            }
-            for (line, row) in pairs.iter_mut().enumerate() {
-                opacity(row, mask, y + line, fill, stroke, dash);
-            }
-            let [first, second] = &pairs;
-            self.blend(y, first, second, colour);
+        let columns = range(extents.x, extents.width, self.width);
+        for y in range(extents.y, extents.height, self.picture).step_by(2) {
+            brush.take(mask, y, &columns);
+            self.blend(y, &columns, &brush, colour);
         }
-        self.opacity = pairs;
+        self.brush = brush;
     }
 
     /// Blend two rows of the picture from row `y` on.
-    fn blend(&mut self, y: usize, first: &[u16], second: &[u16], colour: Colour) {
-        let (width, height, picture) = (self.width, self.height, self.picture);
+    fn blend(&mut self, y: usize, columns: &Range<usize>, brush: &Brush, colour: Colour) {
+        let (width, height) = (self.width, self.height);
         let half = width.div_ceil(2);
-        let [luma, u, v] = colour.yuv(&self.space);
-        let lines = [(y, first), (y + 1, second)]
-            .into_iter()
-            .filter(|(y, _)| *y < picture);
         let chroma = width * height;
-        let average = |i: usize| -> u16 {
-            let at = |row: &[u16], i: usize| row.get(i).copied().unwrap_or_default();
-            let last = (2 * i + 1).min(width - 1);
-            (at(first, 2 * i) + at(first, last) + at(second, 2 * i) + at(second, last)) / 4
-        };
+        let [luma, u, v] = colour.yuv(&RgbToYuv::new(self.yuv));
+        let lines = (y..self.picture).zip(brush.rows());
+        let left = columns.start / 2;
+        let data = self.data.as_mut_slice();
         match self.format {
             PixelFormat::Rgb8 | PixelFormat::Gray8 => {
-                let rgb = [colour.r, colour.g, colour.b];
                 for (y, row) in lines {
-                    let pixels = self.data.get_mut(y * width * 3..).unwrap_or_default();
-                    for (pixel, alpha) in pixels.as_chunks_mut::<3>().0.iter_mut().zip(row) {
-                        for (value, target) in pixel.iter_mut().zip(rgb) {
-                            *value = mixed(*value, target, *alpha);
+                    let pixels = tail(data, (y * width + columns.start) * 3)
+                        .as_chunks_mut::<3>()
+                        .0;
+                    for (pixel, opacity) in pixels.iter_mut().zip(row) {
+                        for (value, target) in pixel.iter_mut().zip(colour.rgb()) {
+                            *value = mixed(*value, target, *opacity);
                         }
                     }
                 }
             }
             PixelFormat::Nv12 => {
                 for (y, row) in lines {
-                    blend_row(
-                        self.data.get_mut(y * width..).unwrap_or_default(),
-                        row,
-                        luma,
-                    );
+                    blend_row(tail(data, y * width + columns.start), row, luma);
                 }
-                let start = chroma + y / 2 * 2 * half;
-                let pairs = self
-                    .data
-                    .get_mut(start..start + 2 * half)
-                    .unwrap_or_default();
-                for (i, pair) in pairs.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-                    let alpha = average(i);
-                    *pair = [mixed(pair[0], u, alpha), mixed(pair[1], v, alpha)];
+                let pairs = tail(data, chroma + (y / 2 * half + left) * 2)
+                    .as_chunks_mut::<2>()
+                    .0;
+                for (pair, opacity) in pairs.iter_mut().zip(brush.halved()) {
+                    *pair = [mixed(pair[0], u, *opacity), mixed(pair[1], v, *opacity)];
                 }
             }
             PixelFormat::I420 => {
                 for (y, row) in lines {
-                    blend_row(
-                        self.data.get_mut(y * width..).unwrap_or_default(),
-                        row,
-                        luma,
-                    );
+                    blend_row(tail(data, y * width + columns.start), row, luma);
                 }
                 let plane = half * height.div_ceil(2);
                 for (start, target) in [(chroma, u), (chroma + plane, v)] {
-                    let start = start + y / 2 * half;
-                    let row = self.data.get_mut(start..start + half).unwrap_or_default();
-                    for (i, value) in row.iter_mut().enumerate() {
-                        *value = mixed(*value, target, average(i));
-                    }
+                    blend_row(
+                        tail(data, start + y / 2 * half + left),
+                        brush.halved(),
+                        target,
+                    );
                 }
             }
             PixelFormat::Yuyv => {
                 for (y, row) in lines {
-                    let quads = self.data.get_mut(y * half * 4..).unwrap_or_default();
-                    for (quad, alphas) in quads.as_chunks_mut::<4>().0.iter_mut().zip(row.chunks(2))
-                    {
-                        let left = alphas.first().copied().unwrap_or_default();
-                        let right = alphas.last().copied().unwrap_or_default();
+                    let quads = tail(data, (y * half + left) * 4).as_chunks_mut::<4>().0;
+                    for (quad, opacities) in quads.iter_mut().zip(row.chunks(2)) {
+                        let first = opacities.first().copied().unwrap_or_default();
+                        let last = opacities.last().copied().unwrap_or_default();
                         let [y0, cb, y1, cr] = quad;
-                        (*y0, *y1) = (mixed(*y0, luma, left), mixed(*y1, luma, right));
-                        let alpha = (left + right) / 2;
-                        (*cb, *cr) = (mixed(*cb, u, alpha), mixed(*cr, v, alpha));
+                        (*y0, *y1) = (mixed(*y0, luma, first), mixed(*y1, luma, last));
+                        let both = (first + last) / 2;
+                        (*cb, *cr) = (mixed(*cb, u, both), mixed(*cr, v, both));
                     }
                 }
             }
@@ -258,66 +202,57 @@ impl Canvas {
     /// Put the band below the picture.
     pub(crate) fn band(&mut self, band: &Band) {
         let (width, height, half) = (self.width, self.height, self.width.div_ceil(2));
-        let space = self.space;
         let chroma = width * height;
         let plane = half * height.div_ceil(2);
+        let to_yuv = RgbToYuv::new(self.yuv);
+        let mut inks = [[0; 3]; 256];
+        for (ink, colour) in inks.iter_mut().zip(band.inks()) {
+            *ink = match self.format {
+                PixelFormat::Rgb8 | PixelFormat::Gray8 => colour.rgb(),
+                _ => colour.yuv(&to_yuv),
+            };
+        }
+        let ink = |at: &u8| inks.get(usize::from(*at)).copied().unwrap_or_default();
+        let data = self.data.as_mut_slice();
         for (y, row) in (self.picture..height).zip(band.rows()) {
-            let colours = row
-                .chunks(2)
-                .map(|pair| pair.first().map_or([0; 3], |c| c.yuv(&space)));
+            let pairs = row.chunks(2).map(|pair| match pair {
+                [a, b] => [ink(a), ink(b)],
+                [a] => [ink(a); 2],
+                _ => [[0; 3]; 2],
+            });
             match self.format {
                 PixelFormat::Rgb8 | PixelFormat::Gray8 => {
-                    let pixels = self.data.get_mut(y * width * 3..).unwrap_or_default();
-                    for (pixel, c) in pixels.as_chunks_mut::<3>().0.iter_mut().zip(row) {
-                        *pixel = [c.r, c.g, c.b];
+                    let pixels = tail(data, y * width * 3).as_chunks_mut::<3>().0;
+                    for (pixel, at) in pixels.iter_mut().zip(row) {
+                        *pixel = ink(at);
                     }
                 }
                 PixelFormat::Yuyv => {
-                    let quads = self.data.get_mut(y * half * 4..).unwrap_or_default();
-                    for ((quad, [_, u, v]), pair) in quads
-                        .as_chunks_mut::<4>()
-                        .0
-                        .iter_mut()
-                        .zip(colours)
-                        .zip(row.chunks(2))
-                    {
-                        let luma = |c: Option<&Colour>| c.map_or(0, |c| c.yuv(&space)[0]);
-                        *quad = [luma(pair.first()), u, luma(pair.last()), v];
+                    let quads = tail(data, y * half * 4).as_chunks_mut::<4>().0;
+                    for (quad, [[y0, u, v], [y1, ..]]) in quads.iter_mut().zip(pairs) {
+                        *quad = [y0, u, y1, v];
                     }
                 }
                 PixelFormat::Nv12 | PixelFormat::I420 => {
-                    let lumas = self
-                        .data
-                        .get_mut(y * width..(y + 1) * width)
-                        .unwrap_or_default();
-                    for (luma, c) in lumas.iter_mut().zip(row) {
-                        *luma = c.yuv(&space)[0];
+                    for (luma, at) in tail(data, y * width).iter_mut().zip(row) {
+                        [*luma, ..] = ink(at);
                     }
-                    // The first row of each pair that lies in the band wholly gives the colour.
+                    // Of a pair of rows the one that lies in the band for sure gives the colour.
                     if y % 2 == 1 {
                         continue;
                     }
+                    let start = y / 2 * half;
                     if self.format == PixelFormat::Nv12 {
-                        let pairs = self
-                            .data
-                            .get_mut(chroma + y / 2 * 2 * half..)
-                            .unwrap_or_default();
-                        for (pair, [_, u, v]) in
-                            pairs.as_chunks_mut::<2>().0.iter_mut().zip(colours)
-                        {
-                            *pair = [u, v];
+                        let samples = tail(data, chroma + 2 * start).as_chunks_mut::<2>().0;
+                        for (sample, [[_, u, v], _]) in samples.iter_mut().zip(pairs) {
+                            *sample = [u, v];
                         }
                     } else {
-                        let (us, vs) = self
-                            .data
-                            .get_mut(chroma..)
-                            .and_then(|data| data.split_at_mut_checked(plane))
+                        let (us, vs) = tail(data, chroma)
+                            .split_at_mut_checked(plane)
                             .unwrap_or_default();
-                        let (us, vs) = (us.iter_mut(), vs.iter_mut());
-                        let start = y / 2 * half;
-                        for ((to_u, to_v), [_, u, v]) in
-                            us.skip(start).zip(vs.skip(start)).zip(colours)
-                        {
+                        let samples = us.iter_mut().skip(start).zip(vs.iter_mut().skip(start));
+                        for ((to_u, to_v), [[_, u, v], _]) in samples.zip(pairs) {
                             (*to_u, *to_v) = (u, v);
                         }
                     }
@@ -352,48 +287,18 @@ fn planes(format: PixelFormat, width: usize, height: usize) -> [usize; 3] {
     }
 }
 
-fn mixed(value: u8, target: u8, alpha: u16) -> u8 {
-    let alpha = u32::from(alpha);
-    ((u32::from(value) * (256 - alpha) + u32::from(target) * alpha + 128) >> 8) as u8
+/// The bytes from a place on; none beyond the end.
+fn tail(data: &mut [u8], start: usize) -> &mut [u8] {
+    data.get_mut(start..).unwrap_or_default()
 }
 
-fn blend_row(values: &mut [u8], alphas: &[u16], target: u8) {
-    for (value, alpha) in values.iter_mut().zip(alphas) {
-        *value = mixed(*value, target, *alpha);
-    }
+fn mixed(value: u8, target: u8, opacity: u16) -> u8 {
+    let sum = u16::from(value) * (FULL - opacity) + u16::from(target) * opacity;
+    ((sum + FULL / 2) / FULL) as u8
 }
 
-/// Opacity of a mask's row: 256 on its outline, `fill` within, 0 outside.
-fn opacity(out: &mut [u16], mask: &Mask, y: usize, fill: u16, stroke: usize, dash: Option<usize>) {
-    let width = mask.width() as usize;
-    let row = |y: usize| mask.data().get(y * width..(y + 1) * width);
-    let Some(here) = row(y) else {
-        out.fill(0);
-        return;
-    };
-    // Beyond the picture's edge the object goes on.
-    let above = y.checked_sub(stroke).and_then(row).unwrap_or(here);
-    let below = row(y + stroke).unwrap_or(here);
-    for (alpha, set) in out.iter_mut().zip(here) {
-        *alpha = u16::from(*set) * fill;
-    }
-    let full = 256;
-    let drawn = |x: usize| dash.is_none_or(|dash| ((x + y) / dash).is_multiple_of(2));
-    let vertical = here.iter().zip(above.iter().zip(below)).zip(out.iter_mut());
-    for (x, ((set, (above, below)), alpha)) in vertical.enumerate() {
-        if set & !(above & below) & 1 == 1 && drawn(x) {
-            *alpha = full;
-        }
-    }
-    let (left, right) = (here, here.get(stroke..).unwrap_or_default());
-    let pairs = left.iter().zip(right).enumerate();
-    for (x, (left, right)) in pairs {
-        // Of two pixels a stroke apart the set one is on the outline if the other is not set.
-        if left != right {
-            let at = if *left == 1 { x } else { x + stroke };
-            if let Some(alpha) = out.get_mut(at).filter(|_| drawn(at)) {
-                *alpha = full;
-            }
-        }
+fn blend_row(values: &mut [u8], opacities: &[u16], target: u8) {
+    for (value, opacity) in values.iter_mut().zip(opacities) {
+        *value = mixed(*value, target, *opacity);
     }
 }

@@ -8,7 +8,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use bedside::{Frame, FrameError, Mask, PaintPermit, PixelFormat, State, Timestamp};
+use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, PixelFormat, State, Timestamp};
 
 use crate::band::Band;
 use crate::canvas::{Canvas, Colour};
@@ -37,6 +37,10 @@ pub struct Claim<'a> {
     pub place: usize,
     /// Pixels, of the picture's size; a mask of another size is not painted.
     pub mask: &'a Mask,
+    /// Number of its pixels.
+    pub area: u64,
+    /// The box around them; nothing beyond it is painted.
+    pub bounding_box: Option<BoundingBox>,
     /// Number of the frame that the model saw.
     pub made_for: u64,
     /// Capture of that frame.
@@ -160,13 +164,13 @@ impl Painter {
                 None => Painted::Withheld,
             };
             let colour = colour(claim.place);
-            match verdict {
-                Painted::Fresh => self.canvas.mask(claim.mask, colour, FILL, None),
-                Painted::Carried { .. } => {
-                    let dash = (frame.width() / 80).max(6) as usize;
-                    self.canvas.mask(claim.mask, colour, FILL / 2, Some(dash));
-                }
-                Painted::Withheld => {}
+            let style = match verdict {
+                Painted::Fresh => Some((FILL, 0)),
+                Painted::Carried { .. } => Some((FILL / 2, (frame.width() / 80).max(6) as usize)),
+                Painted::Withheld => None,
+            };
+            if let Some(((fill, dash), extents)) = style.zip(claim.bounding_box) {
+                self.canvas.mask(claim.mask, extents, colour, fill, dash);
             }
             self.legend(&claim, verdict, colour);
             became(&claim, verdict);
@@ -315,10 +319,13 @@ mod tests {
             let mask = (0..width * height).map(inside).collect();
             let mask = Mask::from_bytes(width, height, mask).unwrap();
             let at = |ms: u64| Timestamp::from_nanos(ms * 1_000_000);
+            let (area, bounding_box) = mask.measure_rows(0..mask.height());
             let claim = Claim {
                 prompt: "polyp",
                 place: 0,
                 mask: &mask,
+                area,
+                bounding_box,
                 made_for,
                 captured: at(captured),
                 trusted,
@@ -360,10 +367,13 @@ mod tests {
             |i: u32| u8::from((16..48).contains(&(i % 64)) && (16..48).contains(&(i / 64)));
         let mask = Mask::from_bytes(64, 64, (0..64 * 64).map(inside).collect()).unwrap();
         let picture = |number| {
+            let (area, bounding_box) = mask.measure_rows(0..mask.height());
             let claim = Claim {
                 prompt: "polyp",
                 place: 0,
                 mask: &mask,
+                area,
+                bounding_box,
                 made_for: 1,
                 captured: Timestamp::default(),
                 trusted: 1.0,

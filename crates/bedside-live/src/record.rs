@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedside::{Mask, State, Timestamp};
+use bedside::{State, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::painter::Claim;
@@ -134,35 +134,16 @@ pub struct MaskRecord {
 
 impl MaskRecord {
     pub(crate) fn new(prompt: &Name, claim: &Claim<'_>, age: Duration, confidence: f32) -> Self {
-        let (area, bounding_box) = extents(claim.mask);
         Self {
             prompt: prompt.clone(),
             made_for: claim.made_for,
             age_us: u64::try_from(age.as_micros()).unwrap_or(u64::MAX),
             confidence,
             presence: claim.presence,
-            area,
-            bounding_box,
+            area: claim.area,
+            bounding_box: claim.bounding_box.map(|b| [b.x, b.y, b.width, b.height]),
         }
     }
-}
-
-/// Pixels of a mask, and the box around them.
-fn extents(mask: &Mask) -> (u64, Option<[u32; 4]>) {
-    let mut area = 0;
-    let (mut left, mut right, mut top, mut bottom) = (u32::MAX, 0, u32::MAX, 0);
-    for (y, row) in (0..).zip(mask.data().chunks_exact(mask.width().max(1) as usize)) {
-        let set: u64 = row.iter().map(|v| u64::from(*v)).sum();
-        if set > 0 {
-            area += set;
-            (top, bottom) = (top.min(y), y);
-            let first = row.iter().position(|v| *v == 1).unwrap_or_default();
-            let last = row.iter().rposition(|v| *v == 1).unwrap_or_default();
-            (left, right) = (left.min(first as u32), right.max(last as u32));
-        }
-    }
-    let found = (area > 0).then(|| [left, top, right - left + 1, bottom - top + 1]);
-    (area, found)
 }
 
 /// Where the frames went: `captured = shown + dropped + failed` once a session has ended.

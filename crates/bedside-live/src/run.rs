@@ -188,8 +188,10 @@ fn show(
         match feed.newest.wait(PATIENCE) {
             Waited::Value(Captured { frame, number }) => {
                 match session.frame(&frame, number) {
-                    Ok(annotated) => {
-                        write(sinks, annotated)?;
+                    Ok(()) => {
+                        if let Some(annotated) = session.annotated() {
+                            write(sinks, annotated)?;
+                        }
                         shown += 1;
                     }
                     Err(error) => {

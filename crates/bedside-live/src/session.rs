@@ -153,12 +153,12 @@ impl Session {
         self.settle(now);
     }
 
-    /// Take frame `number` and give it back annotated. [`record`](Self::record) tells what was
-    /// painted.
+    /// Take frame `number`: [`annotated`](Self::annotated) is what to show then, and
+    /// [`record`](Self::record) tells what was painted.
     ///
     /// # Errors
     /// When the frame is so high that no band fits below it.
-    pub fn frame(&mut self, frame: &Frame, number: u64) -> Result<&Frame, FrameError> {
+    pub fn frame(&mut self, frame: &Frame, number: u64) -> Result<(), FrameError> {
         let arrived = self.clock.now();
         let change = self.tracker.step(frame);
         self.newest = Some(arrived);
@@ -168,12 +168,14 @@ impl Session {
         self.pause = self.scene.look(frame, self.tracker.luma());
         self.attend(arrived);
         self.settle(arrived);
-        self.ask(frame, number, change, arrived);
         if self.state.permit().is_some() {
             self.tracker.carry();
         }
         self.frames.add(arrived);
-        self.paint(frame, number, arrived)
+        self.paint(frame, number, arrived)?;
+        // Last, so that what it takes to copy the frame does not hold the picture back.
+        self.ask(frame, number, change, arrived);
+        Ok(())
     }
 
     /// Take up wishes, answers and the temperature.
@@ -294,12 +296,7 @@ impl Session {
         }
     }
 
-    fn paint(
-        &mut self,
-        frame: &Frame,
-        number: u64,
-        arrived: Timestamp,
-    ) -> Result<&Frame, FrameError> {
+    fn paint(&mut self, frame: &Frame, number: u64, arrived: Timestamp) -> Result<(), FrameError> {
         let now = self.clock.now();
         let rates = (self.frames.per_second(now), self.masks.per_second(now));
         self.tracker.absent(&self.prompts.names, &mut self.absent);
@@ -314,6 +311,8 @@ impl Session {
                 prompt: names.get(carried.place)?,
                 place: carried.place,
                 mask: carried.mask,
+                area: carried.area,
+                bounding_box: carried.bounding_box,
                 made_for: carried.made_for,
                 captured: carried.captured,
                 trusted: carried.trusted,
@@ -340,7 +339,7 @@ impl Session {
                     .push(MaskRecord::new(prompt, claim, age, confidence));
             }
         };
-        let painted = self.painter.paint(
+        self.painter.paint(
             self.state.permit(),
             frame,
             number,
@@ -353,6 +352,6 @@ impl Session {
         let delay = self.clock.now().since(arrived);
         record.delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
         metrics.shown(delay);
-        Ok(painted)
+        Ok(())
     }
 }

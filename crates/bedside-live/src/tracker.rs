@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bedside::vision::flow::{Carrier, Flow, Luma, Track, Verdict};
-use bedside::{Finding, Frame, Mask, Timestamp};
+use bedside::{BoundingBox, Finding, Frame, Mask, Timestamp};
 
 use crate::record::Name;
 
@@ -32,7 +32,9 @@ struct Object {
     /// Number and capture of the frame that the mask was made for.
     made_for: Option<(u64, Timestamp)>,
     carrier: Carrier,
-    carried: Option<Mask>,
+    /// Number of the carried mask's pixels, and the box around them.
+    area: u64,
+    bounding_box: Option<BoundingBox>,
     presence: f32,
     trusted: f32,
     /// Answers in a row that found it, and that did not.
@@ -53,6 +55,8 @@ impl Object {
 pub(crate) struct Carried<'a> {
     pub place: usize,
     pub mask: &'a Mask,
+    pub area: u64,
+    pub bounding_box: Option<BoundingBox>,
     pub made_for: u64,
     pub captured: Timestamp,
     pub trusted: f32,
@@ -213,9 +217,11 @@ impl Tracker {
                 continue;
             };
             let open = self.open.iter().find(|open| open.number == number);
-            let mask = object.carried.get_or_insert_with(|| Mask::empty(0, 0));
             match open {
-                Some(open) => object.trusted = object.carrier.carry(&open.track, mask),
+                Some(open) => {
+                    object.trusted = object.carrier.carry(&open.track);
+                    (object.area, object.bounding_box) = object.carrier.measure();
+                }
                 None => object.clear(),
             }
         }
@@ -228,10 +234,11 @@ impl Tracker {
             .enumerate()
             .filter_map(|(place, object)| {
                 let (made_for, captured) = object.made_for.filter(|_| object.shown)?;
-                let mask = object.carried.as_ref()?;
                 (object.trusted >= TRUST).then_some(Carried {
                     place,
-                    mask,
+                    mask: object.carrier.carried(),
+                    area: object.area,
+                    bounding_box: object.bounding_box,
                     made_for,
                     captured,
                     trusted: object.trusted,

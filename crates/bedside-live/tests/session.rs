@@ -191,7 +191,8 @@ impl Bench {
         let frame = frame.captured_at(self.clock.now());
         let number = self.next;
         self.next += 1;
-        let painted = self.session.frame(&frame, number).unwrap().clone();
+        self.session.frame(&frame, number).unwrap();
+        let painted = self.session.annotated().unwrap().clone();
         assert_eq!(painted.format(), PixelFormat::Rgb8);
         let rgb = painted.data().as_chunks::<3>().0;
         let pixels = rgb.iter().take((WIDTH * HEIGHT) as usize);

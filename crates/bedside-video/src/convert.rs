@@ -1,6 +1,7 @@
 //! Between layouts: chroma made coarser, planes put side by side, RGB to YUV.
 
 use bedside_core::{Frame, PixelFormat, YuvSpace};
+use bedside_vision::colour::RgbToYuv;
 
 /// What YUV values mean where nobody says: BT.709 from 720 lines on, as capture devices have it.
 pub(crate) fn usual_space(height: u32) -> YuvSpace {
@@ -19,16 +20,6 @@ pub(crate) fn with_matrix(matrix: Option<&str>, height: u32, full: bool) -> YuvS
         (false, true) => YuvSpace::Bt601Full,
         (true, false) => YuvSpace::Bt709Limited,
         (true, true) => YuvSpace::Bt709Full,
-    }
-}
-
-/// Luma weights of red and blue, and whether values reach from 0 to 255.
-pub(crate) fn weights(space: YuvSpace) -> (f32, f32, bool) {
-    match space {
-        YuvSpace::Bt601Limited => (0.299, 0.114, false),
-        YuvSpace::Bt601Full => (0.299, 0.114, true),
-        YuvSpace::Bt709Limited => (0.2126, 0.0722, false),
-        YuvSpace::Bt709Full => (0.2126, 0.0722, true),
     }
 }
 
@@ -113,51 +104,26 @@ pub(crate) fn to_i420(frame: &Frame, out: &mut Vec<u8>) {
     }
 }
 
-/// Fixed-point bits of the RGB coefficients.
-const SHIFT: u32 = 16;
-
 /// Rows of RGB; chroma from the mean colour of each square of pixels.
 fn rgb_to_i420(rgb: &[u8], width: usize, space: YuvSpace, out: &mut Vec<u8>) {
-    let (kr, kb, full) = weights(space);
-    let kg = 1.0 - kr - kb;
-    let (luma_scale, chroma_scale, black) = if full {
-        (1.0, 1.0, 0)
-    } else {
-        (219.0 / 255.0, 224.0 / 255.0, 16)
-    };
-    let fixed = |v: f32| (v * (1 << SHIFT) as f32).round() as i32;
-    let weighted = |rgb: [i32; 3], by: [i32; 3], offset: i32| {
-        let [r, g, b] = rgb;
-        let [x, y, z] = by;
-        let sum = r * x + g * y + b * z + (offset << SHIFT) + (1 << (SHIFT - 1));
-        (sum >> SHIFT).clamp(0, 255) as u8
-    };
-    let luma = [kr, kg, kb].map(|k| fixed(k * luma_scale));
-    let half = |k: f32| 0.5 * chroma_scale / (1.0 - k);
-    let u = [-kr * half(kb), -kg * half(kb), 0.5 * chroma_scale].map(fixed);
-    let v = [0.5 * chroma_scale, -kg * half(kr), -kb * half(kr)].map(fixed);
-
+    let to_yuv = RgbToYuv::new(space);
     let pixels = rgb.as_chunks::<3>().0;
-    out.extend(
-        pixels
-            .iter()
-            .map(|p| weighted(p.map(i32::from), luma, black)),
-    );
-    for by in [u, v] {
+    out.extend(pixels.iter().map(|p| to_yuv.luma(*p)));
+    for plane in [|[u, _]: [u8; 2]| u, |[_, v]: [u8; 2]| v] {
         for pair in pixels.chunks(2 * width) {
             let (above, below) = pair.split_at(width.min(pair.len()));
             let below = if below.is_empty() { above } else { below };
             out.extend(above.chunks(2).zip(below.chunks(2)).map(|(above, below)| {
-                let mut sum = [0; 3];
+                let mut sum = [0_u16; 3];
                 for pixels in [above, below] {
                     // An odd edge counts its one pixel twice.
                     for pixel in pixels.iter().cycle().take(2) {
                         for (sum, value) in sum.iter_mut().zip(pixel) {
-                            *sum += i32::from(*value);
+                            *sum += u16::from(*value);
                         }
                     }
                 }
-                weighted(sum.map(|s| (s + 2) / 4), by, 128)
+                plane(to_yuv.chroma(sum.map(|s| ((s + 2) / 4) as u8)))
             }));
         }
     }

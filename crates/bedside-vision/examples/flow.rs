@@ -54,7 +54,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut before, mut now) = (Luma::default(), Luma::default());
     let (mut flow, mut track, mut carrier) =
         (Flow::default(), Track::default(), Carrier::default());
-    let mut carried = Mask::empty(width, height);
     println!(
         "frame,reduce_ms,flow_ms,step_ms,carry_ms,lost,displacement,residual,histogram,verdict,\
          epe,moved,age,dice,confidence"
@@ -77,7 +76,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         lap(1);
         track.step(&flow);
         lap(2);
-        let confidence = carrier.carry(&track, &mut carried);
+        let confidence = carrier.carry(&track);
         lap(3);
         let size = now.size();
         let truth = |x: u32, y: u32| {
@@ -96,7 +95,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 motion.histogram,
                 motion.verdict(),
                 (index - 1) % KEYFRAMES + 1,
-                dice(&carried, &shot.mask),
+                dice(carrier.carried(), &shot.mask),
             );
         }
         if index % KEYFRAMES == 0 {

@@ -1,4 +1,4 @@
-//! Any pixel format to RGB.
+//! Any pixel format to RGB, and RGB to YUV.
 
 use bedside_core::{Frame, PixelFormat, YuvSpace};
 
@@ -16,21 +16,14 @@ struct Coefficients {
 }
 
 impl Coefficients {
-    /// From the luma weights of red and blue (ITU-R BT.601-7 and BT.709-6) and the range.
     fn new(space: YuvSpace) -> Self {
-        let (kr, kb, full) = match space {
-            YuvSpace::Bt601Limited => (0.299, 0.114, false),
-            YuvSpace::Bt601Full => (0.299, 0.114, true),
-            YuvSpace::Bt709Limited => (0.2126, 0.0722, false),
-            YuvSpace::Bt709Full => (0.2126, 0.0722, true),
-        };
+        let ((kr, kb), full) = (space.luma_weights(), space.is_full_range());
         let kg = 1.0 - kr - kb;
         let (luma, chroma) = if full {
             (1.0, 1.0)
         } else {
             (255.0 / 219.0, 255.0 / 224.0)
         };
-        let fixed = |v: f64| (v * f64::from(1 << SHIFT)).round() as i32;
         Self {
             y_offset: if full { 0 } else { 16 },
             y: fixed(luma),
@@ -62,6 +55,60 @@ impl Coefficients {
             }
         }
     }
+}
+
+fn fixed(v: f64) -> i32 {
+    (v * f64::from(1 << SHIFT)).round() as i32
+}
+
+/// From red, green and blue to one YUV space.
+#[derive(Debug, Clone, Copy)]
+pub struct RgbToYuv {
+    y_offset: i32,
+    /// What red, green and blue add to each.
+    y: [i32; 3],
+    u: [i32; 3],
+    v: [i32; 3],
+}
+
+impl RgbToYuv {
+    /// To this space.
+    pub fn new(space: YuvSpace) -> Self {
+        let ((kr, kb), full) = (space.luma_weights(), space.is_full_range());
+        let kg = 1.0 - kr - kb;
+        let (luma, chroma) = if full {
+            (1.0, 1.0)
+        } else {
+            (219.0 / 255.0, 224.0 / 255.0)
+        };
+        let (blue, red) = (2.0 * (1.0 - kb), 2.0 * (1.0 - kr));
+        let row = |weights: [f64; 3], scale: f64| weights.map(|w| fixed(w * scale));
+        Self {
+            y_offset: if full { 0 } else { 16 },
+            y: row([kr, kg, kb], luma),
+            u: row([-kr / blue, -kg / blue, (1.0 - kb) / blue], chroma),
+            v: row([(1.0 - kr) / red, -kg / red, -kb / red], chroma),
+        }
+    }
+
+    /// Y of a colour.
+    #[inline]
+    pub fn luma(&self, rgb: [u8; 3]) -> u8 {
+        weighted(self.y, rgb, self.y_offset)
+    }
+
+    /// U and V of a colour.
+    #[inline]
+    pub fn chroma(&self, rgb: [u8; 3]) -> [u8; 2] {
+        [self.u, self.v].map(|weights| weighted(weights, rgb, 128))
+    }
+}
+
+#[inline]
+fn weighted([x, y, z]: [i32; 3], rgb: [u8; 3], offset: i32) -> u8 {
+    let [r, g, b] = rgb.map(i32::from);
+    let sum = x * r + y * g + z * b + (offset << SHIFT) + (1 << (SHIFT - 1));
+    (sum >> SHIFT).clamp(0, 255) as u8
 }
 
 /// Write the frame's pixels to `out` as tightly packed RGB, `3 * width * height` bytes; what

@@ -165,7 +165,7 @@ fn the_same_picture_keeps_masks_bit_for_bit() {
         let now = luma(&gray(width, height, texture));
         let ragged = mask_of(width, height, |x, y| texture(y * 3.0, x * 2.0) > 150.0);
         let (mut flow, mut track) = (Flow::default(), Track::default());
-        let (mut carrier, mut out) = (Carrier::default(), Mask::empty(2, 2));
+        let mut carrier = Carrier::default();
         track.start(&now);
         for _ in 0..5 {
             let motion = flow.between(&now, &now);
@@ -173,8 +173,8 @@ fn the_same_picture_keeps_masks_bit_for_bit() {
             track.step(&flow);
         }
         carrier.take(&ragged);
-        assert_eq!(carrier.carry(&track, &mut out), 1.0);
-        assert_eq!(out, ragged, "{width}x{height}");
+        assert_eq!(carrier.carry(&track), 1.0);
+        assert_eq!(*carrier.carried(), ragged, "{width}x{height}");
     }
 }
 
@@ -200,16 +200,22 @@ fn many_steps_do_not_wear_a_mask() {
         track.step(&flow);
         std::mem::swap(&mut before, &mut now);
     }
-    let (mut carrier, mut out) = (Carrier::default(), Mask::empty(1, 1));
+    let mut carrier = Carrier::default();
     carrier.take(&disc(0.0, 0.0));
-    let confidence = carrier.carry(&track, &mut out);
+    let confidence = carrier.carry(&track);
     let truth = disc(steps as f32 * 1.3, steps as f32 * -0.7);
     assert!(confidence > 0.99, "{confidence}");
-    assert!(dice(&out, &truth) > 0.98, "{}", dice(&out, &truth));
+    let all = carrier.carried().measure_rows(0..height);
+    assert_eq!(carrier.measure(), all);
+    assert!(
+        dice(carrier.carried(), &truth) > 0.98,
+        "{}",
+        dice(carrier.carried(), &truth)
+    );
     // The same carrier serves another mask.
     carrier.take(&Mask::empty(width, height));
-    assert_eq!(carrier.carry(&track, &mut out), 1.0);
-    assert!(out.is_empty());
+    assert_eq!(carrier.carry(&track), 1.0);
+    assert!(carrier.carried().is_empty());
 }
 
 #[test]
@@ -224,11 +230,11 @@ fn a_mask_that_left_the_picture_has_no_confidence() {
         track.step(&flow);
         std::mem::swap(&mut before, &mut now);
     }
-    let (mut carrier, mut out) = (Carrier::default(), Mask::empty(1, 1));
+    let mut carrier = Carrier::default();
     carrier.take(&mask_of(320, 240, |x, y| {
         x > 5.0 && x < 25.0 && y > 80.0 && y < 120.0
     }));
-    assert!(carrier.carry(&track, &mut out) == 0.0 && out.is_empty());
+    assert!(carrier.carry(&track) == 0.0 && carrier.carried().is_empty());
 }
 
 #[test]
@@ -236,24 +242,24 @@ fn blank_pictures_and_changed_sizes_are_no_trouble() {
     let blank = luma(&gray(320, 240, |_, _| 0.0));
     let other = luma(&gray(240, 320, texture));
     let (mut flow, mut track) = (Flow::default(), Track::default());
-    let (mut carrier, mut out) = (Carrier::default(), Mask::empty(1, 1));
+    let mut carrier = Carrier::default();
     // Nothing was ever given.
     flow.between(&Luma::default(), &Luma::default());
     track.step(&flow);
-    carrier.carry(&track, &mut out);
+    carrier.carry(&track);
 
     track.start(&blank);
     let full = mask_of(320, 240, |_, _| true);
     carrier.take(&full);
     assert_eq!(flow.between(&blank, &blank).verdict(), Verdict::Carried);
     track.step(&flow);
-    assert_eq!(carrier.carry(&track, &mut out), 1.0);
-    assert_eq!(out, full);
+    assert_eq!(carrier.carry(&track), 1.0);
+    assert_eq!(*carrier.carried(), full);
 
     assert_eq!(flow.between(&blank, &other).verdict(), Verdict::Cut);
     track.step(&flow);
-    assert_eq!(carrier.carry(&track, &mut out), 0.0);
-    assert_eq!(out, Mask::empty(240, 320));
+    assert_eq!(carrier.carry(&track), 0.0);
+    assert_eq!(*carrier.carried(), Mask::empty(240, 320));
 }
 
 /// Luminance is read alike from all formats.
@@ -294,7 +300,7 @@ fn formats_agree() {
 fn carried(phantom: &Phantom, first: u64) -> f32 {
     let (mut before, mut now) = (Luma::default(), Luma::default());
     let (mut flow, mut track) = (Flow::default(), Track::default());
-    let (mut carrier, mut out) = (Carrier::default(), Mask::empty(1, 1));
+    let mut carrier = Carrier::default();
     let mut scores = Vec::new();
     for i in 0..=20 {
         let PhantomFrame { frame, mask, .. } = phantom.frame_at(first + i);
@@ -303,8 +309,8 @@ fn carried(phantom: &Phantom, first: u64) -> f32 {
             let motion = flow.between(&before, &now);
             assert_eq!(motion.verdict(), Verdict::Carried, "{motion:?} at {i}");
             track.step(&flow);
-            carrier.carry(&track, &mut out);
-            scores.push(dice(&out, &mask) as f32);
+            carrier.carry(&track);
+            scores.push(dice(carrier.carried(), &mask) as f32);
         }
         if i % 10 == 0 {
             track.start(&now);

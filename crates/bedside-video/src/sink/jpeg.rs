@@ -5,7 +5,6 @@ use std::io::Write;
 use bedside_core::{Frame, PixelFormat, YuvSpace};
 use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor, rgb_to_ycbcr};
 
-use crate::convert::weights;
 use crate::sink::{Sink, SinkError, SinkErrorKind};
 
 /// Put `frame` as a JPEG of 4:2:0 into `out`; what was in it is replaced. `quality` is 1 to 100.
@@ -83,7 +82,7 @@ struct Matrix {
 
 impl Matrix {
     fn new(space: YuvSpace) -> Self {
-        let (kr, kb, full) = weights(space);
+        let ((kr, kb), full) = (space.luma_weights(), space.is_full_range());
         let kg = 1.0 - kr - kb;
         let (luma, chroma) = if full {
             (1.0, 1.0)
@@ -94,8 +93,8 @@ impl Matrix {
         // BT.601 luma of the colour that U, or V, alone makes.
         let u_luma = 0.114 * to_blue - 0.587 * to_blue * kb / kg;
         let v_luma = 0.299 * to_red - 0.587 * to_red * kr / kg;
-        let fixed = |v: f32| (v * (1 << SHIFT) as f32).round() as i32;
-        let scaled = |row: [f32; 3]| row.map(|v| fixed(v * chroma));
+        let fixed = |v: f64| (v * f64::from(1 << SHIFT)).round() as i32;
+        let scaled = |row: [f64; 3]| row.map(|v| fixed(v * chroma));
         Self {
             black: if full { 0 } else { 16 },
             luma: fixed(luma),

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use bedside_core::{Frame, YuvSpace};
 
-use crate::convert::{i420_space, to_i420, weights};
+use crate::convert::{i420_space, to_i420};
 use crate::sink::{Sink, SinkError, SinkErrorKind};
 use crate::y4m::MATRIX_TAG;
 
@@ -47,9 +47,12 @@ impl<W: Write + Send> Y4mSink<W> {
 
     fn header(&self, shape: Shape) -> String {
         let (above, below) = ratio(self.frames_per_second);
-        let (kr, _, full) = weights(shape.space);
+        let full = shape.space.is_full_range();
         let range = if full { "FULL" } else { "LIMITED" };
-        let matrix = if kr > 0.25 { "601" } else { "709" };
+        let matrix = match shape.space {
+            YuvSpace::Bt601Limited | YuvSpace::Bt601Full => "601",
+            YuvSpace::Bt709Limited | YuvSpace::Bt709Full => "709",
+        };
         let Shape { width, height, .. } = shape;
         format!(
             "YUV4MPEG2 W{width} H{height} F{above}:{below} Ip A1:1 C420jpeg XCOLORRANGE={range} \

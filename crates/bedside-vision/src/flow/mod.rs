@@ -23,9 +23,9 @@
 //! std::mem::swap(&mut before, &mut now);
 //!
 //! // When the keyframe's mask is there at last:
-//! let (mut carrier, mut mask) = (Carrier::default(), Mask::empty(64, 48));
+//! let mut carrier = Carrier::default();
 //! carrier.take(&Mask::empty(64, 48));
-//! let _confidence = carrier.carry(&track, &mut mask);
+//! let (_confidence, _mask) = (carrier.carry(&track), carrier.carried());
 //! # Ok::<(), bedside_core::FrameError>(())
 //! ```
 //!
@@ -46,7 +46,7 @@ use luma::Grid;
 use search::{Found, STRIDE, Search, Shift};
 
 /// Longest side of the reduced picture that flow works on, in pixels.
-pub const LONGEST_SIDE: u32 = 320;
+pub const LONGEST_SIDE: u32 = 240;
 
 /// Patches whose mean squared gradient is below this, in the direction in which it is least, say
 /// nothing of movement: their shift is their neighbours'.

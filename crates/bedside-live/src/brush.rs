@@ -1,0 +1,111 @@
+//! How strongly a mask is painted: its fill, and its outline.
+
+use std::ops::Range;
+
+use bedside::Mask;
+
+/// Opacity of what is painted over wholly.
+pub(crate) const FULL: u16 = 256;
+
+/// What a mask is painted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Style {
+    /// Opacity of the fill, of [`FULL`].
+    pub fill: u16,
+    /// Pixels that the outline is wide.
+    pub stroke: usize,
+    /// Pixels of a dash, and between two; 0 for a full outline.
+    pub dash: usize,
+}
+
+/// Opacities of two rows of pixels, which share their chroma, at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Brush {
+    rows: [Vec<u16>; 2],
+    halved: Vec<u16>,
+    /// 1 where the pixels a stroke to the left and to the right are set.
+    between: Vec<u8>,
+    /// 1 where the outline is drawn, for any row of a picture of this width from some place on.
+    dashes: Vec<u8>,
+    width: usize,
+    style: Style,
+}
+
+impl Brush {
+    /// Make ready for masks of this width.
+    pub(crate) fn begin(&mut self, width: usize, style: Style) {
+        if (width, style) == (self.width, self.style) {
+            return;
+        }
+        (self.width, self.style) = (width, style);
+        self.between.resize(width, 0);
+        let drawn = |x: usize| style.dash == 0 || (x / style.dash).is_multiple_of(2);
+        self.dashes.clear();
+        self.dashes
+            .extend((0..width + 2 * style.dash).map(|x| u8::from(drawn(x))));
+    }
+
+    /// Take the mask's rows `y` and `y + 1`, of which only these columns are painted.
+    pub(crate) fn take(&mut self, mask: &Mask, y: usize, columns: &Range<usize>) {
+        let mut rows = std::mem::take(&mut self.rows);
+        for (y, out) in (y..).zip(&mut rows) {
+            out.resize(columns.len(), 0);
+            self.row(mask, y.min(mask.height() as usize - 1), columns, out);
+        }
+        let [first, second] = &rows;
+        let sum = |pair: &[u16]| match *pair {
+            [a, b] => a + b,
+            [a] => 2 * a,
+            _ => 0,
+        };
+        let squares = first.chunks(2).zip(second.chunks(2));
+        self.halved.clear();
+        self.halved
+            .extend(squares.map(|(above, below)| (sum(above) + sum(below)) / 4));
+        self.rows = rows;
+    }
+
+    fn row(&mut self, mask: &Mask, y: usize, columns: &Range<usize>, out: &mut [u16]) {
+        let Style { fill, stroke, dash } = self.style;
+        let width = self.width;
+        let row = |y: usize| mask.data().get(y * width..(y + 1) * width);
+        let here = row(y).unwrap_or_default();
+        // Beyond the picture's edge the object goes on.
+        let above = y.checked_sub(stroke).and_then(row).unwrap_or(here);
+        let below = row(y + stroke).unwrap_or(here);
+        self.between.fill(1);
+        for (both, left) in self.between.iter_mut().skip(stroke).zip(here) {
+            *both &= left;
+        }
+        for (both, right) in self.between.iter_mut().zip(here.iter().skip(stroke)) {
+            *both &= right;
+        }
+        let start = y.checked_rem(2 * dash).unwrap_or_default();
+        let dashes = self.dashes.get(start..).unwrap_or_default();
+        let [here, between, above, below, dashes] = [here, &self.between, above, below, dashes]
+            .map(|row| {
+                let row = row.get(columns.clone());
+                row.unwrap_or_default()
+            });
+        let around = between.iter().zip(above.iter().zip(below));
+        let pixels = here.iter().zip(around).zip(dashes).zip(out);
+        for (((set, (between, (above, below))), drawn), opacity) in pixels {
+            let outline = set & !(between & above & below) & drawn;
+            *opacity = if outline == 1 {
+                FULL
+            } else {
+                u16::from(*set) * fill
+            };
+        }
+    }
+
+    /// Opacities of both rows' pixels in the columns.
+    pub(crate) fn rows(&self) -> &[Vec<u16>; 2] {
+        &self.rows
+    }
+
+    /// Mean opacities of squares of two by two pixels.
+    pub(crate) fn halved(&self) -> &[u16] {
+        &self.halved
+    }
+}
