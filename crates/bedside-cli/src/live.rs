@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt};
+use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt, PromptTable};
+use bedside_live::preview::{self, Facts, Offer, Preview};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
     AgePolicy, BundleLoader, CadenceConfig, Control, Log, Metrics, Record, Recorder, Session,
@@ -28,6 +30,7 @@ Examples:
   bedside live /dev/video0 --prompt polyp --out - | ffplay -
   ffmpeg -i rtsp://tower/1 -f yuv4mpegpipe - | bedside live - --prompt polyp --out annotated.y4m
   bedside live phantom:polyp --prompt polyp --records frames.jsonl --log session.log
+  bedside live /dev/video0 --prompt polyp --preview 127.0.0.1:8080
 
 Video never waits for the model: a mask of an older frame is carried to the newest along the
 picture's motion, drawn with dashes and its age, and not at all beyond --max-age.")]
@@ -63,6 +66,16 @@ pub(crate) struct Args {
     /// Keep figures for Prometheus in this file
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
+
+    /// Serve a page with the picture, figures and prompts at this address, such as
+    /// 127.0.0.1:8080; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS")]
+    preview: Option<SocketAddr>,
+
+    /// Let --preview take an address that other machines reach: whoever does may look, without
+    /// password or encryption, but change nothing
+    #[arg(long, requires = "preview")]
+    preview_anyone: bool,
 
     /// Oldest mask that is painted, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=60_000))]
@@ -112,6 +125,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     }
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let source = open(args, clock.clone())?;
+    let listener = listener(args)?;
     let bundle = model.bundle(None)?;
     let mut options = model.options(&bundle, ui)?;
     if options.threads.is_none() {
@@ -132,6 +146,16 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         started_unix_ms: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
+    };
+    let facts = Facts {
+        session: opening.clone(),
+        licence: manifest.licence.clone(),
+        max_age_ms: args.max_age,
+    };
+    let offers = if listener.is_some() {
+        offers(&bundle.prompt_table().map_err(bedside::Error::from)?)
+    } else {
+        Vec::new()
     };
     let loader = Arc::new(BundleLoader::new(bundle, Arc::new(backend), options)?);
     let prompts: Vec<Prompt> = args.prompts.iter().map(|text| args.prompt(text)).collect();
@@ -158,8 +182,18 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         },
         ..SessionConfig::default()
     };
+    let page = listener.map(|listener| {
+        let preview = Preview {
+            view: view.clone(),
+            control: control.clone(),
+            metrics: metrics.clone(),
+            facts,
+            offers,
+        };
+        (listener, preview)
+    });
     let mut session = Session::new(loader, control, metrics.clone(), clock, config);
-    let beside = beside(args, ui, metrics.clone(), view.clone(), stop.clone())?;
+    let beside = beside(args, ui, metrics.clone(), view.clone(), page, stop.clone())?;
     let mut show = Show {
         recorder,
         view: &view,
@@ -209,7 +243,7 @@ fn failure(error: bedside_live::Error) -> Failure {
         bedside_live::ErrorKind::Source => Exit::Input,
         bedside_live::ErrorKind::Sink | bedside_live::ErrorKind::Log => Exit::Output,
         bedside_live::ErrorKind::Model => Exit::Engine,
-        bedside_live::ErrorKind::Config => Exit::Usage,
+        bedside_live::ErrorKind::Config | bedside_live::ErrorKind::Preview => Exit::Usage,
         _ => Exit::Internal,
     };
     Failure::new(exit, error.to_string())
@@ -228,6 +262,26 @@ fn open(args: &Args, clock: Arc<dyn Clock>) -> Result<Box<dyn Source>, Failure> 
     });
     bedside_video::open(&args.source, &options)
         .map_err(|e| Failure::new(Exit::Input, e.to_string()))
+}
+
+/// Taken before the model is loaded, so that a port in use is told at once.
+fn listener(args: &Args) -> Result<Option<TcpListener>, Failure> {
+    let bind = |address| preview::bind(address, args.preview_anyone).map_err(failure);
+    args.preview.map(bind).transpose()
+}
+
+/// What the model was trained on, for the page.
+fn offers(table: &PromptTable) -> Vec<Offer> {
+    let mut offers: Vec<Offer> = table
+        .trained_forms()
+        .map(|form| Offer {
+            modality: form.modality.to_string(),
+            text: form.text(),
+        })
+        .collect();
+    offers.sort();
+    offers.dedup();
+    offers
 }
 
 fn sinks(args: &Args, info: &SourceInfo) -> Result<Vec<Box<dyn Sink>>, Failure> {
@@ -262,12 +316,13 @@ fn recorder(args: &Args) -> Result<Recorder, Failure> {
 }
 
 /// What happens beside the video: signals, the clock of `--seconds`, the device's temperature, the
-/// metrics' file and the status line.
+/// metrics' file, the status line and the preview page.
 fn beside(
     args: &Args,
     ui: Ui,
     metrics: Arc<Metrics>,
     view: Arc<View>,
+    page: Option<(TcpListener, Preview)>,
     stop: Stop,
 ) -> Result<thread::JoinHandle<()>, Failure> {
     let internal = |e: io::Error| Failure::new(Exit::Internal, format!("can't start: {e}"));
@@ -279,6 +334,10 @@ fn beside(
         .seconds
         .map(|s| Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX));
     let file = args.metrics.clone();
+    if let Some((listener, _)) = &page {
+        let address = listener.local_addr().map_err(internal)?;
+        ui.note(format_args!("preview: http://{address}/"));
+    }
     let terminal = io::stderr().is_terminal();
     let work = async move {
         let mut ticks = tokio::time::interval(EVERY);
@@ -289,6 +348,15 @@ fn beside(
             }
         };
         tokio::pin!(end);
+        let halt = stop.clone();
+        // Ends with the runtime.
+        let _serving = page.map(|(listener, preview)| {
+            tokio::spawn(async move {
+                if let Err(error) = preview::serve(listener, preview, halt).await {
+                    ui.note(format_args!("note: {error}"));
+                }
+            })
+        });
         while !stop.is_stopped() {
             tokio::select! {
                 _ = ticks.tick() => {

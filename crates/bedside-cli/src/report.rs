@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use bedside::vision::{colour, overlay, rle};
-use bedside::{BoundingBox, Finding, Frame, Mask, PixelFormat, Segmentation, Segmenter, Timings};
+use bedside::{
+    BoundingBox, Finding, Frame, Manifest, Mask, Options, PixelFormat, Segmentation, Segmenter,
+    Timings,
+};
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
@@ -33,6 +36,19 @@ impl Model {
             precision: segmenter.precision().to_string(),
             backend: segmenter.backend().to_owned(),
             threads: segmenter.threads(),
+        }
+    }
+
+    /// What will be loaded, before it is.
+    pub(crate) fn planned(manifest: &Manifest, options: &Options, backend: &str) -> Self {
+        let precision = options.precision.unwrap_or(manifest.default_precision);
+        Self {
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            licence: manifest.licence.clone(),
+            precision: precision.to_string(),
+            backend: backend.to_owned(),
+            threads: options.threads(),
         }
     }
 }

@@ -237,6 +237,81 @@ fn the_terminal_gets_tables_and_a_bare_folder_is_refused() {
     assert_eq!(unwritable.status.code(), Some(6));
 }
 
+/// Ten pictures with a polyp and five without, ten a second, and their masks.
+#[test]
+fn a_clip_is_shown_as_live_video_and_measured_against_its_masks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundle, _) = prepare(folder.path());
+    let [clip, masks] = ["clip", "masks"].map(|name| folder.path().join(name));
+    fs::create_dir(&clip).unwrap();
+    fs::create_dir(&masks).unwrap();
+    for i in 0..15 {
+        let block = (i < 10).then_some([8, 24, 8, 24]);
+        draw(&clip, &format!("{i:02}"), 228 + i % 3, block, block);
+        let name = format!("{i:02}.mask.png");
+        fs::rename(clip.join(&name), masks.join(&name)).unwrap();
+    }
+    let measure = |more: &[&str]| -> Value {
+        let paths = [&clip, &masks].map(|path| path.to_str().unwrap());
+        let mut arguments = vec!["eval", "--video", paths[0], "--masks", paths[1], "--json"];
+        arguments.extend(["--prompt", "polyp", "--bundle", &bundle]);
+        arguments.extend(more);
+        let output = bedside(&arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let count = |report: &Value, name: &str| report[name].as_u64().unwrap();
+
+    let each = measure(&[]);
+    assert_eq!(count(&each, "with_object"), 10);
+    assert_eq!(count(&each, "without_object"), 5);
+    assert_eq!(each["fresh"]["masks"], 10);
+    let fresh = each["fresh"]["dice"].as_f64().unwrap();
+    assert!(fresh > 0.88, "as in the folder's test: {fresh}");
+    // The first frame has no answer yet, and a doubtful object shows at its second.
+    let missed = count(&each, "missed");
+    assert!((1..=2).contains(&missed), "{each}");
+    assert!(count(&each, "lingering") <= 2, "{each}");
+    assert_eq!(each["flicker_per_minute"], 0.0);
+    assert_eq!(each["carried"]["masks"], 10 - missed);
+    let carried = each["carried"]["dice"].as_f64().unwrap();
+    assert!((carried - fresh).abs() < 1e-6, "the block does not move");
+    let ages = |report: &Value| -> Vec<u64> {
+        let ages = report["carried_by_age"].as_array().unwrap();
+        ages.iter().map(|age| count(age, "age_ms")).collect()
+    };
+    assert_eq!(ages(&each), [100]);
+
+    let seldom = measure(&["--rate", "5"]);
+    assert_eq!(seldom["fresh"]["masks"], 5);
+    assert_eq!(ages(&seldom), [100, 200]);
+    assert_eq!(measure(&["--limit", "4"])["frames"], 4);
+
+    let refused = |arguments: &[&str], exit: i32, hint: &str| {
+        let output = bedside(arguments);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(exit), "{stderr}");
+        assert!(stderr.contains(hint), "{stderr}");
+    };
+    let clip = clip.to_str().unwrap();
+    let polyp = ["--prompt", "polyp", "--bundle", &bundle];
+    refused(
+        &[&["eval", "--video", clip], &polyp[..]].concat(),
+        2,
+        "--masks DIR",
+    );
+    refused(&["eval", "--video", clip, "--masks", clip], 2, "--prompt");
+    let short = [
+        "eval",
+        "--video",
+        clip,
+        "--masks",
+        folder.path().to_str().unwrap(),
+    ];
+    refused(&[&short[..], &polyp[..]].concat(), 3, "hint");
+}
+
 #[test]
 fn the_shipped_bundle_answers_on_phantoms() {
     let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/edge/edge.bedside");

@@ -15,6 +15,7 @@ pub mod log;
 mod metrics;
 mod model;
 mod painter;
+pub mod preview;
 mod rate;
 pub mod record;
 mod recorder;

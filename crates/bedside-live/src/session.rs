@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedside::{Clock, Frame, FrameError, Pause, Stall, State, Timestamp};
+use bedside::{Clock, Frame, FrameError, Mask, Pause, Stall, State, Timestamp};
 
 use crate::cadence::{Cadence, CadenceConfig};
 use crate::control::Control;
@@ -128,6 +128,27 @@ impl Session {
     /// What the model last complained of, in one line.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
+    }
+
+    /// Whether there is a model to ask.
+    pub fn is_loaded(&self) -> bool {
+        self.supervisor.loaded()
+    }
+
+    /// Number of the newest frame that the model has still to answer.
+    pub fn asked(&self) -> Option<u64> {
+        self.tracker.asked()
+    }
+
+    /// The masks that were painted on the newest frame, with what the record says of them.
+    pub fn masks(&self) -> impl Iterator<Item = (&MaskRecord, &Mask)> {
+        let carried = self.tracker.carried();
+        carried.filter_map(|carried| {
+            let prompt = self.prompts.names.get(carried.place)?;
+            let painted = |m: &&MaskRecord| m.prompt == *prompt && m.made_for == carried.made_for;
+            let record = self.record.masks.iter().find(painted)?;
+            Some((record, carried.mask))
+        })
     }
 
     /// Frames a second shown, and masks a second taken over.
@@ -280,7 +301,8 @@ impl Session {
         let paused = matches!(self.state, State::Paused(_) | State::Fault(_));
         if paused || self.state == State::Stalled(Stall::Input) {
             self.metrics.skipped(self.state.reason());
-        } else if change == Change::None && self.tracker.knows_all() {
+        } else if change == Change::None && self.tracker.knows_all(now, self.config.age.limit / 2) {
+            // A mask of a picture that stands still is asked for again before it is too old.
             self.metrics.skipped("unchanged");
         } else if self.supervisor.loaded() && !self.scene.suspects() {
             let waiting = self.supervisor.waiting();

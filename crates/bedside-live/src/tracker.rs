@@ -1,6 +1,7 @@
 //! Masks carried from the frame that the model saw to the newest frame.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bedside::vision::flow::{Carrier, Flow, Luma, Track, Verdict};
 use bedside::{BoundingBox, Finding, Frame, Mask, Timestamp};
@@ -160,6 +161,11 @@ impl Tracker {
         });
     }
 
+    /// The newest frame that the model has still to answer.
+    pub(crate) fn asked(&self) -> Option<u64> {
+        self.waiting.or(self.taken)
+    }
+
     /// Take an answer over; `false` if it is for a frame that nothing can be carried from.
     pub(crate) fn answered(
         &mut self,
@@ -247,9 +253,13 @@ impl Tracker {
             })
     }
 
-    /// Whether every prompt was answered, on this picture or one from which it is followed.
-    pub(crate) fn knows_all(&self) -> bool {
-        let answered = |o: &Object| o.made_for.is_some() || o.misses > 0;
+    /// Whether every prompt was answered, on this picture or one from which it is followed, and no
+    /// mask is older than this.
+    pub(crate) fn knows_all(&self, now: Timestamp, oldest: Duration) -> bool {
+        let answered = |o: &Object| match o.made_for {
+            Some((_, captured)) => now.since(captured) <= oldest,
+            None => o.misses > 0,
+        };
         self.objects.iter().all(answered)
     }
 

@@ -40,6 +40,7 @@ use bedside_core::{Frame, PixelFormat, Timestamp, YuvSpace};
 pub use error::{SourceError, SourceErrorKind};
 pub use open::{CaptureFormat, OpenOptions, open};
 pub use pace::Pace;
+pub use phantom::phantom_config;
 pub use raw::RawFormat;
 
 /// What is known of a source before its first frame.

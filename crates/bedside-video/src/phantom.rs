@@ -18,14 +18,9 @@ pub(crate) struct PhantomSource {
 }
 
 impl PhantomSource {
-    /// From `polyp,seed=3,size=1280x720,fps=30,target=no`, all but the first optional.
+    /// As [`phantom_config`].
     pub(crate) fn new(spec: &str, clock: Arc<dyn Clock>) -> Result<Self, SourceError> {
-        let config = config(spec).map_err(|why| {
-            SourceError::fatal(format!(
-                "phantom:{spec}: {why}; hint: write it as \
-                 phantom:polyp,seed=3,size=1280x720,fps=30,target=no"
-            ))
-        })?;
+        let config = phantom_config(spec)?;
         let phantom = Phantom::new(config)
             .map_err(|error| SourceError::fatal(format!("phantom:{spec}: {error}")))?;
         let info = SourceInfo {
@@ -47,6 +42,19 @@ impl PhantomSource {
             clock,
         })
     }
+}
+
+/// What `polyp,seed=3,size=1280x720,fps=30,target=no` means, all but the first optional.
+///
+/// # Errors
+/// [`Fatal`](crate::SourceErrorKind::Fatal) for what can't be read.
+pub fn phantom_config(spec: &str) -> Result<PhantomConfig, SourceError> {
+    config(spec).map_err(|why| {
+        SourceError::fatal(format!(
+            "phantom:{spec}: {why}; hint: write it as \
+             phantom:polyp,seed=3,size=1280x720,fps=30,target=no"
+        ))
+    })
 }
 
 fn config(spec: &str) -> Result<PhantomConfig, String> {

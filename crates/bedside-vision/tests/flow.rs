@@ -207,8 +207,9 @@ fn many_steps_do_not_wear_a_mask() {
     assert!(confidence > 0.99, "{confidence}");
     let all = carrier.carried().measure_rows(0..height);
     assert_eq!(carrier.measure(), all);
+    // A way of 59 pixels, found to within about one, a third of a reduced pixel.
     assert!(
-        dice(carrier.carried(), &truth) > 0.98,
+        dice(carrier.carried(), &truth) > 0.97,
         "{}",
         dice(carrier.carried(), &truth)
     );

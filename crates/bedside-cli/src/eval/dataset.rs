@@ -344,7 +344,8 @@ impl Row {
     }
 }
 
-fn mask_of(picture: &Frame, (width, height): (u32, u32)) -> Result<Mask, Failure> {
+/// The mask that a picture is, of a frame of this size.
+pub(super) fn mask_of(picture: &Frame, (width, height): (u32, u32)) -> Result<Mask, Failure> {
     if (picture.width(), picture.height()) != (width, height) {
         return Err(refuse(format!(
             "the mask has {}x{} pixels, its picture {width}x{height}; hint: masks are drawn at \

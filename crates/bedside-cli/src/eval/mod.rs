@@ -3,6 +3,7 @@
 //! * [`dataset`]: manifest, pictures and masks in
 //! * [`evaluator`]: the model on one row; [`record`]: what came out, in numbers
 //! * [`metrics`] and [`bootstrap`]: from records to summaries
+//! * [`video`]: masks as a live session shows them
 //! * [`report`]: JSON; [`text`]: tables; [`html`] with [`picture`]: the page
 
 mod bootstrap;
@@ -14,6 +15,7 @@ mod picture;
 mod record;
 mod report;
 mod text;
+mod video;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -31,6 +33,7 @@ use metrics::worst;
 use picture::Picture;
 use record::Record;
 use report::{Report, Setting};
+use video::VideoArgs;
 
 /// Failed rows that are told one by one; the JSON document and the page hold all.
 const MOST_TOLD: usize = 10;
@@ -42,6 +45,8 @@ Examples:
   bedside eval datasets/polyps
   bedside eval datasets/* --split test --html report.html
   bedside eval datasets/breast --prompt 'tumor in breast ultrasound' --limit 50 --json
+  bedside eval --video phantom:polyp,seed=3 --prompt polyp --rate 3
+  bedside eval --video clip.mp4 --masks masks/ --prompt polyp
 
 DIR holds manifest.csv with the columns file, mask, split, group, modality, object, label; masks are
 0 and 255 at the picture's size. A frame of label 'normal' needs no mask. Frames of one group (a
@@ -51,7 +56,7 @@ Every frame is asked for its own object and, in the same pass, for all others th
 know: those that are reported in a frame of another modality are false alarms.")]
 pub(crate) struct Args {
     /// Dataset folders
-    #[arg(required = true, value_name = "DIR")]
+    #[arg(required_unless_present = "video", value_name = "DIR")]
     dirs: Vec<PathBuf>,
 
     /// Which rows of the manifests
@@ -62,7 +67,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "TEXT")]
     prompt: Option<String>,
 
-    /// At most so many frames of each folder, evenly spread
+    /// At most so many frames of each folder, evenly spread; of a clip the first [default for
+    /// phantoms: 600]
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
 
@@ -74,6 +80,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 12, requires = "html",
           value_parser = clap::value_parser!(u16).range(..=500))]
     worst: u16,
+
+    #[command(flatten)]
+    video: VideoArgs,
 }
 
 /// Evaluate, then print and write the report.
@@ -81,6 +90,10 @@ pub(crate) struct Args {
 /// # Errors
 /// The first failed row's, after all others were evaluated and the report is out.
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
+    if let (Some(spec), Some(prompt)) = (&args.video.video, &args.prompt) {
+        let limit = args.limit.map(|limit| limit.get() as u64);
+        return video::run(&args.video, spec, prompt, limit, model, ui);
+    }
     ui.note(SAFETY);
     let Rows { rows, mut failed } = rows(args)?;
     let bundle = model.bundle(None)?;

@@ -1,0 +1,133 @@
+//! Where the page listens, and how many may connect.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::error::{Error, ErrorKind};
+
+/// Most connections at once; a browser opens up to six. Further ones wait to be accepted.
+const MAX_CONNECTIONS: usize = 32;
+
+/// Take an address for the page. Port 0 takes any free one.
+///
+/// An address that other machines reach is refused unless `anyone` may look: neither names nor
+/// passwords are asked, and nothing is encrypted.
+///
+/// # Errors
+/// [`ErrorKind::Config`] for such an address, [`ErrorKind::Preview`] when it can't be had.
+pub fn bind(address: SocketAddr, anyone: bool) -> Result<TcpListener, Error> {
+    if !address.ip().to_canonical().is_loopback() && !anyone {
+        let message = format!(
+            "preview on {address}: other machines could see the video; hint: 127.0.0.1:{}, or \
+             --preview-anyone on a network where everyone may look",
+            address.port()
+        );
+        return Err(Error::new(ErrorKind::Config, message));
+    }
+    TcpListener::bind(address).map_err(|cause| {
+        let hint = match cause.kind() {
+            io::ErrorKind::AddrInUse => "another port, or 0 for any free one",
+            io::ErrorKind::PermissionDenied => "a port above 1023",
+            _ => "an address of this machine, such as 127.0.0.1:8080",
+        };
+        let what = format!("preview on {address}");
+        Error::caused(ErrorKind::Preview, what, cause, hint)
+    })
+}
+
+/// A listener with at most [`MAX_CONNECTIONS`].
+pub(super) struct Limited {
+    listener: tokio::net::TcpListener,
+    free: Arc<Semaphore>,
+}
+
+impl Limited {
+    pub(super) fn new(listener: TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        Ok(Self {
+            listener: tokio::net::TcpListener::from_std(listener)?,
+            free: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        })
+    }
+}
+
+impl Listener for Limited {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let place = self.free.clone().acquire_owned().await.ok();
+        let (stream, peer) = Listener::accept(&mut self.listener).await;
+        (
+            Connection {
+                stream,
+                _place: place,
+            },
+            peer,
+        )
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// A connection, which frees its place when it ends.
+pub(super) struct Connection {
+    stream: TcpStream,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(SocketAddr);
+
+impl Peer {
+    /// Whoever sits at this machine may change the session; from elsewhere one may look.
+    pub(super) fn may_change(self) -> bool {
+        self.0.ip().to_canonical().is_loopback()
+    }
+}
+
+impl Connected<IncomingStream<'_, Limited>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
