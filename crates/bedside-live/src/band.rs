@@ -90,40 +90,52 @@ impl Band {
     /// Write words where the last ones ended, on a new line if they do not fit; what does not fit
     /// above the closing line is left out.
     pub(crate) fn word(&mut self, text: &str, colour: Colour) {
-        let advance = self.font.character_size.width;
-        let width = advance * text.trim_end().chars().count() as u32;
+        if self.place(self.width_of(text.trim_end())) {
+            self.write(text, colour);
+            self.x += self.width_of(text);
+        }
+    }
+
+    /// The same behind a square of the colour `mark`, on one line with it.
+    pub(crate) fn marked_word(&mut self, mark: Colour, text: &str, colour: Colour) {
+        let side = self.font.character_size.height * 3 / 4;
+        if !self.place(side + self.width_of(text.trim_end())) {
+            return;
+        }
+        let ink = self.ink(mark);
+        let top = self.top() + (self.font.character_size.height - side) / 2;
+        for y in top..top + side {
+            let row = self.pixels.chunks_exact_mut(self.width.max(1) as usize);
+            let row = row.skip(y as usize).flatten();
+            for pixel in row.skip(self.x as usize).take(side as usize) {
+                *pixel = ink;
+            }
+        }
+        self.x += side;
+        self.write(text, colour);
+        self.x += self.width_of(text);
+    }
+
+    /// The closing line: the first of these that fits, else the last.
+    pub(crate) fn finish(&mut self, texts: &[&str], colour: Colour) {
+        (self.x, self.line) = (self.margin(), LINES - 1);
+        let fits = |text: &&&str| self.x + self.width_of(text) <= self.width;
+        if let Some(text) = texts.iter().find(fits).or(texts.last()) {
+            self.write(text, colour);
+        }
+    }
+
+    /// Go to a new line if what is so wide does not fit; whether there is room for it above the
+    /// closing line.
+    fn place(&mut self, width: u32) -> bool {
         if self.x + width > self.width && self.x > self.margin() {
             (self.x, self.line) = (self.margin(), self.line + 1);
         }
-        if self.line + 1 < LINES {
-            self.write(text, colour);
-            self.x += advance * text.chars().count() as u32;
-        }
+        self.line + 1 < LINES
     }
 
-    /// A square of this colour.
-    pub(crate) fn swatch(&mut self, colour: Colour) {
-        let side = self.font.character_size.height * 3 / 4;
-        if self.x + 8 * side > self.width && self.x > self.margin() {
-            (self.x, self.line) = (self.margin(), self.line + 1);
-        }
-        if self.line + 1 >= LINES {
-            return;
-        }
-        let top = self.top() + (self.font.character_size.height - side) / 2;
-        let ink = self.ink(colour);
-        for y in top..top + side {
-            let start = (y * self.width + self.x) as usize;
-            let row = self.pixels.get_mut(start..start + side as usize);
-            row.unwrap_or_default().fill(ink);
-        }
-        self.x += side;
-    }
-
-    /// The closing line.
-    pub(crate) fn finish(&mut self, text: &str, colour: Colour) {
-        (self.x, self.line) = (self.margin(), LINES - 1);
-        self.write(text, colour);
+    fn width_of(&self, text: &str) -> u32 {
+        self.font.character_size.width * text.chars().count() as u32
     }
 
     fn write(&mut self, text: &str, colour: Colour) {

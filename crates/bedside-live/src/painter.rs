@@ -123,6 +123,12 @@ const PALETTE: [Colour; 7] = [
 ];
 /// Opacity of fresh fills, of 256: the tissue below stays visible.
 const FILL: u16 = 72;
+/// The closing line, as much as there is room for.
+const SAFETY: [&str; 3] = [
+    "Research use. Not a medical device. Not for clinical decisions.",
+    "Research use. Not a medical device.",
+    "Research use",
+];
 const FAINT: Colour = Colour::new(176, 176, 176);
 const TEXT: Colour = Colour::new(240, 240, 240);
 const ALERT: Colour = Colour::new(230, 159, 0);
@@ -179,10 +185,7 @@ impl Painter {
             self.band.word(prompt, FAINT);
             self.band.word(": not present   ", FAINT);
         }
-        self.band.finish(
-            "Research use. Not a medical device. Not for clinical decisions.",
-            FAINT,
-        );
+        self.band.finish(&SAFETY, FAINT);
         self.canvas.band(&self.band);
         self.canvas.finish()
     }
@@ -226,8 +229,7 @@ impl Painter {
             ),
             Painted::Withheld => return,
         };
-        self.band.swatch(colour);
-        self.band.word(&self.text, TEXT);
+        self.band.marked_word(colour, &self.text, TEXT);
     }
 }
 

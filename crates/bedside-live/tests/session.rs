@@ -304,7 +304,7 @@ fn p_02_beyond_the_age_limit_nothing_is_painted_and_the_state_says_why() {
 }
 
 #[test]
-fn video_goes_on_unchanged_beside_a_model_that_is_stuck_slow_or_broken() {
+fn p_03_video_goes_on_unchanged_beside_a_model_that_is_off_stuck_slow_or_broken() {
     let gate = Gate::default();
     let stuck = gate.clone();
     let scripts = [
@@ -319,12 +319,15 @@ fn video_goes_on_unchanged_beside_a_model_that_is_stuck_slow_or_broken() {
             Ok(0.95)
         }),
     ];
-    for script in scripts {
-        let mut bench = Bench::new(&script, quick());
+    let off = Scripted::new(|_| Ok(0.95));
+    for (script, on) in scripts.iter().map(|s| (s, true)).chain([(&off, false)]) {
+        let mut bench = Bench::new(script, quick());
+        bench.control.switch(on);
         // `show` compares the picture, as no mask is painted in any of these.
         for _ in 0..60 {
             bench.show(picture(bench.next));
             assert!(bench.session.record().masks.is_empty());
+            assert_eq!(bench.session.record().frame, bench.next - 1);
             thread::sleep(Duration::from_millis(2));
         }
         assert!(
@@ -522,7 +525,7 @@ fn one_miss_does_not_make_a_mask_flicker_and_two_end_it() {
 }
 
 #[test]
-fn the_video_path_allocates_nothing_once_it_runs() {
+fn p_11_the_video_path_allocates_nothing_once_it_runs() {
     let script = Scripted::new(|_| {
         thread::sleep(Duration::from_millis(2));
         Ok(0.95)
