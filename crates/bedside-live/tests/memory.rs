@@ -119,5 +119,8 @@ fn p_11_memory_does_not_grow_over_thousands_of_frames() {
     assert!(sampler.masks > 1_000, "{}", sampler.masks);
     let (early, late) = (sampler.early.unwrap(), sampler.late.unwrap());
     // Allocators keep some more pages now and then; a frame a thousand frames would be 100 kB.
-    assert!(late < early + early / 50 + (256 << 10), "{early} to {late} bytes");
+    assert!(
+        late < early + early / 50 + (256 << 10),
+        "{early} to {late} bytes"
+    );
 }
