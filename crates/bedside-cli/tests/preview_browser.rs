@@ -171,7 +171,7 @@ impl Camera {
         let hold = held.clone();
         thread::spawn(move || {
             let (width, height) = (320_usize, 240_usize);
-            if write!(to, "YUV4MPEG2 W{width} H{height} F20:1 Ip C420jpeg\n").is_err() {
+            if writeln!(to, "YUV4MPEG2 W{width} H{height} F20:1 Ip C420jpeg").is_err() {
                 return;
             }
             for number in 0_usize.. {

@@ -13,8 +13,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bedside::{
-    BoundingBox, Clock, Fault, Finding, Frame, ManualClock, Mask, Modality, MonotonicClock, Pause,
-    PixelFormat, Prompt, Stall, State, YuvSpace,
+    BoundingBox, Clock, Degradation, Fault, Finding, Frame, ManualClock, Mask, Modality,
+    MonotonicClock, Pause, PixelFormat, Prompt, Stall, State, YuvSpace,
 };
 use bedside_live::record::Counts;
 use bedside_live::{
@@ -337,6 +337,42 @@ fn p_03_video_goes_on_unchanged_beside_a_model_that_is_off_stuck_slow_or_broken(
         );
     }
     gate.open();
+}
+
+#[test]
+fn a_heavy_model_shows_as_degraded_and_its_masks_say_their_age() {
+    const PASS: Duration = Duration::from_millis(1_500);
+    let script = Scripted::new(|_| {
+        thread::sleep(PASS);
+        Ok(0.95)
+    });
+    // Twice the time of a pass, as a person would set it for such a model; and the usual limit.
+    for (limit, painted) in [(2 * PASS, true), (AgePolicy::default().limit, false)] {
+        let config = SessionConfig {
+            age: AgePolicy { limit },
+            ..SessionConfig::default()
+        };
+        let mut bench = Bench::new(&script, config);
+        bench.until("the first answer", |s| s.state() != State::Starting);
+        let mut masks = 0;
+        for _ in 0..150 {
+            bench.show(picture(bench.next));
+            assert_eq!(bench.session.record().frame, bench.next - 1, "every frame");
+            assert_eq!(
+                bench.session.state(),
+                State::Degraded(Degradation::Slow),
+                "more than the target"
+            );
+            for mask in &bench.session.record().masks {
+                let age = Duration::from_micros(mask.age_us);
+                assert!(age >= PASS && age <= limit, "{age:?}");
+                assert!(mask.confidence < 0.6, "{}", mask.confidence);
+                masks += 1;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(masks > 50, painted, "{masks}");
+    }
 }
 
 #[test]

@@ -408,17 +408,17 @@ fn nearest(at: f32, side: usize) -> usize {
 
 /// Columns and rows of the cells that are not clear; empty when all are.
 fn used(cells: &[Cell], width: usize) -> (Range<usize>, Range<usize>) {
-    let (mut columns, mut rows) = (usize::MAX..0, usize::MAX..0);
+    let (mut left, mut right, mut top, mut bottom) = (usize::MAX, 0, usize::MAX, 0);
     let is_used = |cell: &Cell| *cell != Cell::Clear;
     for (y, row) in cells.chunks_exact(width).enumerate() {
         if let (Some(first), Some(last)) =
             (row.iter().position(is_used), row.iter().rposition(is_used))
         {
-            columns = columns.start.min(first)..columns.end.max(last + 1);
-            rows = rows.start.min(y)..y + 1;
+            (left, right) = (left.min(first), right.max(last + 1));
+            (top, bottom) = (top.min(y), y + 1);
         }
     }
-    (columns, rows)
+    (left..right, top..bottom)
 }
 
 /// Make each cell tell of the eight around it too, `row` being room for one row.
