@@ -82,7 +82,7 @@ pub(crate) struct Args {
     max_age: u64,
 
     /// Passes of the model a second, at most [default: as many as it can]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
 
     /// Longest time that a pass should take, in milliseconds; where it takes longer, fewer prompts
@@ -116,13 +116,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Time between two looks at the device and two status lines.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// Passes a second.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    let rate: Option<f64> = text.parse().ok();
+    rate.filter(|rate| (0.001..=10_000.0).contains(rate))
+        .ok_or_else(|| "hint: a number from 0.001 to 10000".to_owned())
+}
+
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
-    if args
-        .rate
-        .is_some_and(|rate| !(rate > 0.0 && rate.is_finite()))
-    {
-        return Err(Failure::new(Exit::Usage, "--rate must be above 0"));
-    }
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let source = open(args, clock.clone())?;
     let listener = listener(args)?;

@@ -18,6 +18,11 @@ pub(crate) struct Style {
     pub dash: usize,
 }
 
+/// The dash for pictures of this width.
+pub(crate) fn dash(width: usize) -> usize {
+    (width / 80).max(6)
+}
+
 /// Opacities of two rows of pixels, which share their chroma, at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Brush {
@@ -32,13 +37,30 @@ pub(crate) struct Brush {
 }
 
 impl Brush {
-    /// Make ready for masks of this width.
-    pub(crate) fn begin(&mut self, width: usize, style: Style) {
-        if (width, style) == (self.width, self.style) {
+    /// Have all memory that masks of this width may need.
+    pub(crate) fn fit(&mut self, width: usize) {
+        if width == self.width {
             return;
         }
-        (self.width, self.style) = (width, style);
+        (self.width, self.style) = (width, Style::default());
         self.between.resize(width, 0);
+        for row in &mut self.rows {
+            row.clear();
+            row.reserve(width);
+        }
+        self.halved.clear();
+        self.halved.reserve(width.div_ceil(2));
+        self.dashes.clear();
+        self.dashes.reserve(width + 2 * dash(width));
+    }
+
+    /// Paint with this from here on.
+    pub(crate) fn begin(&mut self, style: Style) {
+        if style == self.style {
+            return;
+        }
+        self.style = style;
+        let width = self.width;
         let drawn = |x: usize| style.dash == 0 || (x / style.dash).is_multiple_of(2);
         self.dashes.clear();
         self.dashes

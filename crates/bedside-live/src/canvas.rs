@@ -80,6 +80,7 @@ impl Canvas {
         }
         self.data
             .resize(self.format.byte_len(frame.width(), height), 0);
+        self.brush.fit(self.width);
         self.copy(frame);
         Ok(())
     }
@@ -123,7 +124,7 @@ impl Canvas {
         }
         let stroke = (self.width / 320).max(2);
         let mut brush = std::mem::take(&mut self.brush);
-        brush.begin(self.width, Style { fill, stroke, dash });
+        brush.begin(Style { fill, stroke, dash });
         // Whole squares of pixels that share their chroma.
         let range = |start: u32, len: u32, end: usize| {
             let (start, len) = (start as usize, len as usize);

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bedside::engine::Backend;
 use bedside::{
-    Bundle, Fault, Finding, Frame, Modality, Options, Prompt, PromptSet, PromptTable, Segmenter,
+    Bundle, Fault, Finding, Frame, Modality, Options, Prompt, PromptErrorKind, PromptSet,
+    PromptTable, Segmenter,
 };
 
 /// A loaded model.
@@ -115,7 +116,12 @@ impl Loader for BundleLoader {
                         form.object
                     ));
                 }
-                (Err(_), Err(error)) if self.bundle.manifest().text.is_none() => {
+                // Words that no form bears are for the bundle's own text part, where it has one.
+                (Err(_), Err(error))
+                    if self.bundle.manifest().text.is_none()
+                        || error.kind() != PromptErrorKind::Unknown
+                        || prompt.text.trim().is_empty() =>
+                {
                     return Err(error.to_string());
                 }
                 _ => modalities.push(None),

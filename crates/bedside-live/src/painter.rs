@@ -11,6 +11,7 @@ use std::time::Duration;
 use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, PixelFormat, State, Timestamp};
 
 use crate::band::Band;
+use crate::brush::dash;
 use crate::canvas::{Canvas, Colour};
 
 /// How old a painted mask may be.
@@ -172,7 +173,7 @@ impl Painter {
             let colour = colour(claim.place);
             let style = match verdict {
                 Painted::Fresh => Some((FILL, 0)),
-                Painted::Carried { .. } => Some((FILL / 2, (frame.width() / 80).max(6) as usize)),
+                Painted::Carried { .. } => Some((FILL / 2, dash(frame.width() as usize))),
                 Painted::Withheld => None,
             };
             if let Some(((fill, dash), extents)) = style.zip(claim.bounding_box) {

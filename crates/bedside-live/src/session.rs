@@ -172,6 +172,14 @@ impl Session {
         let now = self.clock.now();
         self.attend(now);
         self.settle(now);
+        // What was shown grows old.
+        let since = self
+            .newest
+            .map_or(Duration::ZERO, |newest| now.since(newest));
+        let limit = self.config.age.limit;
+        self.record
+            .masks
+            .retain(|mask| Duration::from_micros(mask.age_us) + since <= limit);
     }
 
     /// Take frame `number`: [`annotated`](Self::annotated) is what to show then, and
@@ -292,6 +300,9 @@ impl Session {
             }
             self.state = state;
             self.record.set_state(state);
+            if state.permit().is_none() {
+                self.record.masks.clear();
+            }
         }
         self.metrics.state(state);
     }

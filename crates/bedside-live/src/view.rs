@@ -35,7 +35,9 @@ pub struct Status {
 pub struct View {
     status: Mutex<Status>,
     picture: Slot<Frame>,
-    spare: Slot<Vec<u8>>,
+    /// Memory of pictures that are done with: one is copied into while another is looked at and a
+    /// third waits.
+    spare: [Slot<Vec<u8>>; 2],
     watchers: AtomicUsize,
 }
 
@@ -52,7 +54,7 @@ impl Default for View {
                 source_message: None,
             }),
             picture: Slot::default(),
-            spare: Slot::default(),
+            spare: Default::default(),
             watchers: AtomicUsize::new(0),
         }
     }
@@ -75,16 +77,23 @@ impl View {
         }
         let watched = self.watchers.load(Ordering::Acquire) > 0;
         if let Some(frame) = frame.filter(|_| watched) {
-            let mut buffer = self.spare.take().unwrap_or_default();
+            let mut buffer = self.spare.iter().find_map(Slot::take).unwrap_or_default();
             buffer.clear();
             buffer.extend_from_slice(frame.data());
             // The same bytes with the same size and format are a frame again.
             if let Ok(copy) = Frame::new(frame.width(), frame.height(), frame.format(), buffer) {
                 let copy = copy.with_yuv_space(frame.yuv_space());
                 if let Some(older) = self.picture.put(copy.captured_at(frame.captured())) {
-                    self.spare.put(older.into_data());
+                    self.keep(older);
                 }
             }
+        }
+    }
+
+    fn keep(&self, frame: Frame) {
+        let [first, second] = &self.spare;
+        if let Some(other) = first.put(frame.into_data()) {
+            second.put(other);
         }
     }
 
@@ -124,7 +133,7 @@ impl Watch<'_> {
 
     /// Hand a picture's memory back.
     pub fn done(&self, frame: Frame) {
-        self.0.spare.put(frame.into_data());
+        self.0.keep(frame);
     }
 }
 

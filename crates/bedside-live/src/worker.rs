@@ -71,6 +71,8 @@ pub(crate) struct Reply {
     pub wish: u64,
     pub places: Range<usize>,
     pub result: Result<Vec<Finding>, String>,
+    /// Whether the model refused the prompts, which is no fault of its own.
+    refused: bool,
     pub took: Duration,
     /// The frame's memory, to be used again.
     buffer: Vec<u8>,
@@ -129,6 +131,8 @@ pub(crate) struct Supervisor {
     restarts: VecDeque<Timestamp>,
     fault: Option<Fault>,
     errors: u32,
+    /// Whether the last pass ended with its prompts refused.
+    refused: bool,
     spare: Vec<Vec<u8>>,
 }
 
@@ -148,6 +152,7 @@ impl Supervisor {
             restarts: VecDeque::new(),
             fault: None,
             errors: 0,
+            refused: false,
             spare: Vec::new(),
         };
         supervisor.spawn();
@@ -157,7 +162,7 @@ impl Supervisor {
     fn spawn(&mut self) {
         self.link = Arc::default();
         self.generation += 1;
-        self.errors = 0;
+        (self.errors, self.refused) = (0, false);
         self.link.begin(self.clock.now());
         let (link, loader, clock) = (self.link.clone(), self.loader.clone(), self.clock.clone());
         let generation = self.generation;
@@ -233,10 +238,12 @@ impl Supervisor {
                 return None;
             }
             self.keep(std::mem::take(&mut reply.buffer));
-            self.errors = if reply.result.is_ok() {
-                0
-            } else {
-                self.errors + 1
+            // A model that refuses words is not broken: loading it anew would not help.
+            self.refused = reply.refused;
+            self.errors = match &reply.result {
+                Ok(_) => 0,
+                Err(_) if reply.refused => self.errors,
+                Err(_) => self.errors + 1,
             };
             return Some(Event::Reply(reply));
         }
@@ -300,6 +307,7 @@ impl Supervisor {
     pub(crate) fn stalled(&self, now: Timestamp) -> bool {
         let late = |time: Duration| time > self.config.stall;
         self.errors > 0
+            || self.refused
             || self.link.broken.load(Ordering::Acquire)
             || (self.loaded() && self.link.busy_for(now).is_some_and(late))
     }
@@ -336,12 +344,14 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
         let began = clock.now();
         link.begin(began);
         let answer = catch_unwind(AssertUnwindSafe(|| answer(&mut *model, &job, &mut wish)));
+        let refused = answer.is_ok() && wish.is_none();
         let broken = answer.is_err();
         let reply = Reply {
             generation,
             number: job.number,
             wish: job.prompts.wish,
             places: job.places,
+            refused,
             result: answer.unwrap_or_else(|_| Err("the model panicked".to_owned())),
             took: clock.now().since(began),
             buffer: job.frame.into_data(),

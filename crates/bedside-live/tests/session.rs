@@ -131,6 +131,9 @@ struct Run {
 
 impl Model for Run {
     fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), String> {
+        if prompts.iter().any(|p| p.text == "refused") {
+            return Err("'refused' names several things".to_owned());
+        }
         self.prompts = prompts.to_vec();
         Ok(())
     }
@@ -399,9 +402,34 @@ fn p_04_a_frozen_or_silent_input_is_stated_and_its_overlay_cleared() {
     clock.advance(Duration::from_millis(401));
     bench.session.idle();
     assert_eq!(bench.session.state(), State::Stalled(Stall::Input));
+    let stated = &bench.session.record().masks;
+    assert!(stated.is_empty(), "nor said to be there: {stated:?}");
     bench.until("back", |s| {
         s.state() == State::Active && !s.record().masks.is_empty()
     });
+}
+
+#[test]
+fn prompts_that_the_model_refuses_do_not_cost_its_restarts() {
+    let script = Scripted::new(|_| Ok(0.95));
+    let mut bench = Bench::new(&script, quick());
+    bench.until("first mask", |s| !s.record().masks.is_empty());
+    bench
+        .control
+        .set_prompts(&[Prompt::new("refused")])
+        .unwrap();
+    bench.until("said", |s| {
+        s.message().is_some_and(|m| m.contains("several"))
+    });
+    for _ in 0..100 {
+        bench.show(picture(bench.next));
+        thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(bench.session.state(), State::Stalled(Stall::Inference));
+    assert_eq!(script.loads.load(Ordering::SeqCst), 1);
+    bench.control.set_prompts(&[Prompt::new("thing")]).unwrap();
+    bench.until("back", |s| !s.record().masks.is_empty());
+    assert_eq!(bench.session.state(), State::Active);
 }
 
 #[test]

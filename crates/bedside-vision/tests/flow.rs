@@ -219,6 +219,24 @@ fn many_steps_do_not_wear_a_mask() {
     assert!(carrier.carried().is_empty());
 }
 
+/// A mask may be smaller than a pixel of the reduced picture.
+#[test]
+fn the_smallest_masks_are_carried_and_trusted() {
+    let now = luma(&gray(1280, 720, texture));
+    let (mut flow, mut track) = (Flow::default(), Track::default());
+    track.start(&now);
+    flow.between(&now, &now);
+    track.step(&flow);
+    let mut carrier = Carrier::default();
+    for (left, side) in [(4, 5), (600, 1), (1279, 1), (301, 2)] {
+        let inside = |v: f32| v >= left as f32 && v < (left + side) as f32;
+        let small = mask_of(1280, 720, |x, y| inside(x) && (y as u32) < side);
+        carrier.take(&small);
+        assert_eq!(carrier.carry(&track), 1.0, "{left} {side}");
+        assert_eq!(*carrier.carried(), small);
+    }
+}
+
 #[test]
 fn a_mask_that_left_the_picture_has_no_confidence() {
     let at = |i: u32| gray(320, 240, |x, y| texture(x + i as f32 * 6.0, y));

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bedside::vision::dice;
-use bedside::{Clock, Finding, Frame, ManualClock, Mask, Modality, Prompt, State, Timestamp};
+use bedside::{Clock, Finding, Frame, ManualClock, Mask, Modality, Prompt, Timestamp};
 use bedside_live::Model as LiveModel;
 use bedside_live::{
     BundleLoader, CadenceConfig, Control, LoadError, Loader, Metrics, Session, SessionConfig,
@@ -22,6 +22,7 @@ use serde::Serialize;
 use super::dataset::mask_of;
 use crate::failure::{Exit, Failure};
 use crate::image_file;
+use crate::live::rate;
 use crate::model::ModelArgs;
 use crate::report::Model;
 use crate::table::Table;
@@ -50,7 +51,7 @@ pub(crate) struct VideoArgs {
     masks: Option<PathBuf>,
 
     /// Passes of the model a second of video, at most [default: one a frame]
-    #[arg(long, value_name = "N", requires = "video")]
+    #[arg(long, value_name = "N", requires = "video", value_parser = rate)]
     rate: Option<f64>,
 }
 
@@ -139,6 +140,26 @@ impl Clip {
                 let mask = mask.map_err(|failure| failure.at(path.display()))?;
                 Ok((frame, mask))
             }
+        }
+    }
+}
+
+impl Clip {
+    /// See that there is no frame without a mask.
+    fn finish(&mut self) -> Result<(), Failure> {
+        let Self::Pictures { source, masks } = self else {
+            return Ok(());
+        };
+        match source.next(Vec::new()) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => Err(Failure::new(
+                Exit::Input,
+                format!(
+                    "{} masks, but the clip goes on; hint: one mask a frame, or --limit {0}",
+                    masks.len()
+                ),
+            )),
+            Err(error) => Err(Failure::new(Exit::Input, error.to_string())),
         }
     }
 }
@@ -248,12 +269,6 @@ pub(super) fn run(
     model: &ModelArgs,
     ui: Ui,
 ) -> Result<(), Failure> {
-    if args
-        .rate
-        .is_some_and(|rate| !(rate > 0.0 && rate.is_finite()))
-    {
-        return Err(Failure::new(Exit::Usage, "--rate must be above 0"));
-    }
     ui.note(SAFETY);
     let clock = Arc::new(ManualClock::default());
     let mut clip = Clip::open(spec, args.masks.as_deref(), clock.clone())?;
@@ -268,11 +283,14 @@ pub(super) fn run(
     });
     let control = Control::new(tap.clone(), &[Prompt::new(prompt)]);
     let control = Arc::new(control.map_err(|e| Failure::new(Exit::Prompt, e))?);
+    // Half a frame before its time a pass is due already: a clip's frames do not come in between.
+    let half = Duration::from_secs_f64(0.5 / clip.frames_per_second());
+    let interval = args.rate.map_or(Duration::ZERO, |rate| {
+        Duration::from_secs_f64(1.0 / rate).saturating_sub(half)
+    });
     let config = SessionConfig {
         cadence: CadenceConfig {
-            interval: args
-                .rate
-                .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate)),
+            interval,
             ..CadenceConfig::default()
         },
         ..SessionConfig::default()
@@ -296,7 +314,7 @@ pub(super) fn run(
         lingering: 0,
         flicker_per_minute: 0.0,
     };
-    measure(&mut clip, session, &tap, &clock, &mut report, ui)?;
+    measure(&mut clip, session, &tap, &clock, limit, &mut report, ui)?;
     if ui.json() {
         return ui.print_json(&report);
     }
@@ -308,18 +326,22 @@ fn measure(
     mut session: Session,
     tap: &Tap,
     clock: &ManualClock,
+    limit: Option<u64>,
     report: &mut VideoReport,
     ui: Ui,
 ) -> Result<(), Failure> {
     wait(&mut session, |session| session.is_loaded())?;
-    let between = Duration::from_secs_f64(1.0 / report.frames_per_second);
+    let between = 1.0 / report.frames_per_second;
+    let start = clock.now();
     let mut ages: BTreeMap<u64, Score> = BTreeMap::new();
     // Whether the object was there, and whether a mask was shown, in the frame before.
     let mut before = None;
     let mut flickers = 0_u64;
     let bar = ui.progress(report.frames, "frames");
     for number in 0..report.frames {
-        clock.advance(between);
+        // From the start each time, so that what is rounded does not add up.
+        let elapsed = Duration::from_secs_f64((number + 1) as f64 * between);
+        clock.advance(elapsed.saturating_sub(clock.now().since(start)));
         let (frame, truth) = clip.next(number)?;
         let frame = frame.captured_at(clock.now());
         let painted = session.frame(&frame, number);
@@ -361,9 +383,12 @@ fn measure(
         bar.inc(1);
     }
     bar.finish_and_clear();
+    if limit.is_none() {
+        clip.finish()?;
+    }
     let minutes = report.frames as f64 / report.frames_per_second / 60.0;
     report.flicker_per_minute = flickers as f64 / minutes.max(f64::MIN_POSITIVE);
-    let milliseconds = |frames: u64| (frames as f64 * between.as_secs_f64() * 1e3).round() as u64;
+    let milliseconds = |frames: u64| (frames as f64 * between * 1e3).round() as u64;
     report.carried_by_age = ages
         .into_iter()
         .map(|(frames, score)| Age {
@@ -377,14 +402,13 @@ fn measure(
 /// Look after the session until something is true of it.
 fn wait(session: &mut Session, done: impl Fn(&Session) -> bool) -> Result<(), Failure> {
     let start = Instant::now();
-    while !done(session) {
-        if matches!(session.state(), State::Fault(_)) {
-            let (reason, message) = (session.state().reason(), session.message());
-            let message = format!(
-                "the model failed: {reason}; {}",
-                message.unwrap_or_default()
-            );
+    loop {
+        if let Some(message) = session.message() {
+            let message = format!("the model failed: {message}");
             return Err(Failure::new(Exit::Engine, message));
+        }
+        if done(session) {
+            return Ok(());
         }
         if start.elapsed() > PATIENCE {
             return Err(Failure::new(
@@ -398,7 +422,6 @@ fn wait(session: &mut Session, done: impl Fn(&Session) -> bool) -> Result<(), Fa
         thread::sleep(NAP);
         session.idle();
     }
-    Ok(())
 }
 
 fn text(report: &VideoReport) -> String {

@@ -1,16 +1,19 @@
 //! Where the page listens, and how many may connect.
 
+use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Sleep;
 
 use crate::error::{Error, ErrorKind};
 
@@ -67,13 +70,7 @@ impl Listener for Limited {
     async fn accept(&mut self) -> (Connection, SocketAddr) {
         let place = self.free.clone().acquire_owned().await.ok();
         let (stream, peer) = Listener::accept(&mut self.listener).await;
-        (
-            Connection {
-                stream,
-                _place: place,
-            },
-            peer,
-        )
+        (Connection::new(stream, place), peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -81,10 +78,35 @@ impl Listener for Limited {
     }
 }
 
-/// A connection, which frees its place when it ends.
+/// A peer that takes nothing of what is sent for so long is gone.
+const UNREAD: Duration = Duration::from_secs(5);
+
+/// A connection over which nothing goes for so long is closed.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A connection, which frees its place when it ends; it ends when the peer does nothing.
 pub(super) struct Connection {
     stream: TcpStream,
+    unread: Option<Pin<Box<Sleep>>>,
+    idle: Option<Pin<Box<Sleep>>>,
     _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    fn new(stream: TcpStream, place: Option<OwnedSemaphorePermit>) -> Self {
+        Self {
+            stream,
+            unread: None,
+            idle: None,
+            _place: place,
+        }
+    }
+}
+
+/// Whether nothing has happened for that time since the timer was last taken away.
+fn expired(timer: &mut Option<Pin<Box<Sleep>>>, after: Duration, cx: &mut Context<'_>) -> bool {
+    let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(after)));
+    timer.as_mut().poll(cx).is_ready()
 }
 
 impl AsyncRead for Connection {
@@ -93,7 +115,13 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        if read.is_ready() {
+            self.idle = None;
+        } else if expired(&mut self.idle, IDLE, cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        read
     }
 }
 
@@ -103,7 +131,13 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if written.is_ready() {
+            (self.unread, self.idle) = (None, None);
+        } else if expired(&mut self.unread, UNREAD, cx) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -129,5 +163,39 @@ impl Peer {
 impl Connected<IncomingStream<'_, Limited>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
         Self(*stream.remote_addr())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_reads_nothing_loses_its_place() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut limited = Limited::new(listener).unwrap();
+            let address = limited.local_addr().unwrap();
+            let peer = TcpStream::connect(address).await.unwrap();
+            let (mut connection, _) = limited.accept().await;
+            assert_eq!(limited.free.available_permits(), MAX_CONNECTIONS - 1);
+            let error = loop {
+                let bytes = [0; 1 << 16];
+                let write = poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &bytes));
+                if let Err(error) = write.await {
+                    break error;
+                }
+            };
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            drop(connection);
+            assert_eq!(limited.free.available_permits(), MAX_CONNECTIONS);
+            drop(peer);
+        });
     }
 }

@@ -253,9 +253,16 @@ function makeBoxes() {
     })]));
 }
 
+// One after the other, so that each wish is added to what the one before has changed.
+let wishes = Promise.resolve();
+
 function ask(text, wanted) {
-  const others = status.asked.filter(other => other !== text);
-  return send("/prompts", { prompts: wanted ? [...others, text] : others });
+  const granted = wishes.then(() => {
+    const others = status.asked.filter(other => other !== text);
+    return send("/prompts", { prompts: wanted ? [...others, text] : others });
+  });
+  wishes = granted;
+  return granted;
 }
 
 /// Send a wish; gives whether it was granted.
@@ -265,7 +272,8 @@ async function send(path, wish) {
       method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wish),
     });
     refusal = answer.ok ? "" : (await answer.json()).error;
-    status = await (await fetch("/status")).json();
+    const now = await fetch("/status");
+    if (now.ok) status = await now.json();
   } catch {
     refusal = "not sent: bedside does not answer";
   }

@@ -67,7 +67,11 @@ impl Pictures {
     /// Encode on a thread of its own whenever somebody looks, until the session stops.
     pub(super) async fn encode_while_watched(self: Arc<Self>) {
         let mut viewers = self.viewers.subscribe();
-        while !self.stop.is_stopped() && viewers.wait_for(|n| *n > 0).await.is_ok() {
+        while !self.stop.is_stopped() {
+            let came = viewers.wait_for(|n| *n > 0);
+            if tokio::time::timeout(PATIENCE, came).await.is_err() {
+                continue;
+            }
             let pictures = self.clone();
             if tokio::task::spawn_blocking(move || pictures.encode())
                 .await

@@ -275,7 +275,8 @@ impl Carrier {
         let scale = self.grid.scale;
         let (columns, _) = track.squares();
         let (along, down) = self.window(track);
-        let (mut all, mut sound) = (0_u32, 0_u32);
+        // Of the cells whose middle is set, and of all that the mask may touch.
+        let (mut all, mut sound) = ([0_u32; 2], [0_u32; 2]);
         let (mut cells, mut shifts) = (
             std::mem::take(&mut self.row),
             std::mem::take(&mut self.shifts),
@@ -290,9 +291,13 @@ impl Carrier {
                 let shift = shift_along(&shifts, square_at(x, 1));
                 *cell = self.cell(x as f32, y as f32, shift);
                 let middle = |at: usize| (at * scale + scale / 2) as f32;
-                if *cell != Cell::Clear && self.pixel(middle(x), middle(y), shift) == 1 {
-                    all += 1;
-                    sound += u32::from(*passed);
+                if *cell == Cell::Clear {
+                    continue;
+                }
+                let set = self.pixel(middle(x), middle(y), shift);
+                for ((all, sound), one) in all.iter_mut().zip(&mut sound).zip([set, 1]) {
+                    *all += u32::from(one);
+                    *sound += u32::from(one & passed);
                 }
             }
             let mixed = cells.contains(&Cell::Mixed);
@@ -314,9 +319,15 @@ impl Carrier {
             });
         }
         (self.row, self.shifts) = (cells, shifts);
-        match all {
-            0 => f32::from(u8::from(self.mask.is_empty())),
-            _ => sound as f32 / all as f32,
+        let [set, touched] = all;
+        let [set_sound, touched_sound] = sound;
+        if set > 0 {
+            set_sound as f32 / set as f32
+        } else if out.area() > 0 {
+            // A mask so small that it covers no middle.
+            touched_sound as f32 / touched.max(1) as f32
+        } else {
+            f32::from(u8::from(self.mask.is_empty()))
         }
     }
 
