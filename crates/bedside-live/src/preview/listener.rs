@@ -186,7 +186,7 @@ mod tests {
             let (mut connection, _) = limited.accept().await;
             assert_eq!(limited.free.available_permits(), MAX_CONNECTIONS - 1);
             let error = loop {
-                let bytes = [0; 1 << 16];
+                let bytes = vec![0; 1 << 16];
                 let write = poll_fn(|cx| Pin::new(&mut connection).poll_write(cx, &bytes));
                 if let Err(error) = write.await {
                     break error;
