@@ -11,7 +11,7 @@ use super::{Flow, mix, pixel_at, shift_at};
 /// The way of all pixels from a keyframe to the newest frame.
 ///
 /// It is kept for squares of two by two reduced pixels: flow is a blend over patches of 8 x 8, so
-/// nothing finer is lost, and there are several tracks to be followed in every frame.
+/// little finer is lost, and there are several tracks to be followed in every frame.
 #[derive(Debug, Clone, Default)]
 pub struct Track {
     grid: Grid,
