@@ -6,11 +6,12 @@ use std::error::Error;
 use bedside_tests::workspace::{self, Member};
 
 /// Every package, top to bottom. A package may depend only on those below it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "bedside-tests",
     "bedside-benches",
     "firmware-host",
     "bedside-cli",
+    "bedside-preview",
     "bedside-live",
     "bedside-dicom",
     "bedside",

@@ -9,12 +9,12 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt, PromptTable};
-use bedside_live::preview::{self, Facts, Offer, Preview};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
     AgePolicy, BundleLoader, CadenceConfig, Control, Log, Metrics, Record, Recorder, Session,
     SessionConfig, Stop, Target, View, Watcher,
 };
+use bedside_preview::{self as preview, Facts, Offer, Preview};
 use bedside_video::sink::{Sink, open_sink};
 use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceInfo};
 use clap::Args as Arguments;
@@ -244,7 +244,7 @@ fn failure(error: bedside_live::Error) -> Failure {
         bedside_live::ErrorKind::Source => Exit::Input,
         bedside_live::ErrorKind::Sink | bedside_live::ErrorKind::Log => Exit::Output,
         bedside_live::ErrorKind::Model => Exit::Engine,
-        bedside_live::ErrorKind::Config | bedside_live::ErrorKind::Preview => Exit::Usage,
+        bedside_live::ErrorKind::Config => Exit::Usage,
         _ => Exit::Internal,
     };
     Failure::new(exit, error.to_string())
@@ -267,7 +267,10 @@ fn open(args: &Args, clock: Arc<dyn Clock>) -> Result<Box<dyn Source>, Failure> 
 
 /// Taken before the model is loaded, so that a port in use is told at once.
 fn listener(args: &Args) -> Result<Option<TcpListener>, Failure> {
-    let bind = |address| preview::bind(address, args.preview_anyone).map_err(failure);
+    let bind = |address| {
+        preview::bind(address, args.preview_anyone)
+            .map_err(|e| Failure::new(Exit::Usage, e.to_string()))
+    };
     args.preview.map(bind).transpose()
 }
 

@@ -17,8 +17,6 @@ pub enum ErrorKind {
     Log,
     /// A setting can't be met.
     Config,
-    /// The preview page can't be served.
-    Preview,
 }
 
 /// Why a session did not start, ended, or lacks a part. The text names the cause and, where there

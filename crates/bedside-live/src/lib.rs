@@ -15,7 +15,6 @@ pub mod log;
 mod metrics;
 mod model;
 mod painter;
-pub mod preview;
 mod rate;
 pub mod record;
 mod recorder;

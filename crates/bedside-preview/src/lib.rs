@@ -4,6 +4,7 @@
 //! It answers requests of its own page alone, brings everything that the page needs, and stores
 //! nothing.
 
+mod error;
 mod guard;
 mod listener;
 mod pictures;
@@ -18,15 +19,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bedside::{Modality, Prompt};
+use bedside_live::record::SessionRecord;
+use bedside_live::{Control, Metrics, Report, Status, Stop, View};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::control::Control;
-use crate::error::{Error, ErrorKind};
-use crate::metrics::{Metrics, Report};
-use crate::record::SessionRecord;
-use crate::run::Stop;
-use crate::view::{Status, View};
+pub use error::{Error, ErrorKind};
 pub use listener::bind;
 use listener::{Limited, Peer};
 pub use pictures::MAX_VIEWERS;
@@ -79,11 +77,11 @@ struct Site {
 /// Serve until `stop` says so, or the future is dropped.
 ///
 /// # Errors
-/// [`ErrorKind::Preview`] when the listener can't be used.
+/// [`ErrorKind::Server`] when the listener can't be used.
 pub async fn serve(listener: TcpListener, preview: Preview, stop: Stop) -> Result<(), Error> {
     let limited = Limited::new(listener).map_err(|e| {
         let hint = "start without the preview";
-        Error::caused(ErrorKind::Preview, "preview page", e, hint)
+        Error::caused(ErrorKind::Server, "preview page", e, hint)
     })?;
     let pictures = Arc::new(Pictures::new(preview.view.clone(), stop));
     let site = Arc::new(Site {
@@ -113,7 +111,7 @@ pub async fn serve(listener: TcpListener, preview: Preview, stop: Stop) -> Resul
         .into_make_service_with_connect_info::<Peer>();
     tokio::select! {
         served = axum::serve(limited, pages) => served.map_err(|e| {
-            Error::caused(ErrorKind::Preview, "preview page", e, "start again")
+            Error::caused(ErrorKind::Server, "preview page", e, "start again")
         }),
         () = pictures.encode_while_watched() => Ok(()),
     }

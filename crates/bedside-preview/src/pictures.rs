@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use bedside_live::{Stop, View};
 use bedside_video::sink::encode_jpeg;
 use futures_util::stream;
 use tokio::sync::watch;
-
-use crate::run::Stop;
-use crate::view::View;
 
 /// Most viewers at once; one more is refused, so that pages can't take the machine's time.
 pub const MAX_VIEWERS: usize = 4;

@@ -15,11 +15,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bedside::{Clock, Finding, Frame, Modality, MonotonicClock, PixelFormat, Prompt};
-use bedside_live::preview::{self, Facts, MAX_VIEWERS, Preview};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
-    Control, ErrorKind, LoadError, Loader, Metrics, Model, Session, SessionConfig, Stop, View,
+    Control, LoadError, Loader, Metrics, Model, Session, SessionConfig, Stop, View,
 };
+use bedside_preview::{self as preview, ErrorKind, Facts, MAX_VIEWERS, Preview};
 use serde_json::{Value, json};
 
 /// Knows polyps and livers, and never finds any.
@@ -370,12 +370,12 @@ fn pictures_move_and_viewers_are_few() {
 #[test]
 fn addresses_that_others_reach_need_consent() {
     let refused = preview::bind("0.0.0.0:0".parse().unwrap(), false).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Config);
+    assert_eq!(refused.kind(), ErrorKind::Exposed);
     assert!(refused.to_string().contains("hint: 127.0.0.1"), "{refused}");
     assert!(preview::bind("0.0.0.0:0".parse().unwrap(), true).is_ok());
 
     let taken = preview::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
     let again = preview::bind(taken.local_addr().unwrap(), false).unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::Preview);
+    assert_eq!(again.kind(), ErrorKind::Address);
     assert!(again.to_string().contains("hint: another port"), "{again}");
 }
