@@ -31,7 +31,7 @@ pub fn bind(address: SocketAddr, anyone: bool) -> Result<TcpListener, Error> {
     if !address.ip().to_canonical().is_loopback() && !anyone {
         let message = format!(
             "preview on {address}: other machines could see the video; hint: 127.0.0.1:{}, or \
-             --preview-anyone on a network where everyone may look",
+             allow it on a network where everyone may look",
             address.port()
         );
         return Err(Error::new(ErrorKind::Exposed, message));
