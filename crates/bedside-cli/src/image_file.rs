@@ -222,7 +222,7 @@ mod tests {
 
     fn golden(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/golden/pictures")
+            .join("../bedside-video/tests/golden/stills")
             .join(name)
     }
 
