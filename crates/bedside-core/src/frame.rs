@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::pixels::{Component, PixelFormat, PlaneSize, YuvSpace};
+use crate::pixels::{Component, PixelFormat, PlaneSize, YuvRowReader, YuvSpace};
 use crate::time::Timestamp;
 
 /// Longest side of a frame in pixels. Bounds memory: an RGB frame is at most 768 MiB.
@@ -263,8 +263,8 @@ impl<'a> FrameView<'a> {
         let sizes = format.planes(width, height);
         for (index, (plane, size)) in planes.iter_mut().zip(sizes).enumerate() {
             let component = format.components().iter().find(|c| c.plane == index);
-            let shared = component.map_or(1, |c| c.columns / c.step.clamp(1, c.columns));
-            let stride = stride.div_ceil(shared);
+            let samples = component.map_or(1, |c| stride.div_ceil(1 << c.column_shift) * c.step);
+            let stride = if index == 0 { stride } else { samples };
             *plane = (rest, stride);
             let length = size.rows.saturating_mul(stride);
             rest = rest.get(length..).unwrap_or_default();
@@ -335,11 +335,37 @@ impl<'a> FrameView<'a> {
         }
         let mut pixel = [0; 3];
         for (value, component) in pixel.iter_mut().zip(self.format.components()) {
-            let row = self.plane_of(component).row(y as usize / component.rows);
-            let at = component.offset + x as usize / component.columns * component.step;
+            let row = self
+                .plane_of(component)
+                .row(y as usize >> component.row_shift);
+            let at = component.offset + (x as usize >> component.column_shift) * component.step;
             *value = row.get(at).copied()?;
         }
         Some(pixel)
+    }
+
+    /// Have row `y` of a YUV frame read two pixels at a time, whatever the layout: chroma is that
+    /// of the pixels, not smoothed. Nothing is read of RGB and gray frames.
+    pub fn yuv_row(&self, y: usize, reader: impl YuvRowReader) {
+        let [first, second, third] = &self.planes;
+        let chroma = y / 2;
+        match self.format {
+            PixelFormat::Rgb8 | PixelFormat::Gray8 => {}
+            PixelFormat::Nv12 => {
+                let samples = second.row(chroma).as_chunks::<2>().0;
+                let pairs = luma_pairs(first.row(y)).zip(samples);
+                reader.read(pairs.map(|([a, b], [u, v])| [a, b, *u, *v]));
+            }
+            PixelFormat::I420 => {
+                let samples = second.row(chroma).iter().zip(third.row(chroma));
+                let pairs = luma_pairs(first.row(y)).zip(samples);
+                reader.read(pairs.map(|([a, b], (u, v))| [a, b, *u, *v]));
+            }
+            PixelFormat::Yuyv => {
+                let quads = first.row(y).as_chunks::<4>().0.iter();
+                reader.read(quads.map(|[a, u, b, v]| [*a, *b, *u, *v]));
+            }
+        }
     }
 
     /// Append the bytes to `out`, rows and planes tightly packed.
@@ -365,6 +391,12 @@ impl<'a> FrameView<'a> {
             data,
         }
     }
+}
+
+/// Luma two by two; the last of an odd row is repeated.
+fn luma_pairs(luma: &[u8]) -> impl Iterator<Item = [u8; 2]> {
+    let (pairs, single) = luma.as_chunks::<2>();
+    pairs.iter().copied().chain(single.iter().map(|y| [*y; 2]))
 }
 
 impl<'a> From<&'a Frame> for FrameView<'a> {

@@ -21,7 +21,7 @@ pub use finding::{BoundingBox, Finding};
 pub use frame::{Frame, FrameError, FrameView, Plane};
 pub use mask::Mask;
 pub use ontology::{Category, Form, Modality, ObjectType, Ontology};
-pub use pixels::{ColourModel, Component, PixelFormat, PlaneSize, YuvSpace};
+pub use pixels::{ColourModel, Component, PixelFormat, PlaneSize, YuvRowReader, YuvSpace};
 pub use prompt::{Prompt, PromptError, PromptErrorKind};
 pub use state::{Degradation, Fault, PaintPermit, Pause, Stall, State};
 pub use time::{Clock, ManualClock, MonotonicClock, Timestamp};

@@ -54,10 +54,10 @@ pub struct Component {
     pub offset: usize,
     /// Bytes from one sample to the next.
     pub step: usize,
-    /// Columns of pixels that share a sample: 1 or 2.
-    pub columns: usize,
-    /// Rows of pixels that share a sample: 1 or 2.
-    pub rows: usize,
+    /// Binary logarithm of the columns of pixels that share a sample: 0 or 1.
+    pub column_shift: u32,
+    /// Binary logarithm of the rows of pixels that share a sample: 0 or 1.
+    pub row_shift: u32,
 }
 
 impl Component {
@@ -66,20 +66,27 @@ impl Component {
             plane: 0,
             offset,
             step,
-            columns: 1,
-            rows: 1,
+            column_shift: 0,
+            row_shift: 0,
         }
     }
 
-    const fn chroma(plane: usize, offset: usize, step: usize, rows: usize) -> Self {
+    const fn chroma(plane: usize, offset: usize, step: usize, row_shift: u32) -> Self {
         Self {
             plane,
             offset,
             step,
-            columns: 2,
-            rows,
+            column_shift: 1,
+            row_shift,
         }
     }
+}
+
+/// Reads a row of a YUV frame; see [`FrameView::yuv_row`](crate::FrameView::yuv_row).
+pub trait YuvRowReader {
+    /// `pairs` gives `[y0, y1, u, v]` for each two pixels from left to right. The last `y1` of a
+    /// row of odd width is not a pixel.
+    fn read(self, pairs: impl Iterator<Item = [u8; 4]>);
 }
 
 impl PixelFormat {
@@ -102,18 +109,18 @@ impl PixelFormat {
         ];
         const NV12: [Component; 3] = [
             Component::full(0, 1),
-            Component::chroma(1, 0, 2, 2),
-            Component::chroma(1, 1, 2, 2),
+            Component::chroma(1, 0, 2, 1),
+            Component::chroma(1, 1, 2, 1),
         ];
         const I420: [Component; 3] = [
             Component::full(0, 1),
-            Component::chroma(1, 0, 1, 2),
-            Component::chroma(2, 0, 1, 2),
+            Component::chroma(1, 0, 1, 1),
+            Component::chroma(2, 0, 1, 1),
         ];
         const YUYV: [Component; 3] = [
             Component::full(0, 2),
-            Component::chroma(0, 1, 4, 1),
-            Component::chroma(0, 3, 4, 1),
+            Component::chroma(0, 1, 4, 0),
+            Component::chroma(0, 3, 4, 0),
         ];
         match self {
             Self::Rgb8 => &RGB,
@@ -222,8 +229,8 @@ mod tests {
                 let mut used: Vec<Vec<u32>> =
                     planes.iter().map(|size| vec![0; size.byte_len()]).collect();
                 for component in format.components() {
-                    for y in 0..height.div_ceil(component.rows) {
-                        for x in 0..width.div_ceil(component.columns) {
+                    for y in 0..height.div_ceil(1 << component.row_shift) {
+                        for x in 0..width.div_ceil(1 << component.column_shift) {
                             let row = y * planes[component.plane].row;
                             let at = row + component.offset + x * component.step;
                             used[component.plane][at] += 1;
