@@ -11,11 +11,11 @@ use tract_core::ops::einsum::EinSum;
 use tract_core::ops::nn::DataFormat;
 use tract_core::ops::quant::{DequantizeLinearF32, quantize_linear_u8};
 
-use crate::cpu::{Cpu, Dot};
-use crate::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, strip};
-use crate::epilogue::{Epilogue, Quant, Sink};
-use crate::product::{F32Panels, I8Panels};
-use crate::rewrite::{Coded, rewrite};
+use crate::kernel::cpu::{Cpu, Dot};
+use crate::kernel::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, strip};
+use crate::kernel::epilogue::{Epilogue, Quant, Sink};
+use crate::kernel::product::{F32Panels, I8Panels};
+use crate::passes::rewrite::{Coded, rewrite};
 use crate::tests::{in_strips, noise, weights};
 
 fn run(model: TypedModel, inputs: &[Tensor]) -> Vec<f32> {

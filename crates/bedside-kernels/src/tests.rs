@@ -8,11 +8,11 @@ use tract_core::ops::einsum::EinSum;
 use tract_core::ops::math;
 use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
-use crate::cpu::{Cpu, Dot};
-use crate::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
-use crate::epilogue::{Epilogue, Quant, Sink, Steps};
-use crate::lanes::lanes;
-use crate::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
+use crate::kernel::cpu::{Cpu, Dot};
+use crate::kernel::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
+use crate::kernel::epilogue::{Epilogue, Quant, Sink, Steps};
+use crate::kernel::lanes::lanes;
+use crate::kernel::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
 
 /// Numbers that repeat nowhere soon, from -1 to 1.
 pub(crate) fn noise(n: usize, seed: u32) -> Vec<f32> {

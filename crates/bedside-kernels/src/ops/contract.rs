@@ -3,13 +3,13 @@
 
 use tract_core::internal::*;
 
-use crate::axes::{Axes, least};
-use crate::cpu::{Cpu, compiled_for_each};
-use crate::epilogue::Sink;
-use crate::lanes::{LANES, multiply_add};
+use crate::kernel::cpu::{Cpu, compiled_for_each};
+use crate::kernel::epilogue::Sink;
+use crate::kernel::lanes::{LANES, multiply_add};
+use crate::kernel::packed::{self, Matrix};
+use crate::ops::axes::{Axes, least};
+use crate::ops::view::View;
 use crate::ops::{Extent, extents, filled, for_each, slice, threads};
-use crate::packed::{self, Matrix};
-use crate::view::View;
 
 /// A product of two activations, each read where it lies.
 ///

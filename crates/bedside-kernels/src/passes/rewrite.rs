@@ -12,13 +12,13 @@ use tract_core::ops::konst::Const;
 use tract_core::ops::nn::DataFormat;
 use tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearU8};
 
-use crate::cpu::Cpu;
-use crate::depthwise::{Depthwise, Window};
-use crate::epilogue::{Epilogue, Quant};
-use crate::lanes::lanes;
+use crate::kernel::cpu::Cpu;
+use crate::kernel::depthwise::{Depthwise, Window};
+use crate::kernel::epilogue::{Epilogue, Quant};
+use crate::kernel::lanes::lanes;
+use crate::kernel::product::{F32Panels, I8Panels};
+use crate::ops::recode::Recode;
 use crate::ops::{Convolution, ConvolutionPlan, Kernel, Relayout, Sum, Twice};
-use crate::product::{F32Panels, I8Panels};
-use crate::recode::Recode;
 
 /// A constant that a graph holds as integers and dequantizes: `value * scale`, of zero point 0.
 #[derive(Debug, Clone)]

@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::cpu::{Cpu, Dot, compiled_for_each};
-use crate::epilogue::{Element, Epilogue, Place, copy};
-use crate::lanes::{LANES, Lanes, lanes, multiply_add};
-use crate::packed::Matrix;
+use crate::kernel::cpu::{Cpu, Dot, compiled_for_each};
+use crate::kernel::epilogue::{Element, Epilogue, Place, copy};
+use crate::kernel::lanes::{LANES, Lanes, lanes, multiply_add};
+use crate::kernel::packed::Matrix;
 
 /// Sums of `M` rows, for each of `N` panels.
 pub(crate) type Tile<const M: usize, const N: usize> = [[[f32; LANES]; M]; N];

@@ -145,7 +145,7 @@ impl fmt::Display for Cpu {
 macro_rules! compiled_for_each {
     ($(#[$doc:meta])* $vis:vis fn $name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$doc])*
-        $vis fn $name $(<$($g: $bound),+>)? (simd: $crate::cpu::Simd, $($arg: $ty),*) {
+        $vis fn $name $(<$($g: $bound),+>)? (simd: $crate::kernel::cpu::Simd, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2 $(<$($g: $bound),+>)? ($($arg: $ty),*) {
@@ -157,16 +157,16 @@ macro_rules! compiled_for_each {
                 $body::<12, 2, true $(, $($g),+)?>($($arg),*)
             }
             match simd {
-                $crate::cpu::Simd::Baseline => {
+                $crate::kernel::cpu::Simd::Baseline => {
                     $body::<6, 1, { cfg!(target_arch = "aarch64") } $(, $($g),+)?>($($arg),*)
                 }
                 // SAFETY: values of `Simd` other than the baseline come from `Cpu::supported`,
                 // which asked the processor.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::Simd::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::kernel::cpu::Simd::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::Simd::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::kernel::cpu::Simd::Avx512 => unsafe { avx512($($arg),*) },
             }
         }
     };

@@ -12,13 +12,13 @@ use tract_core::model::Rewriter;
 use tract_core::ops::einsum::EinSum;
 use tract_core::ops::nn::{Softmax, SoftmaxKind};
 
-use crate::axes::{Axes, least};
-use crate::cpu::{Cpu, compiled_for_each};
-use crate::epilogue::{Epilogue, Sink};
-use crate::lanes::{LANES, multiply_add};
+use crate::kernel::cpu::{Cpu, compiled_for_each};
+use crate::kernel::epilogue::{Epilogue, Sink};
+use crate::kernel::lanes::{LANES, multiply_add};
+use crate::kernel::packed::Matrix;
+use crate::kernel::product::{F32Panels, Rows, product_f32};
+use crate::ops::axes::{Axes, least};
 use crate::ops::{Extent, extents, filled, for_each, slice, threads};
-use crate::packed::Matrix;
-use crate::product::{F32Panels, Rows, product_f32};
 
 /// Replace attention with enough queries that packing its keys and values pays.
 ///

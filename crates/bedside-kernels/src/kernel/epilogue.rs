@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use crate::lanes::{LANES, Lanes, multiply_add};
+use crate::kernel::lanes::{LANES, Lanes, multiply_add};
 
 /// An affine u8 code: `real = (code - zero) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,16 +1,24 @@
 //! Operators of tract's graph. Activations are [1, h, w, channels], f32 or u8 codes.
 
+pub(crate) mod attention;
+pub(crate) mod axes;
+pub(crate) mod contract;
+pub(crate) mod dynamic;
+pub(crate) mod norm;
+pub(crate) mod recode;
+pub(crate) mod view;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 use tract_core::internal::*;
 
-use crate::cpu::Cpu;
-use crate::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
-use crate::epilogue::{Element, Epilogue, Place, Quant, Sink, Steps, copy};
-use crate::lanes::{LANES, Lanes};
-use crate::product::{F32Panels, I8Panels, Panels, Rows, product_f32, product_u8};
+use crate::kernel::cpu::Cpu;
+use crate::kernel::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
+use crate::kernel::epilogue::{Element, Epilogue, Place, Quant, Sink, Steps, copy};
+use crate::kernel::lanes::{LANES, Lanes};
+use crate::kernel::product::{F32Panels, I8Panels, Panels, Rows, product_f32, product_u8};
 
 /// Run `work(index, block)` on blocks of `len` elements, beside each other where the caller runs
 /// in a pool of threads.

@@ -10,14 +10,14 @@ use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::konst::Const;
 use tract_core::ops::nn::GeluExact;
 
-use crate::axes::Axes;
-use crate::contract::Contraction;
-use crate::cpu::Cpu;
-use crate::epilogue::Epilogue;
-use crate::norm::Norm;
+use crate::kernel::cpu::Cpu;
+use crate::kernel::epilogue::Epilogue;
+use crate::kernel::product::F32Panels;
+use crate::ops::axes::Axes;
+use crate::ops::contract::Contraction;
+use crate::ops::norm::Norm;
+use crate::ops::view::View;
 use crate::ops::{Projection, ProjectionPlan, Relayout, extents};
-use crate::product::F32Panels;
-use crate::view::View;
 
 /// Replace f32 products of an activation's innermost dimensions with constant weights, with the
 /// bias, the limits or the GELU, and the sum that follow them; products of two activations; layer

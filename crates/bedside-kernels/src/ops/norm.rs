@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tract_core::internal::*;
 use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
-use crate::cpu::{Cpu, compiled_for_each};
-use crate::lanes::{LANES, multiply_add};
+use crate::kernel::cpu::{Cpu, compiled_for_each};
+use crate::kernel::lanes::{LANES, multiply_add};
 use crate::ops::{filled, for_blocks, slice};
-use crate::project::{Fused, is_row};
+use crate::passes::project::{Fused, is_row};
 
 /// Every row, less its mean and over its deviation, then scaled and shifted by column.
 #[derive(Debug, Clone, PartialEq)]

@@ -13,12 +13,12 @@ use tract_core::model::Rewriter;
 use tract_core::ops::cast::Cast;
 use tract_core::ops::einsum::EinSum;
 
-use crate::cpu::{Cpu, compiled_for_each};
-use crate::epilogue::{Epilogue, Quant};
-use crate::lanes::{LANES, lanes};
+use crate::kernel::cpu::{Cpu, compiled_for_each};
+use crate::kernel::epilogue::{Epilogue, Quant};
+use crate::kernel::lanes::{LANES, lanes};
+use crate::kernel::product::{I8Panels, Rows, product_u8};
 use crate::ops::{CODES, block_rows, filled, for_blocks, slice, threads};
-use crate::product::{I8Panels, Rows, product_u8};
-use crate::project::{is_gelu, is_row};
+use crate::passes::project::{is_gelu, is_row};
 
 /// The longest row whose sums and offsets together stay within i32, whatever the codes.
 const DEEPEST: usize = 1 << 15;

@@ -4,14 +4,14 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::cpu::{Cpu, Dot, compiled_for_each};
-use crate::epilogue::{Element, Epilogue, Sink};
-use crate::lanes::{LANES, Lanes, lanes, multiply_add};
+use crate::kernel::cpu::{Cpu, Dot, compiled_for_each};
+use crate::kernel::epilogue::{Element, Epilogue, Sink};
+use crate::kernel::lanes::{LANES, Lanes, lanes, multiply_add};
 #[cfg(target_arch = "aarch64")]
-use crate::product::Sdot;
+use crate::kernel::product::Sdot;
 #[cfg(target_arch = "x86_64")]
-use crate::product::Vnni;
-use crate::product::{F32Panels, FloatDot, I8Panels, Panels};
+use crate::kernel::product::Vnni;
+use crate::kernel::product::{F32Panels, FloatDot, I8Panels, Panels};
 
 /// Shape of a depthwise convolution over [h, w, channels].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 
 use tract_core::internal::*;
 
-use crate::cpu::{Cpu, compiled_for_each};
-use crate::epilogue::{Element, Quant};
+use crate::kernel::cpu::{Cpu, compiled_for_each};
+use crate::kernel::epilogue::{Element, Quant};
 use crate::ops::{filled, for_blocks, slice};
 
 /// Codes of reals, or reals of codes.
