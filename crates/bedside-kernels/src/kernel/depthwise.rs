@@ -1,17 +1,13 @@
 //! Depthwise convolution: every channel with a small window of its own.
 #![allow(unsafe_code, reason = "inner loops read without bounds checks")]
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::kernel::cpu::{Cpu, Dot, compiled_for_each};
-use crate::kernel::epilogue::{Element, Epilogue, Sink};
-use crate::kernel::lanes::{LANES, Lanes, lanes, multiply_add};
-#[cfg(target_arch = "aarch64")]
-use crate::kernel::product::Sdot;
-#[cfg(target_arch = "x86_64")]
-use crate::kernel::product::Vnni;
-use crate::kernel::product::{F32Panels, FloatDot, I8Panels, Panels};
+use super::cpu::{Cpu, Simd, compiled_for_each};
+use super::epilogue::{Element, Epilogue, Place, Sink};
+use super::lanes::{LANES, Lanes, flat, lanes};
+use super::product::{F32Panels, I8Panels, WIDE};
+use super::vector::Reals;
 
 /// Shape of a depthwise convolution over [h, w, channels].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,10 +105,14 @@ pub(crate) trait Source {
         None
     }
 
-    /// Write `N` groups of sixteen channels, from the `block`th on, of input rows `rows`.
-    fn fill<const ROWS: usize, const N: usize, const FMA: bool>(
+    /// Make ready for [`Self::fill`] with these input rows.
+    fn prepare(&mut self, _cpu: Cpu, _rows: Range<usize>, _: &Window) {}
+
+    /// Write some groups of sixteen channels of input rows `rows`.
+    fn fill(
         &self,
-        block: usize,
+        cpu: Cpu,
+        blocks: Range<usize>,
         rows: Range<usize>,
         to: &mut Padded<'_>,
         window: &Window,
@@ -133,10 +133,10 @@ impl<T: Element> Source for Map<'_, T> {
         T::reals(self.input).filter(|_| whole)
     }
 
-    #[inline(always)]
-    fn fill<const ROWS: usize, const N: usize, const FMA: bool>(
+    fn fill(
         &self,
-        block: usize,
+        cpu: Cpu,
+        blocks: Range<usize>,
         rows: Range<usize>,
         to: &mut Padded<'_>,
         window: &Window,
@@ -144,128 +144,163 @@ impl<T: Element> Source for Map<'_, T> {
         let (channels, width) = (window.channels, window.input[1]);
         let input = self.input.get(rows.start * width * channels..);
         let input = input.unwrap_or_default();
-        for n in 0..N {
-            let channel = (block + n) * LANES;
+        for (n, block) in blocks.enumerate() {
             let lines = input.chunks(width * channels).take(rows.len());
             let to_lines = to.lanes.get_mut(n * to.group..).unwrap_or_default();
             for (line, to_line) in lines.zip(to_lines.chunks_mut(to.width)) {
-                let targets = to_line.iter_mut().skip(to.before);
-                for (pixel, target) in line.chunks(channels).zip(targets) {
-                    let pixel = pixel.get(channel..).unwrap_or_default();
-                    // Whole groups apart: through memory of any length no vectors are made.
-                    if let Some(from) = pixel.first_chunk::<LANES>() {
-                        target.0 = from.map(|x| x.real(None) - self.zero);
-                    } else {
-                        for (to, x) in target.0.iter_mut().zip(pixel) {
-                            *to = x.real(None) - self.zero;
-                        }
-                    }
-                }
+                let to_line = to_line.get_mut(to.before..).unwrap_or_default();
+                let line = line.get(block * LANES..).unwrap_or_default();
+                spread(cpu.simd, line, channels, self.zero, to_line);
+            }
+        }
+    }
+}
+
+compiled_for_each! {
+    /// Sixteen channels of each pixel of a line, less `zero`; `line` starts with the first of them.
+    fn spread<T: Element>(line: &[T], channels: usize, zero: f32, to: &mut [Lanes<f32>]) = spread_body
+}
+
+#[inline(always)]
+fn spread_body<V: Reals, const FMA: bool, T: Element>(
+    line: &[T],
+    channels: usize,
+    zero: f32,
+    to: &mut [Lanes<f32>],
+) {
+    for (pixel, to) in line.chunks(channels).zip(to) {
+        // Whole groups apart: through memory of any length no vectors are made.
+        if let Some(from) = pixel.first_chunk::<LANES>() {
+            for lane in 0..LANES {
+                to.0[lane] = from[lane].real(None) - zero;
+            }
+        } else {
+            for (to, x) in to.0.iter_mut().zip(pixel) {
+                *to = x.real(None) - zero;
             }
         }
     }
 }
 
 /// An activation that is never whole in memory: the product of the pixels of a smaller one.
-pub(crate) struct Expansion<'a, P: Panels, E> {
-    /// The smaller one, whole.
-    pub(crate) pixels: &'a [P::Input],
-    pub(crate) panels: P,
-    pub(crate) epilogue: &'a Epilogue,
-    /// What the window reads: f32, or steps of a code.
-    pub(crate) element: PhantomData<E>,
+pub(crate) struct Expansion<'a> {
+    pixels: Pixels<'a>,
+    epilogue: &'a Epilogue,
 }
 
-impl<P: Panels, E: Element> Source for Expansion<'_, P, E> {
-    #[inline(always)]
-    fn fill<const ROWS: usize, const N: usize, const FMA: bool>(
+/// The smaller one, whole, and what it is multiplied with.
+enum Pixels<'a> {
+    F32(&'a [f32], &'a F32Panels),
+    U8 {
+        pixels: &'a [u8],
+        panels: &'a I8Panels,
+        /// Memory for what the kernels read in place of codes.
+        wide: Vec<i16>,
+        /// The first row that was made ready.
+        first: usize,
+    },
+}
+
+impl<'a> Expansion<'a> {
+    pub(crate) fn of_f32(pixels: &'a [f32], panels: &'a F32Panels, epilogue: &'a Epilogue) -> Self {
+        let pixels = Pixels::F32(pixels, panels);
+        Self { pixels, epilogue }
+    }
+
+    pub(crate) fn of_u8(pixels: &'a [u8], panels: &'a I8Panels, epilogue: &'a Epilogue) -> Self {
+        let pixels = Pixels::U8 {
+            pixels,
+            panels,
+            wide: Vec::new(),
+            first: 0,
+        };
+        Self { pixels, epilogue }
+    }
+}
+
+impl Drop for Expansion<'_> {
+    fn drop(&mut self) {
+        if let Pixels::U8 { wide, .. } = &mut self.pixels {
+            WIDE.set(std::mem::take(wide));
+        }
+    }
+}
+
+impl Source for Expansion<'_> {
+    fn prepare(&mut self, cpu: Cpu, rows: Range<usize>, window: &Window) {
+        if let Pixels::U8 {
+            pixels,
+            panels,
+            wide,
+            first,
+        } = &mut self.pixels
+        {
+            let line = window.input[1] * panels.depth();
+            let used = pixels.get(rows.start * line..rows.end * line);
+            *first = rows.start;
+            *wide = WIDE.take();
+            panels.prepare(cpu.simd, used.unwrap_or_default(), wide);
+        }
+    }
+
+    fn fill(
         &self,
-        block: usize,
+        cpu: Cpu,
+        blocks: Range<usize>,
         rows: Range<usize>,
         to: &mut Padded<'_>,
         window: &Window,
     ) {
         let width = window.input[1];
         let count = rows.len() * width;
-        assert!(rows.end * width * self.panels.depth() <= self.pixels.len());
-        assert!(self.panels.stretch() >= self.panels.depth());
-        assert!(block + N <= self.panels.width().div_ceil(LANES));
-        let mut tiles = Tiles {
-            expansion: self,
-            block,
-            first: rows.start * width,
-            at: (to.before, 0),
-            to,
-            width,
+        let (group, line, before) = (to.group, to.width, to.before);
+        let out = Sink::new(flat(to.lanes));
+        let start = blocks.start;
+        let mut take = |panel: usize, row: usize, sums: &[Lanes<f32>]| {
+            let (mut row, mut sums) = (row, sums);
+            while !sums.is_empty() {
+                let (y, x) = (row / width, row % width);
+                let (these, others) = sums.split_at(sums.len().min(width - x));
+                let at = (panel - start) * group + y * line + before + x;
+                let place = Place {
+                    column: panel * LANES,
+                    columns: LANES,
+                    start: at * LANES,
+                    stride: LANES,
+                };
+                // SAFETY: the scratch memory is lent to this alone.
+                unsafe {
+                    self.epilogue
+                        .store::<f32, f32>(cpu.simd, these, place, &[], out)
+                };
+                row += these.len();
+                sums = others;
+            }
         };
-        let mut pixel = 0;
-        while pixel + ROWS <= count {
-            pixel += tiles.next::<ROWS, N, FMA>(pixel);
+        match &self.pixels {
+            Pixels::F32(pixels, panels) => {
+                let from = pixels.get(rows.start * width * panels.depth()..);
+                panels.sums(cpu.simd, blocks, from.unwrap_or_default(), count, &mut take);
+            }
+            Pixels::U8 {
+                pixels,
+                panels,
+                wide,
+                first,
+            } => {
+                let line = width * panels.depth();
+                let pixels = pixels.get(rows.start * line..).unwrap_or_default();
+                let wide = wide.get((rows.start - first) * line..).unwrap_or_default();
+                let codes = panels.codes(pixels, wide);
+                panels.sums(cpu.simd, blocks, codes, count, &mut take);
+            }
         }
-        if ROWS > 6 && pixel + 6 <= count {
-            pixel += tiles.next::<6, N, FMA>(pixel);
-        }
-        if pixel + 4 <= count {
-            pixel += tiles.next::<4, N, FMA>(pixel);
-        }
-        while pixel < count {
-            pixel += tiles.next::<1, N, FMA>(pixel);
-        }
-    }
-}
-
-/// Where the products of an [`Expansion`] go.
-struct Tiles<'a, 'b, P: Panels, E> {
-    expansion: &'a Expansion<'a, P, E>,
-    block: usize,
-    /// First pixel.
-    first: usize,
-    to: &'a mut Padded<'b>,
-    width: usize,
-    /// Where the next pixel goes, and its column in the input.
-    at: (usize, usize),
-}
-
-impl<P: Panels, E: Element> Tiles<'_, '_, P, E> {
-    /// `M` pixels from `pixel` on; -> `M`.
-    #[inline(always)]
-    fn next<const M: usize, const N: usize, const FMA: bool>(&mut self, pixel: usize) -> usize {
-        let Expansion {
-            pixels,
-            panels,
-            epilogue,
-            ..
-        } = self.expansion;
-        // SAFETY: `fill` has seen that there are so many pixels and panels.
-        let sums = unsafe {
-            let at = pixels.as_ptr().add((self.first + pixel) * panels.depth());
-            panels.tile::<M, N, FMA>(self.block, at, 0, None)
-        };
-        let (group, padding) = (self.to.group, self.to.width - self.width);
-        let (mut at, mut x) = self.at;
-        for (n, sums) in sums.iter().enumerate() {
-            (at, x) = self.at;
-            let none = |_| [].as_slice();
-            let column = (self.block + n) * LANES;
-            epilogue.finish::<M, FMA, E, E>(sums, column, none, |_, values| {
-                if let Some(to) = self.to.lanes.get_mut(n * group + at) {
-                    to.0 = values.map(|v| v.real(None));
-                }
-                (at, x) = (at + 1, x + 1);
-                if x == self.width {
-                    (at, x) = (at + padding, 0);
-                }
-            });
-        }
-        self.at = (at, x);
-        M
     }
 }
 
 /// A part of a depthwise convolution's output: some rows of some channels.
-pub(crate) struct Strip<'a, S, R, O> {
+pub(crate) struct Strip<'a, R, O> {
     pub(crate) depthwise: &'a Depthwise,
-    pub(crate) source: S,
     /// Output rows, at least one.
     pub(crate) rows: Range<usize>,
     /// Groups of sixteen channels.
@@ -281,126 +316,39 @@ pub(crate) struct Strip<'a, S, R, O> {
 
 /// Compute a strip.
 ///
-/// # Safety
-/// No other thread writes the same strip.
-pub(crate) unsafe fn strip<S: Source, R: Element, O: Element>(cpu: Cpu, strip: Strip<'_, S, R, O>) {
-    compiled(cpu.simd, strip);
-}
-
-/// Compute a strip whose source is the product of `panels` with `pixels`.
-///
-/// # Safety
-/// No other thread writes the same strip.
-pub(crate) unsafe fn expanded_f32<O: Element>(
-    cpu: Cpu,
-    panels: &F32Panels,
-    strip: Strip<'_, (&[f32], &Epilogue), f32, O>,
-) {
-    compiled(cpu.simd, strip.expanding::<_, f32>(panels));
-}
-
-/// As [`expanded_f32`], of codes.
-///
-/// # Safety
-/// No other thread writes the same strip.
-pub(crate) unsafe fn expanded_u8<E: Element, O: Element>(
-    cpu: Cpu,
-    panels: &I8Panels,
-    strip: Strip<'_, (&[u8], &Epilogue), f32, O>,
-) {
-    match cpu.dot {
-        // SAFETY: values of `Dot` other than `Float` come from `Cpu::supported`, which asked the
-        // processor.
-        #[cfg(target_arch = "x86_64")]
-        Dot::Vnni => unsafe { vnni(strip.expanding::<_, E>(Vnni(panels))) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "aarch64")]
-        Dot::Sdot => unsafe { sdot(strip.expanding::<_, E>(Sdot(panels))) },
-        _ => compiled(cpu.simd, strip.expanding::<_, E>(FloatDot(panels))),
-    }
-}
-
-impl<'a, S, R, O> Strip<'a, S, R, O> {
-    /// The same strip of another source.
-    pub(crate) fn of<T>(self, source: T) -> Strip<'a, T, R, O> {
-        Strip {
-            source,
-            depthwise: self.depthwise,
-            rows: self.rows,
-            blocks: self.blocks,
-            residual: self.residual,
-            epilogue: self.epilogue,
-            scratch: self.scratch,
-            out: self.out,
-        }
-    }
-}
-
-impl<'a, T, O> Strip<'a, (&'a [T], &'a Epilogue), f32, O> {
-    fn expanding<P: Panels<Input = T>, E>(
-        self,
-        panels: P,
-    ) -> Strip<'a, Expansion<'a, P, E>, f32, O> {
-        let (pixels, epilogue) = self.source;
-        self.of(Expansion {
-            pixels,
-            panels,
-            epilogue,
-            element: PhantomData,
-        })
-    }
-}
-
-compiled_for_each! {
-    fn compiled<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) = body
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-fn vnni<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) {
-    body::<12, 2, true, S, R, O>(strip);
-}
-
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "dotprod")]
-fn sdot<S: Source, R: Element, O: Element>(strip: Strip<'_, S, R, O>) {
-    body::<4, 1, true, S, R, O>(strip);
-}
-
 /// A few groups of sixteen channels at a time: the input rows that the strip needs, padded and as
 /// f32, stay in the nearest caches while the window passes over them.
-#[inline(always)]
-fn body<
-    const ROWS: usize,
-    const PANELS: usize,
-    const FMA: bool,
-    S: Source,
-    R: Element,
-    O: Element,
->(
-    strip: Strip<'_, S, R, O>,
+///
+/// # Safety
+/// No other thread writes the same strip.
+pub(crate) unsafe fn strip<R: Element, O: Element>(
+    cpu: Cpu,
+    strip: Strip<'_, R, O>,
+    source: &mut dyn Source,
 ) {
+    let window = &strip.depthwise.window;
     let Window {
         input: [height, width],
         kernel,
         stride,
         before,
         ..
-    } = strip.depthwise.window;
+    } = *window;
     // So narrow maps are mostly edges.
     const NARROW: usize = 24;
     let mut scratch = std::mem::take(strip.scratch);
-    let reals = strip.source.reals(&strip.depthwise.window);
+    let reals = source.reals(window);
     if let Some(input) = reals.filter(|_| width >= NARROW) {
-        strip.direct::<FMA>(input, &mut scratch);
+        strip.direct(cpu.simd, input, &mut scratch);
         *strip.scratch = scratch;
         return;
     }
+    let side = cpu.simd.panels();
     let padded = strip.depthwise.padded_width();
     let tall = (strip.rows.len() - 1) * stride[0] + kernel[0];
     let group = tall * padded;
     let zero = Lanes([0.0; LANES]);
-    scratch.resize(PANELS * group, zero);
+    scratch.resize(side * group, zero);
     // Rows of the input that are read, and where the first of them lies in the scratch memory.
     let top = strip.rows.start * stride[0];
     let first = top.saturating_sub(before[0]).min(height);
@@ -419,43 +367,72 @@ fn body<
             }
         }
     }
+    source.prepare(cpu, inside.clone(), window);
     let mut block = strip.blocks.start;
     while block < strip.blocks.end {
+        let blocks = block..strip.blocks.end.min(block + side);
         let mut to = Padded {
             lanes: scratch.get_mut(above * padded..).unwrap_or_default(),
             width: padded,
             before: before[1],
             group,
         };
-        let (rows, window) = (inside.clone(), &strip.depthwise.window);
-        let blocks = if block + PANELS <= strip.blocks.end {
-            strip
-                .source
-                .fill::<ROWS, PANELS, FMA>(block, rows, &mut to, window);
-            PANELS
-        } else {
-            strip
-                .source
-                .fill::<ROWS, 1, FMA>(block, rows, &mut to, window);
-            1
-        };
-        for scratch in scratch.chunks_exact(group).take(blocks) {
-            strip.convolve::<FMA>(block..block + 1, |row, x, _| {
+        source.fill(cpu, blocks.clone(), inside.clone(), &mut to, window);
+        for (block, scratch) in blocks.clone().zip(scratch.chunks_exact(group)) {
+            strip.spans(cpu.simd, block..block + 1, &mut |row, x, _, sums| {
                 let at = (row - strip.rows.start) * stride[0] * padded + x * stride[1];
-                // SAFETY: the padded rows have room for the windows of a whole run.
-                let at = unsafe { scratch.as_ptr().add(at) };
-                (at.cast(), [LANES, padded * LANES])
+                let input = Input {
+                    // SAFETY: the padded rows have room for the windows of a whole run.
+                    at: unsafe { scratch.as_ptr().add(at) }.cast(),
+                    pixel: LANES,
+                    line: padded * LANES,
+                };
+                windows(cpu.simd, strip.depthwise, block, input, sums);
             });
-            block += 1;
         }
+        block = blocks.end;
     }
     *strip.scratch = scratch;
 }
 
-impl<S, R: Element, O: Element> Strip<'_, S, R, O> {
+/// Outputs of a row that are ended together, a multiple of [`RUN`].
+const SPAN: usize = 32;
+
+impl<R: Element, O: Element> Strip<'_, R, O> {
+    /// Compute and store the strip: `compute` gives the sums of some whole runs, from a row and
+    /// column of the output on, of a group of channels.
+    fn spans(
+        &self,
+        simd: Simd,
+        blocks: Range<usize>,
+        compute: &mut dyn FnMut(usize, usize, usize, &mut [Lanes<f32>]),
+    ) {
+        let Window {
+            channels, output, ..
+        } = self.depthwise.window;
+        let mut sums = [Lanes([0.0; LANES]); SPAN];
+        for row in self.rows.clone() {
+            for x in (0..output[1]).step_by(SPAN) {
+                let used = SPAN.min(output[1] - x);
+                for block in blocks.clone() {
+                    compute(row, x, block, &mut sums[..used.next_multiple_of(RUN)]);
+                    let column = block * LANES;
+                    let place = Place {
+                        column,
+                        columns: LANES.min(channels - column),
+                        start: (row * output[1] + x) * channels + column,
+                        stride: channels,
+                    };
+                    let (sums, residual) = (&sums[..used], self.residual);
+                    // SAFETY: of this strip's rows and channels, which are the caller's.
+                    unsafe { self.epilogue.store(simd, sums, place, residual, self.out) };
+                }
+            }
+        }
+    }
+
     /// Windows that lie within `input` read it where it lies; others read a padded copy.
-    #[inline(always)]
-    fn direct<const FMA: bool>(&self, input: &[f32], patch: &mut Vec<Lanes<f32>>) {
+    fn direct(&self, simd: Simd, input: &[f32], patch: &mut Vec<Lanes<f32>>) {
         let Window {
             channels,
             input: [height, width],
@@ -467,161 +444,125 @@ impl<S, R: Element, O: Element> Strip<'_, S, R, O> {
         assert!(input.len() == height * width * channels && channels.is_multiple_of(LANES));
         let across = (RUN - 1) * stride[1] + kernel[1];
         patch.resize(kernel[0] * across, Lanes([0.0; LANES]));
-        self.convolve::<FMA>(self.blocks.clone(), |row, x, block| {
-            let (top, left) = (row * stride[0], x * stride[1]);
-            let inside = |first: usize, before: usize, len: usize, all: usize| {
-                first >= before && first - before + len <= all
-            };
-            if inside(top, before[0], kernel[0], height) && inside(left, before[1], across, width) {
-                let at = (top - before[0]) * width + left - before[1];
-                // SAFETY: the windows of the run lie within the input, and so do the sixteen
-                // channels of its last pixel.
-                let at = unsafe { input.as_ptr().add(at * channels + block * LANES) };
-                return (at, [channels, width * channels]);
+        let within = |first: usize, before: usize, len: usize, all: usize| {
+            first >= before && first - before + len <= all
+        };
+        self.spans(simd, self.blocks.clone(), &mut |row, x, block, sums| {
+            let top = row * stride[0];
+            let rows_within = within(top, before[0], kernel[0], height);
+            let is_within =
+                |x: usize| rows_within && within(x * stride[1], before[1], across, width);
+            let mut done = 0;
+            while done < sums.len() {
+                let (from, left) = (done, (x + done) * stride[1]);
+                done += RUN;
+                let input = if is_within(x + from) {
+                    while done < sums.len() && is_within(x + done) {
+                        done += RUN;
+                    }
+                    let at = (top - before[0]) * width + left - before[1];
+                    Input {
+                        // SAFETY: the windows of these runs lie within the input, and so do the
+                        // sixteen channels of its last pixel.
+                        at: unsafe { input.as_ptr().add(at * channels + block * LANES) },
+                        pixel: channels,
+                        line: width * channels,
+                    }
+                } else {
+                    for (at, lanes) in patch.iter_mut().enumerate() {
+                        let y = (top + at / across).wrapping_sub(before[0]);
+                        let x = (left + at % across).wrapping_sub(before[1]);
+                        let pixel = (y * width + x) * channels + block * LANES;
+                        let from = match y < height && x < width {
+                            true => input.get(pixel..).and_then(|i| i.first_chunk::<LANES>()),
+                            false => None,
+                        };
+                        lanes.0 = from.copied().unwrap_or([0.0; LANES]);
+                    }
+                    Input {
+                        at: patch.as_ptr().cast(),
+                        pixel: LANES,
+                        line: across * LANES,
+                    }
+                };
+                windows(simd, self.depthwise, block, input, &mut sums[from..done]);
             }
-            for (at, lanes) in patch.iter_mut().enumerate() {
-                let y = (top + at / across).wrapping_sub(before[0]);
-                let x = (left + at % across).wrapping_sub(before[1]);
-                let pixel =
-                    (y < height && x < width).then(|| (y * width + x) * channels + block * LANES);
-                let from = pixel.and_then(|p| input.get(p..)?.first_chunk::<LANES>());
-                lanes.0 = from.copied().unwrap_or([0.0; LANES]);
-            }
-            (patch.as_ptr().cast(), [LANES, across * LANES])
         });
     }
+}
 
-    /// Pass the windows of sixteen channels over the input: `window` tells for an output row, the
-    /// first column of a run and a group of channels where its windows start, and the steps to the
-    /// next pixel and row.
-    #[inline(always)]
-    fn convolve<const FMA: bool>(
-        &self,
-        blocks: Range<usize>,
-        mut window: impl FnMut(usize, usize, usize) -> (*const f32, [usize; 2]),
-    ) {
-        let Window {
-            channels,
-            output: [_, out_width],
-            kernel,
-            stride,
-            ..
-        } = self.depthwise.window;
-        let taps = kernel[0] * kernel[1];
-        let Depthwise {
-            taps: weights,
-            bias,
-            ..
-        } = self.depthwise;
-        assert!(blocks.end * taps <= weights.len() && blocks.end <= bias.len());
-        for row in self.rows.clone() {
-            for x in (0..out_width).step_by(RUN) {
-                for block in blocks.clone() {
-                    let channel = block * LANES;
-                    let used = LANES.min(channels - channel);
-                    let (at, steps) = window(row, x, block);
-                    // SAFETY: the windows of a whole run are there, and so are the group's weights.
-                    let sums = unsafe {
-                        let weights = weights.as_ptr().add(block * taps);
-                        let bias = bias.get_unchecked(block);
-                        match (kernel, stride[1]) {
-                            ([3, 3], 1) => run::<FMA, 3, 1>(at, steps, 3, weights, bias),
-                            ([5, 5], 1) => run::<FMA, 5, 1>(at, steps, 5, weights, bias),
-                            ([3, 3], 2) => run::<FMA, 3, 2>(at, steps, 3, weights, bias),
-                            ([5, 5], 2) => run::<FMA, 5, 2>(at, steps, 5, weights, bias),
-                            _ => any::<FMA>(at, steps, kernel, stride[1], weights, bias),
-                        }
-                    };
-                    let start = (row * out_width + x) * channels + channel;
-                    let residual = |m: usize| {
-                        let at = start + m * channels;
-                        self.residual.get(at..at + used).unwrap_or_default()
-                    };
-                    let put = |m: usize, values: [O; LANES]| {
-                        // Columns past the row's end have no place in it.
-                        if x + m < out_width {
-                            // SAFETY: of this strip's rows and channels, which are the caller's.
-                            unsafe { self.out.put(start + m * channels, used, &values) };
-                        }
-                    };
-                    self.epilogue
-                        .finish::<RUN, FMA, R, O>(&sums, channel, residual, put);
-                }
+/// Where windows start: the rows and columns that whole runs read, sixteen channels each.
+#[derive(Clone, Copy)]
+struct Input {
+    at: *const f32,
+    /// Elements from a pixel to the next, and from a row.
+    pixel: usize,
+    line: usize,
+}
+
+compiled_for_each! {
+    /// Sums of the windows of a group of channels, in runs, along a row of `input`.
+    fn windows(depthwise: &Depthwise, block: usize, input: Input, sums: &mut [Lanes<f32>]) = windows_body
+}
+
+#[inline(always)]
+fn windows_body<V: Reals, const FMA: bool>(
+    depthwise: &Depthwise,
+    block: usize,
+    mut input: Input,
+    sums: &mut [Lanes<f32>],
+) {
+    let Window { kernel, stride, .. } = depthwise.window;
+    let taps = kernel[0] * kernel[1];
+    let weights = depthwise.taps.get(block * taps..(block + 1) * taps);
+    let (Some(weights), Some(bias)) = (weights, depthwise.bias.get(block)) else {
+        return;
+    };
+    let weights = weights.as_ptr();
+    for sums in sums.as_chunks_mut::<RUN>().0 {
+        // SAFETY: `input` has the windows of whole runs, `weights` has the window's taps, and this
+        // is compiled for the vectors of `V`.
+        unsafe {
+            match (kernel, stride[1]) {
+                ([3, 3], 1) => run::<V>(input, [3, 3], 1, weights, bias, sums),
+                ([5, 5], 1) => run::<V>(input, [5, 5], 1, weights, bias, sums),
+                ([3, 3], 2) => run::<V>(input, [3, 3], 2, weights, bias, sums),
+                ([5, 5], 2) => run::<V>(input, [5, 5], 2, weights, bias, sums),
+                _ => run::<V>(input, kernel, stride[1], weights, bias, sums),
             }
+            input.at = input.at.wrapping_add(RUN * stride[1] * input.pixel);
         }
     }
 }
 
-/// A run of outputs of a window `KW` wide with a stride of `S`.
+/// A run of outputs; where kernel and stride are constants, compiled for them.
 ///
 /// # Safety
-/// `input` points to `kh` rows, `line` elements apart, of the columns that a run reads, `pixel`
-/// elements apart, sixteen elements each; `weights` to as many taps as the window has.
+/// `input` has the rows and columns that a run reads; `weights` as many taps as the window has.
 #[inline(always)]
-unsafe fn run<const FMA: bool, const KW: usize, const S: usize>(
-    input: *const f32,
-    [pixel, line]: [usize; 2],
-    kh: usize,
-    weights: *const Lanes<f32>,
-    bias: &Lanes<f32>,
-) -> [[f32; LANES]; RUN] {
-    let mut sums = [bias.0; RUN];
-    for ky in 0..kh {
-        // SAFETY: the caller's.
-        let row = unsafe { input.add(ky * line) };
-        for kx in 0..KW {
-            // SAFETY: the caller's.
-            unsafe {
-                let weights = (*weights.add(ky * KW + kx)).0;
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let x = sixteen(row.add((kx + i * S) * pixel));
-                    for lane in 0..LANES {
-                        sum[lane] = multiply_add::<FMA>(x[lane], weights[lane], sum[lane]);
-                    }
-                }
-            }
-        }
-    }
-    sums
-}
-
-/// Sixteen elements.
-///
-/// # Safety
-/// They are there.
-#[inline(always)]
-unsafe fn sixteen(from: *const f32) -> [f32; LANES] {
-    // SAFETY: the caller's.
-    unsafe { from.cast::<[f32; LANES]>().read_unaligned() }
-}
-
-/// A run of outputs of any window.
-///
-/// # Safety
-/// As [`run`].
-#[inline(always)]
-unsafe fn any<const FMA: bool>(
-    input: *const f32,
-    [pixel, line]: [usize; 2],
+unsafe fn run<V: Reals>(
+    input: Input,
     kernel: [usize; 2],
     stride: usize,
     weights: *const Lanes<f32>,
     bias: &Lanes<f32>,
-) -> [[f32; LANES]; RUN] {
-    let mut sums = [bias.0; RUN];
-    for ky in 0..kernel[0] {
-        for kx in 0..kernel[1] {
-            // SAFETY: the caller's.
-            unsafe {
-                let weights = (*weights.add(ky * kernel[1] + kx)).0;
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let x = sixteen(input.add(ky * line + (kx + i * stride) * pixel));
-                    for lane in 0..LANES {
-                        sum[lane] = multiply_add::<FMA>(x[lane], weights[lane], sum[lane]);
-                    }
+    to: &mut [Lanes<f32>; RUN],
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [V::load(bias.0.as_ptr()); RUN];
+        for ky in 0..kernel[0] {
+            let row = input.at.add(ky * input.line);
+            for kx in 0..kernel[1] {
+                let weights = V::load(weights.add(ky * kernel[1] + kx).cast());
+                for i in 0..RUN {
+                    let x = V::load(row.add((kx + i * stride) * input.pixel));
+                    sums[i] = x.multiply_add(weights, sums[i]);
                 }
             }
         }
+        for i in 0..RUN {
+            sums[i].store(to[i].0.as_mut_ptr());
+        }
     }
-    sums
 }

@@ -6,3 +6,4 @@ pub(crate) mod epilogue;
 pub(crate) mod lanes;
 pub(crate) mod packed;
 pub(crate) mod product;
+pub(crate) mod vector;

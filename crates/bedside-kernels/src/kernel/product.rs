@@ -10,77 +10,57 @@
 )]
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::kernel::cpu::{Cpu, Dot, compiled_for_each};
-use crate::kernel::epilogue::{Element, Epilogue, Place, copy};
-use crate::kernel::lanes::{LANES, Lanes, lanes, multiply_add};
-use crate::kernel::packed::Matrix;
+use super::cpu::{Cpu, Dot, Simd, compiled_for_each};
+use super::epilogue::{Element, Epilogue, Place, Sink, copy};
+use super::lanes::{LANES, Lanes, lanes};
+use super::packed::Matrix;
+#[cfg(not(target_arch = "x86_64"))]
+use super::vector::{Array, Wide};
+#[cfg(target_arch = "x86_64")]
+use super::vector::{AvxVnni, Sse, Vnni512, Wide128, Wide256, Wide512, Ymm, Zmm};
+use super::vector::{Integers, Reals};
 
-/// Sums of `M` rows, for each of `N` panels.
-pub(crate) type Tile<const M: usize, const N: usize> = [[[f32; LANES]; M]; N];
+/// Takes sums as they are ready: of a panel, from a row on, one for each row that follows.
+pub(crate) type Take<'a> = dyn FnMut(usize, usize, &[Lanes<f32>]) + 'a;
 
-/// Weights [k, n] in panels, and how to multiply with them.
-pub(crate) trait Panels: Sync {
+/// Weights [depth, columns] in panels, and how to multiply with them.
+trait Panels {
     /// Elements of the rows that are multiplied.
-    type Input: Copy + Default + Send + Sync + 'static;
+    type Input: Copy;
 
     /// Length of a row.
     fn depth(&self) -> usize;
 
-    /// Columns.
-    fn width(&self) -> usize;
+    fn count(&self) -> usize;
 
     /// How much of a row is multiplied at once, so that its panels stay in the nearest caches.
     fn stretch(&self) -> usize {
         self.depth()
     }
 
-    /// Products of `M` rows, the first at `rows`, each `depth` after the one before, with the
-    /// columns of `N` panels from `panel` on: those of the stretch from `start` on, added to `sums`,
-    /// or to what sums start from.
+    /// Add the products of `M` rows, the first at `rows`, each `depth` after the one before, with
+    /// the columns of `N` panels from `panel` on: those of the stretch from `start` on. The sums of
+    /// a panel are `sums[..M]`, those of the next `step` further on; the first stretch writes them,
+    /// from what sums start from, whatever was there.
     ///
     /// # Safety
-    /// `rows` points to `M * depth` elements, `panel + N <= width / 16`, rounded up, and `start` is
-    /// a multiple of `stretch` within `depth`.
-    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
+    /// The processor has the instructions. `rows` points to `M * depth` elements, `sums` to
+    /// `(N - 1) * step + M`, `panel + N <= count`, and `start` is a multiple of `stretch` within
+    /// `depth`.
+    unsafe fn tile<const M: usize, const N: usize>(
         &self,
         panel: usize,
         rows: *const Self::Input,
         start: usize,
-        sums: Option<Tile<M, N>>,
-    ) -> Tile<M, N>;
-}
-
-impl<P: Panels> Panels for &P {
-    type Input = P::Input;
-
-    fn depth(&self) -> usize {
-        (**self).depth()
-    }
-
-    fn width(&self) -> usize {
-        (**self).width()
-    }
-
-    #[inline(always)]
-    fn stretch(&self) -> usize {
-        (**self).stretch()
-    }
-
-    #[inline(always)]
-    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
-        &self,
-        panel: usize,
-        rows: *const P::Input,
-        start: usize,
-        sums: Option<Tile<M, N>>,
-    ) -> Tile<M, N> {
-        // SAFETY: the caller's.
-        unsafe { (**self).tile::<M, N, FMA>(panel, rows, start, sums) }
-    }
+        sums: *mut Lanes<f32>,
+        step: usize,
+    );
 }
 
 /// f32 weights.
@@ -158,62 +138,127 @@ impl F32Panels {
     }
 }
 
-impl Panels for F32Panels {
-    type Input = f32;
-
-    fn depth(&self) -> usize {
+impl F32Panels {
+    pub(crate) fn depth(&self) -> usize {
         self.depth
     }
 
-    fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
+    }
+
+    /// Sums of `count` rows with some panels, in the order of the rows for each panel.
+    pub(crate) fn sums(
+        &self,
+        simd: Simd,
+        panels: Range<usize>,
+        rows: &[f32],
+        count: usize,
+        take: &mut Take<'_>,
+    ) {
+        match simd {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Baseline => {
+                tiles::<_, 2, 1>(&OfReals::<Sse>::new(self), panels, rows, count, take)
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Simd::Baseline => {
+                tiles::<_, 6, 1>(&OfReals::<Array<f32>>::new(self), panels, rows, count, take);
+            }
+            // SAFETY: values of `Simd` other than the baseline come from `Cpu::supported`, which
+            // asked the processor.
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => unsafe { avx2(&OfReals::new(self), panels, rows, count, take) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 => unsafe { avx512(&OfReals::new(self), panels, rows, count, take) },
+        }
+    }
+}
+
+/// [`F32Panels`], multiplied in vectors of `V`.
+struct OfReals<'a, V>(&'a F32Panels, PhantomData<V>);
+
+impl<'a, V> OfReals<'a, V> {
+    fn new(panels: &'a F32Panels) -> Self {
+        Self(panels, PhantomData)
+    }
+}
+
+impl<V: Reals> Panels for OfReals<'_, V> {
+    type Input = f32;
+
+    fn depth(&self) -> usize {
+        self.0.depth
+    }
+
+    fn count(&self) -> usize {
+        self.0.bias.len()
     }
 
     #[inline(always)]
     fn stretch(&self) -> usize {
-        match self.depth {
-            0..=1024 => self.depth,
+        match self.0.depth {
+            0..=1024 => self.0.depth,
             _ => 512,
         }
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
+    unsafe fn tile<const M: usize, const N: usize>(
         &self,
         panel: usize,
         rows: *const f32,
         start: usize,
-        sums: Option<Tile<M, N>>,
-    ) -> Tile<M, N> {
-        // SAFETY: the panels are ours, and the caller vouches for the rows.
+        sums: *mut Lanes<f32>,
+        step: usize,
+    ) {
+        // SAFETY: the panels are ours, and the caller vouches for the rest.
         unsafe {
-            let bias = |n: usize| [self.bias.get_unchecked(panel + n).0; M];
-            let mut sums = sums.unwrap_or_else(|| std::array::from_fn(bias));
-            let weights = self.panels.as_ptr().add(panel * self.depth);
-            for k in start..self.depth.min(start + self.stretch()) {
-                let weights: [[f32; LANES]; N] =
-                    std::array::from_fn(|n| (*weights.add(n * self.depth + k)).0);
+            let depth = self.0.depth;
+            let end = depth.min(start + self.stretch());
+            let weights = self.0.panels.as_ptr().add(panel * depth);
+            let mut all = [[V::splat(0.0); M]; N];
+            for n in 0..N {
+                let bias = self.0.bias.as_ptr().add(panel + n);
                 for m in 0..M {
-                    let x = *rows.add(m * self.depth + k);
+                    let from = if start == 0 {
+                        bias
+                    } else {
+                        sums.add(n * step + m)
+                    };
+                    all[n][m] = V::load(from.cast());
+                }
+            }
+            for k in start..end {
+                let mut columns = [V::splat(0.0); N];
+                for n in 0..N {
+                    columns[n] = V::load(weights.add(n * depth + k).cast());
+                }
+                for m in 0..M {
+                    let x = V::splat(*rows.add(m * depth + k));
                     for n in 0..N {
-                        for lane in 0..LANES {
-                            let sum = &mut sums[n][m][lane];
-                            *sum = multiply_add::<FMA>(x, weights[n][lane], *sum);
-                        }
+                        all[n][m] = x.multiply_add(columns[n], all[n][m]);
                     }
                 }
             }
-            sums
+            for n in 0..N {
+                for m in 0..M {
+                    all[n][m].store(sums.add(n * step + m).cast());
+                }
+            }
         }
     }
 }
 
-/// i8 weights for u8 rows, in groups of four along the row.
+/// i8 weights for u8 rows.
 #[derive(Debug, Clone)]
 pub(crate) struct I8Panels {
+    dot: Dot,
     /// A multiple of four.
     depth: usize,
     width: usize,
+    /// Four rows of a panel each, in groups as [`Dot::group`] has them: column after column.
     panels: Arc<[Lanes<[i8; 4]>]>,
     /// Sum of each column's weights.
     totals: Arc<[Lanes<i32>]>,
@@ -234,41 +279,39 @@ impl I8Panels {
     ) -> Self {
         // The kernels read rows and panels four at a time, unchecked.
         assert!(depth.is_multiple_of(4));
-        let width = bias.len();
-        let groups = depth / 4;
-        let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * groups];
-        for (at, lanes) in panels.iter_mut().enumerate() {
-            let (panel, group) = (at / groups, at % groups);
-            for (lane, four) in lanes.0.iter_mut().enumerate() {
-                let column = panel * LANES + lane;
-                if column < width {
-                    *four = std::array::from_fn(|i| weight(group * 4 + i, column));
-                }
+        let (width, fours, group) = (bias.len(), depth / 4, dot.group());
+        let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * fours];
+        let mut totals = vec![Lanes([0; LANES]); width.div_ceil(LANES)];
+        for column in 0..width {
+            let (panel, lane) = (column / LANES, column % LANES);
+            for k in 0..depth {
+                let value = weight(k, column);
+                let at = k % 4 / group * group * LANES + lane * group + k % group;
+                panels[panel * fours + k / 4].0.as_flattened_mut()[at] = value;
+                totals[panel].0[lane] += i32::from(value);
             }
         }
-        let total = |panel: &[Lanes<[i8; 4]>]| {
-            let mut total = Lanes([0; LANES]);
-            for group in panel {
-                for (total, four) in total.0.iter_mut().zip(group.0) {
-                    *total += four.into_iter().map(i32::from).sum::<i32>();
-                }
-            }
-            total
-        };
         let mut offsets = lanes(bias);
         let made = Self {
+            dot,
             depth,
             width,
-            totals: panels.chunks(groups.max(1)).map(total).collect(),
+            totals: totals.into(),
             panels: panels.into(),
             offsets: Vec::new(),
         };
         // `sdot` multiplies signed by signed: the kernel takes 128 from every code.
-        made.shift(
-            &mut offsets,
-            i32::from(zero) - if dot == Dot::Sdot { 128 } else { 0 },
-        );
+        let taken = match dot {
+            #[cfg(target_arch = "aarch64")]
+            Dot::Sdot => 128,
+            _ => 0,
+        };
+        made.shift(&mut offsets, i32::from(zero) - taken);
         Self { offsets, ..made }
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
     }
 
     /// The same weights for rows in which the code of 0 is greater by `zero`.
@@ -282,136 +325,159 @@ impl I8Panels {
     fn shift(&self, offsets: &mut [Lanes<i32>], zero: i32) {
         for (offset, total) in offsets.iter_mut().zip(self.totals.iter()) {
             for (offset, total) in offset.0.iter_mut().zip(total.0) {
-                *offset -= zero * total;
+                *offset = offset.wrapping_sub(zero * total);
             }
         }
     }
 
-    /// Weights of a panel, and what is added to its sums.
-    ///
-    /// # Safety
-    /// `panel` is one of these panels.
-    #[inline(always)]
-    unsafe fn panel(&self, panel: usize) -> (*const Lanes<[i8; 4]>, &Lanes<i32>) {
-        // SAFETY: there are `depth / 4` groups and one group of offsets a panel.
+    /// Write into `wide` what the kernels read in place of rows, if they don't read codes.
+    pub(crate) fn prepare(&self, simd: Simd, rows: &[u8], wide: &mut Vec<i16>) {
+        if self.dot == Dot::Wide {
+            wide.resize(rows.len(), 0);
+            widen(simd, rows, wide);
+        }
+    }
+
+    /// Rows as the kernels read them; `wide` is what [`Self::prepare`] made of them.
+    pub(crate) fn codes<'a>(&self, rows: &'a [u8], wide: &'a [i16]) -> Codes<'a> {
+        match self.dot == Dot::Wide {
+            true => Codes::Wide(wide),
+            false => Codes::Bytes(rows),
+        }
+    }
+
+    /// Sums of `count` rows with some panels, in the order of the rows for each panel.
+    pub(crate) fn sums(
+        &self,
+        simd: Simd,
+        panels: Range<usize>,
+        rows: Codes<'_>,
+        count: usize,
+        take: &mut Take<'_>,
+    ) {
+        // SAFETY: values of `Simd` and `Dot` other than the least come from `Cpu::supported`, which
+        // asked the processor.
+        #[cfg(target_arch = "x86_64")]
         unsafe {
-            (
-                self.panels.as_ptr().add(panel * (self.depth / 4)),
-                self.offsets.get_unchecked(panel),
-            )
+            match (rows, simd) {
+                (Codes::Wide(rows), Simd::Baseline) => {
+                    tiles::<_, 2, 1>(&OfCodes::<Wide128>::new(self), panels, rows, count, take);
+                }
+                (Codes::Wide(rows), Simd::Avx2) => {
+                    wide256(&OfCodes::new(self), panels, rows, count, take);
+                }
+                (Codes::Wide(rows), Simd::Avx512) => {
+                    wide512(&OfCodes::new(self), panels, rows, count, take);
+                }
+                (Codes::Bytes(rows), Simd::Avx512) => {
+                    vnni512(&OfCodes::new(self), panels, rows, count, take);
+                }
+                (Codes::Bytes(rows), _) => {
+                    avxvnni(&OfCodes::new(self), panels, rows, count, take);
+                }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        match rows {
+            Codes::Wide(rows) => {
+                tiles::<_, 4, 1>(&OfCodes::<Wide>::new(self), panels, rows, count, take);
+            }
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Codes::Bytes(rows) => unsafe { sdot_tiles(&Sdot(self), panels, rows, count, take) },
+            #[cfg(not(target_arch = "aarch64"))]
+            Codes::Bytes(_) => {}
         }
     }
 }
 
-/// Sums as f32, in stretches so short that they are exact, which are added as integers.
-pub(crate) struct FloatDot<'a>(pub(crate) &'a I8Panels);
+/// Rows of codes as a kernel reads them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Codes<'a> {
+    Bytes(&'a [u8]),
+    Wide(&'a [i16]),
+}
 
-/// 2^24 / (255 * 128), down to a multiple of four: f32 holds sums of so many products exactly.
-const EXACT: usize = 512;
+compiled_for_each! {
+    /// As many i16 from u8.
+    fn widen(from: &[u8], to: &mut [i16]) = widen_body
+}
 
-impl Panels for FloatDot<'_> {
-    type Input = u8;
+#[inline(always)]
+fn widen_body<V: Reals, const FMA: bool>(from: &[u8], to: &mut [i16]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = i16::from(*from);
+    }
+}
+
+/// [`I8Panels`], multiplied in vectors of `V`.
+struct OfCodes<'a, V>(&'a I8Panels, PhantomData<V>);
+
+impl<'a, V: Integers> OfCodes<'a, V> {
+    fn new(panels: &'a I8Panels) -> Self {
+        assert!(panels.dot.group() == V::GROUP);
+        Self(panels, PhantomData)
+    }
+}
+
+impl<V: Integers> Panels for OfCodes<'_, V> {
+    type Input = V::Input;
 
     fn depth(&self) -> usize {
         self.0.depth
     }
 
-    fn width(&self) -> usize {
-        self.0.width
+    fn count(&self) -> usize {
+        self.0.offsets.len()
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
+    unsafe fn tile<const M: usize, const N: usize>(
         &self,
         panel: usize,
-        rows: *const u8,
+        rows: *const V::Input,
         _: usize,
-        _: Option<Tile<M, N>>,
-    ) -> Tile<M, N> {
-        // SAFETY: the panels are ours, and the caller vouches for the rows.
-        let one = |panel| unsafe {
-            let (weights, offsets) = self.0.panel(panel);
-            let mut sums = [offsets.0; M];
-            for start in (0..self.0.depth).step_by(EXACT) {
-                let mut exact = [[0.0f32; LANES]; M];
-                for k in start..(start + EXACT).min(self.0.depth) {
-                    let four = &(*weights.add(k / 4)).0;
-                    let w: [f32; LANES] = std::array::from_fn(|lane| f32::from(four[lane][k % 4]));
-                    for (m, sum) in exact.iter_mut().enumerate() {
-                        let x = f32::from(*rows.add(m * self.0.depth + k));
-                        for lane in 0..LANES {
-                            sum[lane] = multiply_add::<FMA>(x, w[lane], sum[lane]);
-                        }
-                    }
-                }
-                for (sum, exact) in sums.iter_mut().zip(&exact) {
-                    for lane in 0..LANES {
-                        sum[lane] += exact[lane].to_int_unchecked::<i32>();
-                    }
-                }
-            }
-            sums.map(|sum| sum.map(|s| s as f32))
-        };
-        std::array::from_fn(|n| one(panel + n))
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-/// Sums by `vpdpbusd`.
-pub(crate) struct Vnni<'a>(pub(crate) &'a I8Panels);
-
-#[cfg(target_arch = "x86_64")]
-impl Panels for Vnni<'_> {
-    type Input = u8;
-
-    fn depth(&self) -> usize {
-        self.0.depth
-    }
-
-    fn width(&self) -> usize {
-        self.0.width
-    }
-
-    #[inline(always)]
-    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
-        &self,
-        panel: usize,
-        rows: *const u8,
-        _: usize,
-        _: Option<Tile<M, N>>,
-    ) -> Tile<M, N> {
-        use std::arch::x86_64::{
-            _mm512_cvtepi32_ps, _mm512_dpbusd_epi32, _mm512_loadu_si512, _mm512_set1_epi32,
-            _mm512_storeu_ps,
-        };
-        // SAFETY: the panels are ours, the caller vouches for the rows, and only functions compiled
-        // for these instructions call this, on processors that have them.
+        sums: *mut Lanes<f32>,
+        step: usize,
+    ) {
+        // SAFETY: the panels are ours, and the caller vouches for the rest.
         unsafe {
-            let panels: [_; N] = std::array::from_fn(|n| self.0.panel(panel + n));
-            let mut sums = panels
-                .map(|(_, offsets)| [_mm512_loadu_si512(std::ptr::from_ref(offsets).cast()); M]);
-            for k in 0..self.0.depth / 4 {
-                let weights = panels.map(|(weights, _)| _mm512_loadu_si512(weights.add(k).cast()));
+            let depth = self.0.depth;
+            let weights = self
+                .0
+                .panels
+                .as_ptr()
+                .cast::<i8>()
+                .add(panel * depth * LANES);
+            let offsets = self.0.offsets.as_ptr().add(panel);
+            let mut all = [[V::load(offsets.cast()); M]; N];
+            for n in 1..N {
+                all[n] = [V::load(offsets.add(n).cast()); M];
+            }
+            for k in (0..depth).step_by(V::GROUP) {
+                let mut columns = [V::weights(weights.add(k * LANES)); N];
+                for n in 1..N {
+                    columns[n] = V::weights(weights.add((n * depth + k) * LANES));
+                }
                 for m in 0..M {
-                    let four = rows.add(m * self.0.depth + 4 * k);
-                    let four = _mm512_set1_epi32(four.cast::<i32>().read_unaligned());
+                    let group = V::splat(rows.add(m * depth + k));
                     for n in 0..N {
-                        sums[n][m] = _mm512_dpbusd_epi32(sums[n][m], four, weights[n]);
+                        all[n][m] = all[n][m].dot(group, columns[n]);
                     }
                 }
             }
-            let mut out = [[[0.0; LANES]; M]; N];
-            for (out, sum) in out.iter_mut().flatten().zip(sums.as_flattened()) {
-                _mm512_storeu_ps(out.as_mut_ptr(), _mm512_cvtepi32_ps(*sum));
+            for n in 0..N {
+                for m in 0..M {
+                    all[n][m].store(sums.add(n * step + m).cast());
+                }
             }
-            out
         }
     }
 }
 
 #[cfg(target_arch = "aarch64")]
 /// Sums by `sdot`.
-pub(crate) struct Sdot<'a>(pub(crate) &'a I8Panels);
+struct Sdot<'a>(&'a I8Panels);
 
 #[cfg(target_arch = "aarch64")]
 impl Panels for Sdot<'_> {
@@ -421,31 +487,33 @@ impl Panels for Sdot<'_> {
         self.0.depth
     }
 
-    fn width(&self) -> usize {
-        self.0.width
+    fn count(&self) -> usize {
+        self.0.offsets.len()
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const N: usize, const FMA: bool>(
+    unsafe fn tile<const M: usize, const N: usize>(
         &self,
         panel: usize,
         rows: *const u8,
         _: usize,
-        _: Option<Tile<M, N>>,
-    ) -> Tile<M, N> {
+        to: *mut Lanes<f32>,
+        step: usize,
+    ) {
         use std::arch::aarch64::{
-            int32x4_t, vcvtq_f32_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vld1q_s32, vld1q_u8,
-            vreinterpretq_u8_u32, vst1q_f32,
+            int32x4_t, vcvtq_f32_s32, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vld1q_s32,
+            vld1q_u8, vreinterpretq_u8_u32, vst1q_f32,
         };
         // SAFETY: the panels are ours, the caller vouches for the rows, and only functions compiled
         // for these instructions call this, on processors that have them.
         unsafe {
-            let mut tiles = [[[0.0; LANES]; M]; N];
-            // No closures, which would be compiled without these instructions.
-            for (n, tile) in tiles.iter_mut().enumerate() {
-                let (weights, offsets) = self.0.panel(panel + n);
-                let offsets: [int32x4_t; 4] =
-                    std::array::from_fn(|q| vld1q_s32(offsets.0.as_ptr().add(4 * q)));
+            for n in 0..N {
+                let weights = self.0.panels.as_ptr().add((panel + n) * (self.0.depth / 4));
+                let from = self.0.offsets.as_ptr().add(panel + n).cast::<i32>();
+                let mut offsets: [int32x4_t; 4] = [vdupq_n_s32(0); 4];
+                for q in 0..4 {
+                    offsets[q] = vld1q_s32(from.add(4 * q));
+                }
                 let mut sums = [offsets; M];
                 let mut codes = [vdupq_n_u8(0); M];
                 let sixteens = self.0.depth / 16;
@@ -468,13 +536,13 @@ impl Panels for Sdot<'_> {
                     }
                     sdot::<M, 0>(&mut sums, weights.add(k), &codes);
                 }
-                for (out, sum) in tile.iter_mut().zip(sums) {
-                    for (q, sum) in sum.into_iter().enumerate() {
-                        vst1q_f32(out.as_mut_ptr().add(4 * q), vcvtq_f32_s32(sum));
+                for (m, sums) in sums.iter().enumerate() {
+                    let to = to.add(n * step + m).cast::<f32>();
+                    for q in 0..4 {
+                        vst1q_f32(to.add(4 * q), vcvtq_f32_s32(sums[q]));
                     }
                 }
             }
-            tiles
         }
     }
 }
@@ -527,7 +595,11 @@ pub(crate) fn product_f32<R: Element, O: Element>(
     rows: &Rows<'_, f32, R>,
     out: &mut [O],
 ) {
-    product(cpu.simd, panels, rows, out);
+    let count = out.len() / panels.width;
+    assert!(out.len() == count * panels.width);
+    let all = 0..panels.bias.len();
+    let take = &mut rows.finish(cpu.simd, panels.width, out);
+    panels.sums(cpu.simd, all, rows.rows, count, take);
 }
 
 /// `out` [rows, width] from as many rows of codes.
@@ -537,168 +609,183 @@ pub(crate) fn product_u8<R: Element, O: Element>(
     rows: &Rows<'_, u8, R>,
     out: &mut [O],
 ) {
-    match cpu.dot {
-        // SAFETY: values of `Dot` other than `Float` come from `Cpu::supported`, which asked the
-        // processor.
-        #[cfg(target_arch = "x86_64")]
-        Dot::Vnni => unsafe { product_vnni(&Vnni(panels), rows, out) },
-        // SAFETY: as above.
-        #[cfg(target_arch = "aarch64")]
-        Dot::Sdot => unsafe { product_sdot(&Sdot(panels), rows, out) },
-        _ => product(cpu.simd, &FloatDot(panels), rows, out),
-    }
+    let count = out.len() / panels.width;
+    assert!(out.len() == count * panels.width);
+    let used = count
+        .checked_mul(panels.depth)
+        .and_then(|n| rows.rows.get(..n));
+    let used = used.unwrap_or_default();
+    let mut wide = WIDE.take();
+    panels.prepare(cpu.simd, used, &mut wide);
+    let codes = panels.codes(used, &wide);
+    let all = 0..panels.offsets.len();
+    let take = &mut rows.finish(cpu.simd, panels.width, out);
+    panels.sums(cpu.simd, all, codes, count, take);
+    WIDE.set(wide);
 }
 
-compiled_for_each! {
-    fn product<P: Panels, R: Element, O: Element>(
-        panels: &P,
-        rows: &Rows<'_, P::Input, R>,
+impl<T, R: Element> Rows<'_, T, R> {
+    /// Ends sums and stores them in `out`, whose rows are `width` long.
+    fn finish<O: Element>(
+        &self,
+        simd: Simd,
+        width: usize,
         out: &mut [O],
-    ) = tiles
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")]
-fn product_vnni<R: Element, O: Element>(panels: &Vnni<'_>, rows: &Rows<'_, u8, R>, out: &mut [O]) {
-    tiles::<12, 2, true, _, R, O>(panels, rows, out);
-}
-
-#[cfg(target_arch = "aarch64")]
-#[target_feature(enable = "dotprod")]
-fn product_sdot<R: Element, O: Element>(panels: &Sdot<'_>, rows: &Rows<'_, u8, R>, out: &mut [O]) {
-    // What four rows need stays in registers; what six need does not.
-    tiles::<4, 1, true, _, R, O>(panels, rows, out);
-}
-
-thread_local! {
-    /// Sums of stretches before the last.
-    static PARTIAL: RefCell<Vec<Lanes<f32>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// Stretch by stretch and panel by panel, so that a stretch of a panel stays in the nearest cache
-/// while all rows pass by.
-#[inline(always)]
-fn tiles<
-    const ROWS: usize,
-    const PANELS: usize,
-    const FMA: bool,
-    P: Panels,
-    R: Element,
-    O: Element,
->(
-    panels: &P,
-    rows: &Rows<'_, P::Input, R>,
-    out: &mut [O],
-) {
-    let count = out.len() / panels.width();
-    assert!(rows.rows.len() >= count * panels.depth() && out.len() == count * panels.width());
-    let mut partial = PARTIAL.take();
-    if panels.stretch() < panels.depth() {
-        partial.resize(count * panels.width().div_ceil(LANES), Lanes([0.0; LANES]));
-    }
-    for start in (0..panels.depth()).step_by(panels.stretch()) {
-        let mut panel = 0;
-        while panel < panels.width().div_ceil(LANES) {
-            let mut down = Down {
-                panels,
-                rows,
-                partial: &mut partial,
-                out,
-                panel,
-                count,
-                start,
-            };
-            let whole = panels.stretch() >= panels.depth();
-            if panel + PANELS <= panels.width().div_ceil(LANES) {
-                match whole {
-                    true => down.all::<ROWS, PANELS, FMA, true>(),
-                    false => down.all::<ROWS, PANELS, FMA, false>(),
-                }
-                panel += PANELS;
-            } else {
-                match whole {
-                    true => down.all::<ROWS, 1, FMA, true>(),
-                    false => down.all::<ROWS, 1, FMA, false>(),
-                }
-                panel += 1;
-            }
-        }
-    }
-    PARTIAL.set(partial);
-}
-
-/// A stretch of a panel, or of some side by side, that all rows pass.
-struct Down<'a, P: Panels, R, O> {
-    panels: &'a P,
-    rows: &'a Rows<'a, P::Input, R>,
-    partial: &'a mut [Lanes<f32>],
-    out: &'a mut [O],
-    panel: usize,
-    /// Rows.
-    count: usize,
-    /// Start of the stretch.
-    start: usize,
-}
-
-impl<P: Panels, R: Element, O: Element> Down<'_, P, R, O> {
-    #[inline(always)]
-    fn all<const ROWS: usize, const N: usize, const FMA: bool, const WHOLE: bool>(&mut self) {
-        let mut row = 0;
-        while row + ROWS <= self.count {
-            row += self.tile::<ROWS, N, FMA, WHOLE>(row);
-        }
-        if ROWS > 6 && row + 6 <= self.count {
-            row += self.tile::<6, N, FMA, WHOLE>(row);
-        }
-        if row + 4 <= self.count {
-            row += self.tile::<4, N, FMA, WHOLE>(row);
-        }
-        while row < self.count {
-            row += self.tile::<1, N, FMA, WHOLE>(row);
-        }
-    }
-
-    /// `M` rows from `row` on; -> `M`. `WHOLE` when a stretch is all there is.
-    #[inline(always)]
-    fn tile<const M: usize, const N: usize, const FMA: bool, const WHOLE: bool>(
-        &mut self,
-        row: usize,
-    ) -> usize {
-        let kept = |n: usize| {
-            let at = (self.panel + n) * self.count + row;
-            at..at + M
-        };
-        let before = (!WHOLE && self.start > 0).then(|| {
-            std::array::from_fn(|n| {
-                let kept = self.partial.get(kept(n)).unwrap_or_default();
-                std::array::from_fn(|m| kept.get(m).map_or([0.0; LANES], |lanes| lanes.0))
-            })
-        });
-        // SAFETY: `tiles` has seen that there are so many rows, and counts panels and stretches.
-        let sums = unsafe {
-            let rows = self.rows.rows.as_ptr().add(row * self.panels.depth());
-            self.panels
-                .tile::<M, N, FMA>(self.panel, rows, self.start, before)
-        };
-        let last = WHOLE || self.start + self.panels.stretch() >= self.panels.depth();
-        for (n, sums) in sums.iter().enumerate() {
-            if !last {
-                let kept = self.partial.get_mut(kept(n)).unwrap_or_default();
-                kept.iter_mut().zip(sums).for_each(|(k, sum)| k.0 = *sum);
-                continue;
-            }
-            let width = self.panels.width();
-            let column = (self.panel + n) * LANES;
+    ) -> impl FnMut(usize, usize, &[Lanes<f32>]) {
+        let out = Sink::new(out);
+        move |panel, row, sums| {
+            let column = panel * LANES;
             let place = Place {
                 column,
                 columns: LANES.min(width - column),
                 start: row * width + column,
                 stride: width,
             };
-            self.rows
-                .epilogue
-                .store::<M, FMA, R, O>(sums, place, self.rows.residual, self.out);
+            // SAFETY: the output is lent to this alone.
+            unsafe { self.epilogue.store(simd, sums, place, self.residual, out) };
         }
-        M
     }
+}
+
+thread_local! {
+    /// Sums of stretches before the last.
+    static PARTIAL: RefCell<Vec<Lanes<f32>>> = const { RefCell::new(Vec::new()) };
+    /// Rows of codes that are multiplied as i16.
+    pub(crate) static WIDE: RefCell<Vec<i16>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Rows whose sums are ended together: they stay in the nearest cache, and are some tiles.
+const CHUNK: usize = 48;
+
+/// Stretch by stretch and panel by panel, so that a stretch of a panel stays in the nearest cache
+/// while all rows pass by. A tile is `ROWS` rows and `N` panels at most: as many sums as the
+/// registers hold beside what is multiplied.
+#[inline(always)]
+fn tiles<P: Panels, const ROWS: usize, const N: usize>(
+    panels: &P,
+    range: Range<usize>,
+    rows: &[P::Input],
+    count: usize,
+    take: &mut Take<'_>,
+) {
+    let depth = panels.depth();
+    assert!(
+        count
+            .checked_mul(depth)
+            .is_some_and(|all| all <= rows.len())
+    );
+    assert!(range.start <= range.end && range.end <= panels.count());
+    let whole = panels.stretch() >= depth;
+    let mut chunk = [[Lanes([0.0; LANES]); CHUNK]; N];
+    let mut partial = PARTIAL.take();
+    if !whole {
+        partial.resize(count * range.len(), Lanes([0.0; LANES]));
+    }
+    for start in (0..depth).step_by(panels.stretch()) {
+        let last = depth - start <= panels.stretch();
+        let mut panel = range.start;
+        while panel < range.end {
+            let side = if range.end - panel < N { 1 } else { N };
+            for first in (0..count).step_by(CHUNK) {
+                let len = CHUNK.min(count - first);
+                let (sums, step) = match whole {
+                    true => (chunk.as_flattened_mut(), CHUNK),
+                    false => {
+                        let at = (panel - range.start) * count + first;
+                        (partial.get_mut(at..).unwrap_or_default(), count)
+                    }
+                };
+                assert!((side - 1) * step + len <= sums.len());
+                // SAFETY: so many rows, sums and panels there are.
+                unsafe {
+                    let rows = rows.as_ptr().add(first * depth);
+                    let sums = sums.as_mut_ptr();
+                    match side == N {
+                        true => column::<P, ROWS, N>(panels, panel, rows, start, sums, step, len),
+                        false => column::<P, ROWS, 1>(panels, panel, rows, start, sums, step, len),
+                    }
+                }
+                if last {
+                    for n in 0..side {
+                        take(panel + n, first, &sums[n * step..][..len]);
+                    }
+                }
+            }
+            panel += side;
+        }
+    }
+    PARTIAL.set(partial);
+}
+
+/// `len` rows, in tiles of `ROWS` or fewer.
+///
+/// # Safety
+/// As of [`Panels::tile`], for `len` rows.
+#[inline(always)]
+unsafe fn column<P: Panels, const ROWS: usize, const N: usize>(
+    panels: &P,
+    panel: usize,
+    rows: *const P::Input,
+    start: usize,
+    sums: *mut Lanes<f32>,
+    step: usize,
+    len: usize,
+) {
+    let mut row = 0;
+    // SAFETY: the caller's.
+    unsafe {
+        let at = |row: usize| (rows.add(row * panels.depth()), sums.add(row));
+        while row + ROWS <= len {
+            let (rows, sums) = at(row);
+            panels.tile::<ROWS, N>(panel, rows, start, sums, step);
+            row += ROWS;
+        }
+        if ROWS > 6 && row + 6 <= len {
+            let (rows, sums) = at(row);
+            panels.tile::<6, N>(panel, rows, start, sums, step);
+            row += 6;
+        }
+        if ROWS > 4 && row + 4 <= len {
+            let (rows, sums) = at(row);
+            panels.tile::<4, N>(panel, rows, start, sums, step);
+            row += 4;
+        }
+        while row < len {
+            let (rows, sums) = at(row);
+            panels.tile::<1, N>(panel, rows, start, sums, step);
+            row += 1;
+        }
+    }
+}
+
+/// [`tiles`] compiled for the instructions of a kind of panels.
+macro_rules! compiled_tiles {
+    ($($name:ident: $panels:ty, $features:literal, $rows:literal, $side:literal;)+) => {$(
+        #[target_feature(enable = $features)]
+        fn $name(
+            panels: &$panels,
+            range: Range<usize>,
+            rows: &[<$panels as Panels>::Input],
+            count: usize,
+            take: &mut Take<'_>,
+        ) {
+            tiles::<$panels, $rows, $side>(panels, range, rows, count, take);
+        }
+    )+};
+}
+
+#[cfg(target_arch = "x86_64")]
+compiled_tiles! {
+    avx2: OfReals<'_, Ymm>, "avx2,fma", 6, 1;
+    avx512: OfReals<'_, Zmm>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", 12, 2;
+    wide256: OfCodes<'_, Wide256>, "avx2,fma", 6, 1;
+    wide512: OfCodes<'_, Wide512>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", 12, 2;
+    avxvnni: OfCodes<'_, AvxVnni>, "avxvnni,avx2,fma", 6, 1;
+    vnni512: OfCodes<'_, Vnni512>, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma", 12, 2;
+}
+
+#[cfg(target_arch = "aarch64")]
+compiled_tiles! {
+    // What four rows need stays in registers; what six need does not.
+    sdot_tiles: Sdot<'_>, "dotprod", 4, 1;
 }

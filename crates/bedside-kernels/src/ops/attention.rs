@@ -13,10 +13,11 @@ use tract_core::ops::einsum::EinSum;
 use tract_core::ops::nn::{Softmax, SoftmaxKind};
 
 use crate::kernel::cpu::{Cpu, compiled_for_each};
-use crate::kernel::epilogue::{Epilogue, Sink};
+use crate::kernel::epilogue::{Epilogue, MAGIC, Sink, polynomial};
 use crate::kernel::lanes::{LANES, multiply_add};
 use crate::kernel::packed::Matrix;
 use crate::kernel::product::{F32Panels, Rows, product_f32};
+use crate::kernel::vector::Reals;
 use crate::ops::axes::{Axes, least};
 use crate::ops::{Extent, extents, filled, for_each, slice, threads};
 
@@ -279,38 +280,23 @@ compiled_for_each! {
 }
 
 #[inline(always)]
-fn weigh_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(
-    scores: &mut [f32],
-    mask: &[f32],
-    total: &mut f32,
-) {
+fn weigh_body<V: Reals, const FMA: bool>(scores: &mut [f32], mask: &[f32], total: &mut f32) {
     let (whole, rest) = scores.as_chunks_mut::<LANES>();
     let mut last = [f32::NEG_INFINITY; LANES];
-    last.iter_mut().zip(&*rest).for_each(|(l, r)| *l = *r);
+    last[..rest.len()].copy_from_slice(rest);
     let mut highest = [f32::NEG_INFINITY; LANES];
-    let mut take = |scores: &mut [f32; LANES], mask: Option<&[f32; LANES]>| {
-        if let Some(mask) = mask {
-            for lane in 0..LANES {
-                scores[lane] += mask[lane];
-            }
-        }
+    let (masks, mask_rest) = mask.as_chunks::<LANES>();
+    let mut last_mask = [0.0; LANES];
+    last_mask[..mask_rest.len()].copy_from_slice(mask_rest);
+    for (scores, mask) in whole.iter_mut().zip(masks) {
+        add(scores, mask);
+    }
+    add(&mut last, &last_mask);
+    for scores in whole.iter().chain([&last]) {
         for lane in 0..LANES {
             let x = scores[lane];
             highest[lane] = if x > highest[lane] { x } else { highest[lane] };
         }
-    };
-    let (masks, mask_rest) = mask.as_chunks::<LANES>();
-    if mask.is_empty() {
-        whole.iter_mut().for_each(|scores| take(scores, None));
-        take(&mut last, None);
-    } else {
-        whole
-            .iter_mut()
-            .zip(masks)
-            .for_each(|(scores, mask)| take(scores, Some(mask)));
-        let mut mask = [0.0; LANES];
-        mask.iter_mut().zip(mask_rest).for_each(|(m, r)| *m = *r);
-        take(&mut last, Some(&mask));
     }
     let highest = highest.into_iter().fold(f32::NEG_INFINITY, f32::max);
     let mut sums = [0.0f32; LANES];
@@ -330,31 +316,35 @@ fn weigh_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(
     }
 }
 
+#[inline(always)]
+fn add(to: &mut [f32; LANES], values: &[f32; LANES]) {
+    for lane in 0..LANES {
+        to[lane] += values[lane];
+    }
+}
+
 /// e to the power of `x`, which is 0 or less, within some 1e-7 of it; what is less than 1e-38
 /// becomes that.
 ///
 /// The polynomial is Cephes' (expf), within half a power of two.
 #[inline(always)]
 fn exp<const FMA: bool>(x: f32) -> f32 {
-    /// Adding it leaves a whole number in the lowest bits.
-    const MAGIC: f32 = 12_582_912.0;
     // NaN stays.
     let x = if x < -87.0 { -87.0 } else { x };
+    // A whole number in the lowest bits.
     let shifted = multiply_add::<FMA>(x, std::f32::consts::LOG2_E, MAGIC);
     let n = shifted - MAGIC;
     let r = multiply_add::<FMA>(n, -0.693_359_4, x);
     let r = multiply_add::<FMA>(n, 2.121_944_4e-4, r);
     let terms = [
+        1.987_569_1e-4,
         1.398_199_9e-3,
         8.333_452e-3,
         4.166_579_6e-2,
         1.666_666_5e-1,
         0.5,
     ];
-    let mut sum = 1.987_569_1e-4;
-    for term in terms {
-        sum = multiply_add::<FMA>(sum, r, term);
-    }
+    let sum = polynomial::<FMA, 6>(terms, r);
     let power = multiply_add::<FMA>(sum, r * r, r) + 1.0;
     let scale = (shifted.to_bits() << 23).wrapping_add(1.0f32.to_bits());
     power * f32::from_bits(scale)

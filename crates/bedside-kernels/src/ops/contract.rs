@@ -5,8 +5,9 @@ use tract_core::internal::*;
 
 use crate::kernel::cpu::{Cpu, compiled_for_each};
 use crate::kernel::epilogue::Sink;
-use crate::kernel::lanes::{LANES, multiply_add};
+use crate::kernel::lanes::LANES;
 use crate::kernel::packed::{self, Matrix};
+use crate::kernel::vector::Reals;
 use crate::ops::axes::{Axes, least};
 use crate::ops::view::View;
 use crate::ops::{Extent, extents, filled, for_each, slice, threads};
@@ -378,175 +379,168 @@ compiled_for_each! {
 
 /// Sixteen columns side by side, as they lie in the second input.
 #[inline(always)]
-fn across_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(part: &Part<'_>) {
+fn across_body<V: Reals, const FMA: bool>(part: &Part<'_>) {
     assert!(part.fits());
-    if part.product.rows.count < 4 {
-        // Registers that rows leave free, for more columns.
-        across_columns::<4, FMA>(part);
-    } else {
-        across_columns::<PANELS, FMA>(part);
-    }
-}
-
-#[inline(always)]
-fn across_columns<const N: usize, const FMA: bool>(part: &Part<'_>) {
     let mut column = part.columns.start;
     while column < part.columns.end {
         let left = part.columns.end - column;
-        if left >= N * LANES {
-            across_rows::<N, FMA>(part, column, LANES);
-            column += N * LANES;
+        // Registers that rows leave free, for more columns.
+        if left >= 4 * LANES && part.product.rows.count < 4 {
+            across_rows::<V, 4>(part, column, LANES);
+            column += 4 * LANES;
+        } else if left >= 2 * LANES && V::REGISTERS == 1 {
+            across_rows::<V, 2>(part, column, LANES);
+            column += 2 * LANES;
         } else {
-            across_rows::<1, FMA>(part, column, left.min(LANES));
+            across_rows::<V, 1>(part, column, left.min(LANES));
             column += LANES;
         }
     }
 }
 
 #[inline(always)]
-fn across_rows<const N: usize, const FMA: bool>(part: &Part<'_>, column: usize, used: usize) {
+fn across_rows<V: Reals, const N: usize>(part: &Part<'_>, column: usize, used: usize) {
     let mut row = 0;
-    while row + 4 <= part.product.rows.count {
-        across_tile::<4, N, FMA>(part, row, column, used);
+    while N < 4 && row + 4 <= part.product.rows.count {
+        across_tile::<V, 4, N>(part, row, column, used);
         row += 4;
     }
     while row < part.product.rows.count {
-        across_tile::<1, N, FMA>(part, row, column, used);
+        across_tile::<V, 1, N>(part, row, column, used);
         row += 1;
     }
 }
 
 /// `M` rows, `N` groups of sixteen columns, of the last only `used`.
 #[inline(always)]
-fn across_tile<const M: usize, const N: usize, const FMA: bool>(
+fn across_tile<V: Reals, const M: usize, const N: usize>(
     part: &Part<'_>,
     row: usize,
     column: usize,
     used: usize,
 ) {
     let Product { rows, summed, .. } = part.product;
-    let mut sums = [[[0.0f32; LANES]; N]; M];
-    // SAFETY: `fits` has seen that all rows, columns and summed elements are there.
+    // SAFETY: `fits` has seen that all rows, columns and summed elements are there, and this is
+    // compiled for the vectors of `V`.
     unsafe {
+        let mut sums = [[V::splat(0.0); N]; M];
         let a = part.a.as_ptr().add(row * rows.steps[0]);
         let b = part.b.as_ptr().add(column);
         for k in 0..summed.count {
             let at = column + k * summed.steps[1];
             let b = b.add(k * summed.steps[1]);
             // Of a narrow group, what lies behind it is read too where there is something.
-            let values: [[f32; LANES]; N] = if used == LANES || at + LANES <= part.b.len() {
-                std::array::from_fn(|n| b.add(n * LANES).cast::<[f32; LANES]>().read_unaligned())
-            } else {
-                [read(b, used); N]
-            };
-            for m in 0..M {
-                let x = *a.add(m * rows.steps[0] + k * summed.steps[0]);
+            let mut values = [V::splat(0.0); N];
+            if used == LANES || at + LANES <= part.b.len() {
                 for n in 0..N {
-                    for lane in 0..LANES {
-                        sums[m][n][lane] =
-                            multiply_add::<FMA>(x, values[n][lane], sums[m][n][lane]);
-                    }
+                    values[n] = V::load(b.add(n * LANES));
+                }
+            } else {
+                values = [V::load(read(b, used).as_ptr()); N];
+            }
+            for m in 0..M {
+                let x = V::splat(*a.add(m * rows.steps[0] + k * summed.steps[0]));
+                for n in 0..N {
+                    sums[m][n] = x.multiply_add(values[n], sums[m][n]);
                 }
             }
         }
-    }
-    for (m, sums) in sums.iter().enumerate() {
-        for (n, sums) in sums.iter().enumerate() {
-            let at = part.out_start + (row + m) * rows.steps[2] + column + n * LANES;
-            let sums = sums.map(|sum| sum * part.factor);
-            // SAFETY: no other part has these rows and columns.
-            unsafe { part.out.put(at, used, &sums) };
+        for m in 0..M {
+            for n in 0..N {
+                let at = part.out_start + (row + m) * rows.steps[2] + column + n * LANES;
+                let mut values = [0.0; LANES];
+                sums[m][n].store(values.as_mut_ptr());
+                for lane in 0..LANES {
+                    values[lane] *= part.factor;
+                }
+                // No other part has these rows and columns.
+                part.out.put(at, used, &values);
+            }
         }
     }
 }
 
 /// Sixteen summed elements side by side, as they lie in both inputs.
 #[inline(always)]
-fn dots_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(part: &Part<'_>) {
+fn dots_body<V: Reals, const FMA: bool>(part: &Part<'_>) {
     assert!(part.fits());
     let mut column = part.columns.start;
     while column + 4 <= part.columns.end {
-        dots_rows::<4, FMA>(part, column);
+        dots_rows::<V, 4>(part, column);
         column += 4;
     }
     while column < part.columns.end {
-        dots_rows::<1, FMA>(part, column);
+        dots_rows::<V, 1>(part, column);
         column += 1;
     }
 }
 
 #[inline(always)]
-fn dots_rows<const N: usize, const FMA: bool>(part: &Part<'_>, column: usize) {
+fn dots_rows<V: Reals, const N: usize>(part: &Part<'_>, column: usize) {
     let mut row = 0;
     while row + 2 <= part.product.rows.count {
-        dots_tile::<2, N, FMA>(part, row, column);
+        dots_tile::<V, 2, N>(part, row, column);
         row += 2;
     }
     while row < part.product.rows.count {
-        dots_tile::<1, N, FMA>(part, row, column);
+        dots_tile::<V, 1, N>(part, row, column);
         row += 1;
     }
 }
 
 #[inline(always)]
-fn dots_tile<const M: usize, const N: usize, const FMA: bool>(
-    part: &Part<'_>,
-    row: usize,
-    column: usize,
-) {
+fn dots_tile<V: Reals, const M: usize, const N: usize>(part: &Part<'_>, row: usize, column: usize) {
     let Product {
         rows,
         summed,
         columns,
     } = part.product;
-    let mut sums = [[[0.0f32; LANES]; N]; M];
-    // SAFETY: `fits` has seen that all rows, columns and summed elements are there.
+    // SAFETY: `fits` has seen that all rows, columns and summed elements are there, and this is
+    // compiled for the vectors of `V`.
     unsafe {
+        let mut sums = [[V::splat(0.0); N]; M];
         let a = part.a.as_ptr().add(row * rows.steps[0]);
         let b = part.b.as_ptr().add(column * columns.steps[1]);
         // The loop over whole groups asks nothing: compilers keep its sums in registers.
         let whole = summed.count / LANES * LANES;
         for k in (0..whole).step_by(LANES) {
-            let group = |at: *const f32| at.add(k).cast::<[f32; LANES]>().read_unaligned();
-            let x: [[f32; LANES]; M] = std::array::from_fn(|m| group(a.add(m * rows.steps[0])));
-            let y: [[f32; LANES]; N] = std::array::from_fn(|n| group(b.add(n * columns.steps[1])));
-            add_products::<M, N, FMA>(&mut sums, &x, &y);
+            let mut y = [V::splat(0.0); N];
+            for n in 0..N {
+                y[n] = V::load(b.add(n * columns.steps[1] + k));
+            }
+            for m in 0..M {
+                let x = V::load(a.add(m * rows.steps[0] + k));
+                for n in 0..N {
+                    sums[m][n] = x.multiply_add(y[n], sums[m][n]);
+                }
+            }
         }
         if whole < summed.count {
-            let group = |at: *const f32| read(at.add(whole), summed.count - whole);
-            let x: [[f32; LANES]; M] = std::array::from_fn(|m| group(a.add(m * rows.steps[0])));
-            let y: [[f32; LANES]; N] = std::array::from_fn(|n| group(b.add(n * columns.steps[1])));
-            add_products::<M, N, FMA>(&mut sums, &x, &y);
-        }
-    }
-    for (m, sums) in sums.iter().enumerate() {
-        for (n, sums) in sums.iter().enumerate() {
-            let mut half = LANES / 2;
-            let mut tree = *sums;
-            while half > 0 {
-                for lane in 0..half {
-                    tree[lane] += tree[lane + half];
+            let rest = summed.count - whole;
+            for m in 0..M {
+                let x = V::load(read(a.add(m * rows.steps[0] + whole), rest).as_ptr());
+                for n in 0..N {
+                    let y = read(b.add(n * columns.steps[1] + whole), rest);
+                    sums[m][n] = x.multiply_add(V::load(y.as_ptr()), sums[m][n]);
                 }
-                half /= 2;
             }
-            let at = part.out_start + (row + m) * rows.steps[2] + (column + n) * columns.steps[2];
-            tree[0] *= part.factor;
-            // SAFETY: no other part has these rows and columns.
-            unsafe { part.out.put(at, 1, &tree) };
         }
-    }
-}
-
-#[inline(always)]
-fn add_products<const M: usize, const N: usize, const FMA: bool>(
-    sums: &mut [[[f32; LANES]; N]; M],
-    x: &[[f32; LANES]; M],
-    y: &[[f32; LANES]; N],
-) {
-    for m in 0..M {
-        for n in 0..N {
-            for lane in 0..LANES {
-                sums[m][n][lane] = multiply_add::<FMA>(x[m][lane], y[n][lane], sums[m][n][lane]);
+        for m in 0..M {
+            for n in 0..N {
+                let mut tree = [0.0; LANES];
+                sums[m][n].store(tree.as_mut_ptr());
+                let mut half = LANES / 2;
+                while half > 0 {
+                    for lane in 0..half {
+                        tree[lane] += tree[lane + half];
+                    }
+                    half /= 2;
+                }
+                let at =
+                    part.out_start + (row + m) * rows.steps[2] + (column + n) * columns.steps[2];
+                tree[0] *= part.factor;
+                // No other part has these rows and columns.
+                part.out.put(at, 1, &tree);
             }
         }
     }

@@ -14,9 +14,10 @@ use tract_core::ops::cast::Cast;
 use tract_core::ops::einsum::EinSum;
 
 use crate::kernel::cpu::{Cpu, compiled_for_each};
-use crate::kernel::epilogue::{Epilogue, Quant};
+use crate::kernel::epilogue::{Epilogue, MAGIC, Quant};
 use crate::kernel::lanes::{LANES, lanes};
 use crate::kernel::product::{I8Panels, Rows, product_u8};
+use crate::kernel::vector::Reals;
 use crate::ops::{CODES, block_rows, filled, for_blocks, slice, threads};
 use crate::passes::project::{is_gelu, is_row};
 
@@ -248,7 +249,7 @@ impl Range {
             0.0 => 1.0,
             range => range / 255.0,
         };
-        let zero = (-self.low / scale).clamp(0.0, 255.0).round_ties_even();
+        let zero = ((-self.low / scale).clamp(0.0, 255.0) + MAGIC) - MAGIC;
         Quant {
             scale: scale + self.flaw,
             zero: zero as u8,
@@ -262,26 +263,21 @@ compiled_for_each! {
 }
 
 #[inline(always)]
-fn widen_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(
-    values: &[f32],
-    range: &mut Range,
-) {
+fn widen_body<V: Reals, const FMA: bool>(values: &[f32], range: &mut Range) {
     // Each is a vector or two, and waits for no other.
     const SIDE: usize = 4 * LANES;
     let (mut low, mut high, mut flaw) = ([0.0f32; SIDE], [0.0f32; SIDE], [0.0f32; SIDE]);
-    let mut take = |values: &[f32; SIDE]| {
+    let (whole, rest) = values.as_chunks::<SIDE>();
+    let mut last = [0.0; SIDE];
+    last[..rest.len()].copy_from_slice(rest);
+    for values in whole.iter().chain([&last]) {
         for lane in 0..SIDE {
             let x = values[lane];
             low[lane] = if x < low[lane] { x } else { low[lane] };
             high[lane] = if x > high[lane] { x } else { high[lane] };
             flaw[lane] += x * 0.0;
         }
-    };
-    let (whole, rest) = values.as_chunks::<SIDE>();
-    whole.iter().for_each(&mut take);
-    let mut last = [0.0; SIDE];
-    last.iter_mut().zip(rest).for_each(|(l, r)| *l = *r);
-    take(&last);
+    }
     for ((low, high), flaw) in low.into_iter().zip(high).zip(flaw) {
         *range = range.with(Range { low, high, flaw });
     }
@@ -293,7 +289,7 @@ compiled_for_each! {
 }
 
 #[inline(always)]
-fn encode_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(
+fn encode_body<V: Reals, const FMA: bool>(
     code: Quant,
     rows: &[f32],
     depth: usize,

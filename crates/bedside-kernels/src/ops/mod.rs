@@ -15,10 +15,10 @@ use rayon::prelude::*;
 use tract_core::internal::*;
 
 use crate::kernel::cpu::Cpu;
-use crate::kernel::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
-use crate::kernel::epilogue::{Element, Epilogue, Place, Quant, Sink, Steps, copy};
-use crate::kernel::lanes::{LANES, Lanes};
-use crate::kernel::product::{F32Panels, I8Panels, Panels, Rows, product_f32, product_u8};
+use crate::kernel::depthwise::{Depthwise, Expansion, Map, Source, Strip, Window, strip};
+use crate::kernel::epilogue::{Element, Epilogue, Place, Quant, Sink, copy};
+use crate::kernel::lanes::{LANES, Lanes, flat};
+use crate::kernel::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
 
 /// Run `work(index, block)` on blocks of `len` elements, beside each other where the caller runs
 /// in a pool of threads.
@@ -140,13 +140,8 @@ impl ConvolutionPlan {
 
     /// Whether this can compute what `before` stores as it reads it.
     fn expands(&self, before: &Self) -> bool {
-        let whole = match &before.kernel {
-            Kernel::F32(panels) => panels.stretch() == before.depth,
-            Kernel::U8(_) => true,
-            Kernel::Depthwise(_) => false,
-        };
         matches!(self.kernel, Kernel::Depthwise(_))
-            && whole
+            && !matches!(before.kernel, Kernel::Depthwise(_))
             && before.direct()
             && self.epilogue.residual.is_none()
             && before.epilogue.residual.is_none()
@@ -288,12 +283,12 @@ impl ConvolutionPlan {
 
     /// Rows of the output and groups of channels, so cut that what a strip reads (`bytes` for each
     /// row of the input) stays in a common L2 cache and that every thread gets its share.
-    fn strips<'a, R: Sync, O: Element>(
-        &'a self,
+    fn strips<R: Element, O: Element, S: Source>(
+        &self,
         bytes: usize,
-        residual: &'a [R],
-        out: &'a mut [O],
-        compute: impl Fn(Strip<'_, (), R, O>) + Send + Sync,
+        residual: &[R],
+        out: &mut [O],
+        source: impl Fn() -> S + Send + Sync,
     ) {
         const CACHE: usize = 256 << 10;
         let Kernel::Depthwise(depthwise) = &self.kernel else {
@@ -311,18 +306,22 @@ impl ConvolutionPlan {
         };
         let sink = Sink::new(out);
         for_each(strips * groups, |index| {
-            let (strip, group) = (index / groups, index % groups);
+            let (line, group) = (index / groups, index % groups);
             PADDED.with_borrow_mut(|scratch| {
-                compute(Strip {
+                let part = Strip {
                     depthwise,
-                    source: (),
-                    rows: (strip * rows).min(height)..((strip + 1) * rows).min(height),
+                    rows: (line * rows).min(height)..((line + 1) * rows).min(height),
                     blocks: blocks * group / groups..blocks * (group + 1) / groups,
                     residual,
                     epilogue: &self.epilogue,
                     scratch,
                     out: sink,
-                });
+                };
+                #[allow(unsafe_code, reason = "strips share the output")]
+                // SAFETY: no two strips are of the same rows and channels.
+                unsafe {
+                    strip(self.cpu, part, &mut source());
+                }
             });
         });
     }
@@ -335,14 +334,7 @@ impl ConvolutionPlan {
         out: &mut [O],
     ) {
         let bytes = self.window.input[1] * self.window.channels * size_of::<T>();
-        self.strips(bytes, residual, out, |part| {
-            let source = Map { input, zero };
-            #[allow(unsafe_code, reason = "strips share the output")]
-            // SAFETY: no two strips are of the same rows and channels.
-            unsafe {
-                strip(self.cpu, part.of(source));
-            }
-        });
+        self.strips(bytes, residual, out, || Map { input, zero });
     }
 
     /// The depthwise convolution of what `expansion` makes of `input`, which is never whole in
@@ -358,26 +350,17 @@ impl ConvolutionPlan {
         };
         let bytes = depthwise.padded_width() * size_of::<Lanes<f32>>();
         let epilogue = &expansion.epilogue;
-        #[allow(unsafe_code, reason = "strips share the output")]
+        let none = &[] as &[f32];
         match &expansion.kernel {
             Kernel::F32(panels) => {
                 let input = slice::<f32>(input)?;
-                // SAFETY: no two strips are of the same rows and channels.
-                self.strips(bytes, &[], out, |part| unsafe {
-                    expanded_f32(self.cpu, panels, part.of((input, epilogue)));
-                });
+                let source = || Expansion::of_f32(input, panels, epilogue);
+                self.strips(bytes, none, out, source);
             }
             Kernel::U8(panels) => {
                 let input = slice::<u8>(input)?;
-                // SAFETY: as above.
-                self.strips(bytes, &[], out, |part| unsafe {
-                    match epilogue.out {
-                        Some(_) => {
-                            expanded_u8::<Steps, O>(self.cpu, panels, part.of((input, epilogue)))
-                        }
-                        None => expanded_u8::<f32, O>(self.cpu, panels, part.of((input, epilogue))),
-                    }
-                });
+                let source = || Expansion::of_u8(input, panels, epilogue);
+                self.strips(bytes, none, out, source);
             }
             Kernel::Depthwise(_) => bail!("a depthwise convolution does not expand"),
         }
@@ -645,6 +628,7 @@ impl TypedOp for Projection {
 /// The sum of two activations, the second of the same shape or one value a channel.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sum {
+    pub(crate) cpu: Cpu,
     /// The first's code, when it is coded.
     pub(crate) code: Option<Quant>,
     pub(crate) epilogue: Epilogue,
@@ -665,36 +649,48 @@ impl Sum {
         for_blocks(out, block, |index, out| {
             let first = index * block;
             let a = a.get(first..).unwrap_or_default();
-            let b = if spread {
-                b
-            } else {
-                b.get(first..).unwrap_or_default()
-            };
-            for (i, (out, a)) in out.chunks_mut(channels).zip(a.chunks(channels)).enumerate() {
-                let b = if spread {
-                    b
-                } else {
-                    b.get(i * channels..).unwrap_or_default()
-                };
-                let lanes = out
-                    .chunks_mut(LANES)
-                    .zip(a.chunks(LANES))
-                    .zip(b.chunks(LANES));
-                for ((out, a), b) in lanes {
-                    let mut from = [T::default(); LANES];
-                    copy(a, &mut from);
-                    let place = Place {
-                        column: 0,
-                        columns: out.len(),
-                        start: 0,
-                        stride: LANES,
-                    };
-                    let real = from.map(|x| x.real(self.code));
-                    self.epilogue
-                        .store::<1, false, R, O>(&[real], place, b, out);
+            if spread {
+                for (out, a) in out.chunks_mut(channels).zip(a.chunks(channels)) {
+                    self.add(a, b, out);
                 }
+            } else {
+                self.add(a, b.get(first..).unwrap_or_default(), out);
             }
         });
+    }
+
+    /// Element by element.
+    fn add<T: Element, R: Element, O: Element>(&self, a: &[T], b: &[R], out: &mut [O]) {
+        /// As many as stay in the nearest cache.
+        const GROUPS: usize = 32;
+        let mut reals = [Lanes([0.0; LANES]); GROUPS];
+        let mut done = 0;
+        while done < out.len() {
+            // What fills no group is one of its own.
+            let left = out.len() - done;
+            let (columns, groups) = match left / LANES {
+                0 => (left, 1),
+                groups => (LANES, groups.min(GROUPS)),
+            };
+            let len = columns * groups;
+            let (from, to) = (a.get(done..).unwrap_or_default(), &mut reals[..groups]);
+            for (real, x) in flat(to).iter_mut().zip(from) {
+                *real = x.real(self.code);
+            }
+            let place = Place {
+                column: 0,
+                columns,
+                start: done,
+                stride: LANES,
+            };
+            let sink = Sink::new(out);
+            #[allow(unsafe_code, reason = "elements that lie side by side")]
+            // SAFETY: the output is lent to this alone.
+            unsafe {
+                self.epilogue.store(self.cpu.simd, to, place, b, sink);
+            }
+            done += len;
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
 use crate::kernel::cpu::{Cpu, compiled_for_each};
 use crate::kernel::lanes::{LANES, multiply_add};
+use crate::kernel::vector::Reals;
 use crate::ops::{filled, for_blocks, slice};
 use crate::passes::project::{Fused, is_row};
 
@@ -153,16 +154,11 @@ compiled_for_each! {
 }
 
 #[inline(always)]
-fn normalise_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(
-    plan: &Plan,
-    rows: &[f32],
-    out: &mut [f32],
-) {
+fn normalise_body<V: Reals, const FMA: bool>(plan: &Plan, rows: &[f32], out: &mut [f32]) {
     let width = plan.scale.len();
     for (row, out) in rows.chunks_exact(width).zip(out.chunks_exact_mut(width)) {
-        let mean = sum(row, |x| x) / width as f32;
-        let square = |x: f32| (x - mean) * (x - mean);
-        let variance = sum(row, square) / width as f32;
+        let mean = sum_of_powers::<1>(row, 0.0) / width as f32;
+        let variance = sum_of_powers::<2>(row, mean) / width as f32;
         let factor = (variance + plan.epsilon).sqrt().recip();
         let columns = plan.scale.iter().zip(&plan.shift);
         for ((out, x), (scale, shift)) in out.iter_mut().zip(row).zip(columns) {
@@ -171,18 +167,23 @@ fn normalise_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(
     }
 }
 
-/// Sum of `of` each value, sixteen side by side.
+/// Sum of the first or second power of each value less `mean`, sixteen side by side.
 #[inline(always)]
-fn sum(values: &[f32], of: impl Fn(f32) -> f32) -> f32 {
+fn sum_of_powers<const POWER: usize>(values: &[f32], mean: f32) -> f32 {
     let mut sums = [0.0f32; LANES];
-    let chunks = values.chunks_exact(LANES);
-    for (sum, x) in sums.iter_mut().zip(chunks.remainder()) {
-        *sum += of(*x);
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for (sum, x) in sums.iter_mut().zip(rest) {
+        *sum += power::<POWER>(x - mean);
     }
     for chunk in chunks {
         for lane in 0..LANES {
-            sums[lane] += of(chunk[lane]);
+            sums[lane] += power::<POWER>(chunk[lane] - mean);
         }
     }
     sums.iter().sum()
+}
+
+#[inline(always)]
+fn power<const POWER: usize>(x: f32) -> f32 {
+    if POWER == 1 { x } else { x * x }
 }

@@ -5,6 +5,7 @@ use tract_core::internal::*;
 
 use crate::kernel::cpu::{Cpu, compiled_for_each};
 use crate::kernel::epilogue::{Element, Quant};
+use crate::kernel::vector::Reals;
 use crate::ops::{filled, for_blocks, slice};
 
 /// Codes of reals, or reals of codes.
@@ -33,13 +34,14 @@ compiled_for_each! {
 }
 
 #[inline(always)]
-fn recode_body<const ROWS: usize, const PANELS: usize, const FMA: bool, T: Element, O: Element>(
+fn recode_body<V: Reals, const FMA: bool, T: Element, O: Element>(
     quant: Quant,
     input: &[T],
     out: &mut [O],
 ) {
     for (out, input) in out.iter_mut().zip(input) {
-        *out = O::store::<FMA>(input.real(Some(quant)), Some(quant));
+        let code = if O::CODED { Some(quant) } else { None };
+        *out = O::store::<FMA>(input.real(Some(quant)), code);
     }
 }
 

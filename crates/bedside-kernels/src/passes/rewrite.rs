@@ -680,7 +680,11 @@ impl Rewriter<'_> {
         let (a, code) = self.nhwc(a)?;
         let (b, other) = self.nhwc(b)?;
         epilogue.residual = Some(other);
-        let op: Box<dyn TypedOp> = Box::new(Sum { code, epilogue });
+        let op: Box<dyn TypedOp> = Box::new(Sum {
+            cpu: self.cpu,
+            code,
+            epilogue,
+        });
         self.wire(node, op, tvec!(a, b), None, tail)?;
         Ok(true)
     }
