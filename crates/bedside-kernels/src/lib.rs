@@ -18,7 +18,7 @@ mod tests;
 
 pub use kernel::cpu::Cpu;
 pub use kernel::epilogue::Quant;
-pub use ops::attention::attention;
-pub use ops::dynamic::dynamic;
+pub use passes::attention::attention;
+pub use passes::dynamic::dynamic;
 pub use passes::project::project;
 pub use passes::rewrite::{Coded, rewrite};

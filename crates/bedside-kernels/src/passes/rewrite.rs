@@ -17,8 +17,11 @@ use crate::kernel::depthwise::{Depthwise, Window};
 use crate::kernel::epilogue::{Epilogue, Quant};
 use crate::kernel::lanes::lanes;
 use crate::kernel::product::{F32Panels, I8Panels};
+use crate::ops::convolution::{Convolution, ConvolutionPlan, Kernel};
 use crate::ops::recode::Recode;
-use crate::ops::{Convolution, ConvolutionPlan, Kernel, Relayout, Sum, Twice};
+use crate::ops::relayout::Relayout;
+use crate::ops::sum::Sum;
+use crate::ops::twice::Twice;
 
 /// A constant that a graph holds as integers and dequantizes: `value * scale`, of zero point 0.
 #[derive(Debug, Clone)]
