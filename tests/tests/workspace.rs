@@ -7,11 +7,12 @@ use std::fs;
 use bedside_tests::workspace::{self, Member};
 
 /// Every package, top to bottom. A package may depend only on those below it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "bedside-tests",
     "bedside-benches",
     "firmware-host",
     "bedside-cli",
+    "bedside-eval",
     "bedside-preview",
     "bedside-live",
     "bedside-dicom",
