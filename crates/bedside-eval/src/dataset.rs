@@ -446,7 +446,7 @@ mod tests {
         let files: Vec<&str> = found.rows.iter().map(|r| r.file.as_str()).collect();
         assert_eq!(files, ["a.png", "g.png"]);
         assert_eq!(found.rows[1].mask, None);
-        let told: Vec<String> = found.failed.iter().map(|f| f.error().to_string()).collect();
+        let errors: Vec<String> = found.failed.iter().map(|f| f.error().to_string()).collect();
         let expected = [
             (3, "5 fields"),
             (4, "'../c.png'"),
@@ -458,8 +458,8 @@ mod tests {
             (11, "leads out"),
             (12, "control character"),
         ];
-        assert_eq!(told.len(), expected.len(), "{told:#?}");
-        for (text, (line, cause)) in told.iter().zip(expected) {
+        assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+        for (text, (line, cause)) in errors.iter().zip(expected) {
             assert!(
                 text.starts_with(&format!("set/manifest.csv, line {line}: ")),
                 "{text}"

@@ -1,4 +1,4 @@
-//! From records to what is told of each prompt.
+//! From records to a summary of each prompt.
 
 use serde::Serialize;
 
