@@ -10,10 +10,10 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use bedside::{Frame, Mask, Modality};
+use bedside_video::still;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind};
-use crate::still::{self, ReadStill};
 
 /// Name of the table inside a dataset folder.
 const MANIFEST: &str = "manifest.csv";
@@ -333,8 +333,8 @@ impl Row {
     ///
     /// # Errors
     /// [`ErrorKind::Input`] when its file can't be read.
-    pub(crate) fn frame(&self, read: ReadStill) -> Result<Frame, Error> {
-        still::read(read, &self.folder.join(&self.file))
+    pub(crate) fn frame(&self) -> Result<Frame, Error> {
+        Ok(still::read(&self.folder.join(&self.file))?)
     }
 
     /// The true mask at the picture's size; without a pixel where the object is not there.
@@ -342,13 +342,13 @@ impl Row {
     /// # Errors
     /// [`ErrorKind::Input`] when its file can't be read, has another size than the picture, is no
     /// mask of dark and bright pixels, or contradicts the label.
-    pub(crate) fn truth(&self, frame: &Frame, read: ReadStill) -> Result<Mask, Error> {
+    pub(crate) fn truth(&self, frame: &Frame) -> Result<Mask, Error> {
         let (width, height) = (frame.width(), frame.height());
         let Some(name) = &self.mask else {
             return Ok(Mask::empty(width, height));
         };
         let path = self.folder.join(name);
-        let picture = still::read(read, &path)?;
+        let picture = still::read(&path)?;
         let mask = mask_of(&picture, (width, height)).map_err(|f| f.at(path.display()))?;
         if self.label == NORMAL && !mask.is_empty() {
             return Err(refuse(format!(

@@ -74,6 +74,12 @@ impl From<bedside::Error> for Error {
     }
 }
 
+impl From<bedside_video::SourceError> for Error {
+    fn from(error: bedside_video::SourceError) -> Self {
+        Self::new(ErrorKind::Input, error.to_string())
+    }
+}
+
 impl From<bedside_live::Error> for Error {
     fn from(error: bedside_live::Error) -> Self {
         let kind = match error.kind() {

@@ -8,7 +8,6 @@ use bedside::{Form, Frame, Mask, Modality, Prompt, PromptSet, Segmenter};
 use crate::dataset::{Failed, Row};
 use crate::error::{Error, ErrorKind};
 use crate::record::{Answer, Other, Record};
-use crate::still::ReadStill;
 
 /// A model that withholds no mask, with the threshold under which it would.
 pub struct Evaluator<'a> {
@@ -16,7 +15,6 @@ pub struct Evaluator<'a> {
     presence_threshold: f32,
     /// Asked in place of the rows' objects.
     prompt: Option<&'a str>,
-    read: ReadStill,
     /// Prompts by object and modality of the rows: resolved once, outside the frame loop.
     asked: HashMap<(String, Modality), Result<Asked, Error>>,
 }
@@ -42,13 +40,12 @@ pub(crate) struct Evaluated {
 impl<'a> Evaluator<'a> {
     /// `segmenter` must have been opened with a presence threshold of 0: the bundle's own
     /// threshold is applied here, so that one pass tells the answer with it and without it.
-    pub fn new(segmenter: Segmenter, prompt: Option<&'a str>, read: ReadStill) -> Self {
+    pub fn new(segmenter: Segmenter, prompt: Option<&'a str>) -> Self {
         let presence_threshold = segmenter.manifest().thresholds.presence;
         Self {
             segmenter,
             presence_threshold,
             prompt,
-            read,
             asked: HashMap::new(),
         }
     }
@@ -90,8 +87,8 @@ impl<'a> Evaluator<'a> {
             others,
             prompts,
         } = self.asked(row)?;
-        let frame = row.frame(self.read)?;
-        let truth = row.truth(&frame, self.read)?;
+        let frame = row.frame()?;
+        let truth = row.truth(&frame)?;
         let segmentation = self.segmenter.segment(&frame, &prompts)?;
         let mut findings = segmentation.findings.into_iter();
         let Some(finding) = findings.next() else {

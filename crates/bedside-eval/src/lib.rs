@@ -16,7 +16,6 @@ mod model;
 mod picture;
 mod record;
 mod report;
-mod still;
 mod video;
 
 pub use bootstrap::Estimate;
@@ -28,7 +27,6 @@ pub use metrics::{MISSED, POOR, Shown, Summary};
 pub use model::Model;
 pub use record::{Answer, Other, Overlap, Record};
 pub use report::{Report, Setting};
-pub use still::ReadStill;
 pub use video::{Age, Clip, Score, VideoReport, VideoSetting, measure};
 
 /// Stands on every report.

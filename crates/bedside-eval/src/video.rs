@@ -19,13 +19,12 @@ use bedside_live::{
     SessionConfig,
 };
 use bedside_phantom::Phantom;
-use bedside_video::{OpenOptions, Pace, Source};
+use bedside_video::{OpenOptions, Pace, Source, still};
 use serde::Serialize;
 
 use crate::dataset::mask_of;
 use crate::error::{Error, ErrorKind};
 use crate::model::Model;
-use crate::still::{self, ReadStill};
 
 /// Frames of a phantom, which has no end, when nothing else is said.
 const PHANTOM_FRAMES: u64 = 600;
@@ -48,7 +47,6 @@ enum Frames {
     Pictures {
         source: Box<dyn Source>,
         masks: Vec<PathBuf>,
-        read: ReadStill,
     },
 }
 
@@ -59,7 +57,7 @@ impl Clip {
     /// # Errors
     /// [`ErrorKind::Input`] when it can't be opened, [`ErrorKind::Masks`] for a phantom with masks
     /// or a clip without.
-    pub fn open(spec: &str, masks: Option<&Path>, read: ReadStill) -> Result<Self, Error> {
+    pub fn open(spec: &str, masks: Option<&Path>) -> Result<Self, Error> {
         let clock = Arc::new(ManualClock::default());
         let refuse = |why: String| Error::new(ErrorKind::Input, why);
         if let Some(phantom) = spec.strip_prefix("phantom:") {
@@ -67,8 +65,7 @@ impl Clip {
                 let message = "phantoms bring their masks; hint: give none";
                 return Err(Error::new(ErrorKind::Masks, message));
             }
-            let config =
-                bedside_video::phantom_config(phantom).map_err(|e| refuse(e.to_string()))?;
+            let config = bedside_video::phantom_config(phantom)?;
             let phantom = Phantom::new(config).map_err(|e| refuse(format!("{spec}: {e}")))?;
             return Ok(Self {
                 name: spec.to_owned(),
@@ -82,7 +79,7 @@ impl Clip {
         };
         let mut options = OpenOptions::new(clock.clone());
         options.pace = Pace::Fast;
-        let source = bedside_video::open(spec, &options).map_err(|e| refuse(e.to_string()))?;
+        let source = bedside_video::open(spec, &options)?;
         let unreadable = |e| refuse(format!("{}: {e}", folder.display()));
         let entries = folder.read_dir().map_err(unreadable)?;
         let paths: Result<Vec<PathBuf>, _> = entries.map(|e| e.map(|e| e.path())).collect();
@@ -91,11 +88,7 @@ impl Clip {
         Ok(Self {
             name: source.info().name.clone(),
             clock,
-            frames: Frames::Pictures {
-                source,
-                masks,
-                read,
-            },
+            frames: Frames::Pictures { source, masks },
         })
     }
 
@@ -125,12 +118,8 @@ impl Clip {
                 let shot = phantom.frame_at(number);
                 Ok((shot.frame, shot.mask))
             }
-            Frames::Pictures {
-                source,
-                masks,
-                read,
-            } => {
-                let frame = source.next(Vec::new()).map_err(|e| refuse(e.to_string()))?;
+            Frames::Pictures { source, masks } => {
+                let frame = source.next(Vec::new())?;
                 let (Some(frame), Some(path)) = (frame, masks.get(number as usize)) else {
                     return Err(refuse(format!(
                         "{} masks, but the clip ends after {number} frames; hint: one mask a frame",
@@ -138,7 +127,7 @@ impl Clip {
                     )));
                 };
                 let size = (frame.width(), frame.height());
-                let mask = mask_of(&still::read(*read, path)?, size);
+                let mask = mask_of(&still::read(path)?, size);
                 let mask = mask.map_err(|failure| failure.at(path.display()))?;
                 Ok((frame, mask))
             }
@@ -159,7 +148,7 @@ impl Clip {
                     masks.len()
                 ),
             )),
-            Err(error) => Err(Error::new(ErrorKind::Input, error.to_string())),
+            Err(error) => Err(error.into()),
         }
     }
 }

@@ -6,15 +6,14 @@ mod text;
 mod video;
 
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use bedside::{Frame, Options, Segmenter};
+use bedside::{Options, Segmenter};
 use bedside_eval::{Evaluator, Failed, Model, Report, Rows, Setting, Split};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
-use crate::image_file;
 use crate::model::ModelArgs;
 use crate::output;
 use crate::ui::{SAFETY, Ui};
@@ -88,7 +87,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     };
     let segmenter = Segmenter::new(bundle, options.backend()?, &options)?;
     let facts = Model::of(&segmenter);
-    let mut evaluator = Evaluator::new(segmenter, args.prompt.as_deref(), read);
+    let mut evaluator = Evaluator::new(segmenter, args.prompt.as_deref());
     let setting = Setting {
         model: facts,
         presence_threshold: evaluator.presence_threshold(),
@@ -148,11 +147,6 @@ fn splits() -> impl TypedValueParser<Value = Split> {
         PossibleValue::new("all").help("Every row"),
     ])
     .try_map(|name| name.parse())
-}
-
-/// Reads pictures and masks as every other command does.
-fn read(path: &Path) -> Result<Frame, String> {
-    image_file::read(path).map_err(|failure| failure.to_string())
 }
 
 /// The report as JSON: each failed row has the exit code that it alone would give.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use bedside_eval::{Clip, VideoSetting};
 
-use super::{read, text};
+use super::text;
 use crate::failure::Failure;
 use crate::live::rate;
 use crate::model::ModelArgs;
@@ -37,7 +37,7 @@ pub(super) fn run(
     ui: Ui,
 ) -> Result<(), Failure> {
     ui.note(SAFETY);
-    let clip = Clip::open(spec, args.masks.as_deref(), read)?;
+    let clip = Clip::open(spec, args.masks.as_deref())?;
     let bundle = model.bundle(None)?;
     let options = model.options(&bundle, ui)?;
     let setting = VideoSetting {
