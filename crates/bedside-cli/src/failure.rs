@@ -115,6 +115,23 @@ impl From<bedside_live::Error> for Failure {
     }
 }
 
+impl From<bedside_eval::Error> for Failure {
+    fn from(error: bedside_eval::Error) -> Self {
+        use bedside_eval::ErrorKind;
+        let exit = match error.kind() {
+            ErrorKind::Input => Exit::Input,
+            ErrorKind::Masks => {
+                return Self::new(Exit::Usage, format!("{error} (--masks DIR)"));
+            }
+            ErrorKind::Bundle => Exit::Bundle,
+            ErrorKind::Prompt => return Self::refused_prompt(&error),
+            ErrorKind::Engine => Exit::Engine,
+            _ => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
 impl From<bedside::Error> for Failure {
     fn from(error: bedside::Error) -> Self {
         let exit = match error.kind() {

@@ -128,7 +128,7 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let source = open(args, clock.clone())?;
-    // Before the model is loaded, so that a port in use is told at once.
+    // Before the model is loaded, so that a port in use fails at once.
     let page = args
         .preview
         .map(|address| Page::bind(address, args.preview_anyone))
@@ -319,7 +319,7 @@ fn beside(
         .map_err(|e| Failure::new(Exit::Internal, format!("can't start a thread: {e}")))
 }
 
-/// Records every frame that was shown, and tells what the source complains of.
+/// Records every frame that was shown, and prints errors of the source.
 struct Show {
     journal: Journal,
     ui: Ui,
@@ -330,10 +330,10 @@ impl Watcher for Show {
         self.journal.shown(session, frame, counts);
     }
 
-    fn source(&mut self, complaint: Option<&str>) {
-        self.journal.source(complaint);
-        if let Some(complaint) = complaint {
-            self.ui.note(format_args!("note: {complaint}"));
+    fn source(&mut self, error: Option<&str>) {
+        self.journal.source(error);
+        if let Some(error) = error {
+            self.ui.note(format_args!("note: {error}"));
         }
     }
 }

@@ -196,10 +196,9 @@ impl fmt::Display for PromptError {
                     "unknown prompt '{text}'; hint: name an object type of the prompt table"
                 )
             }
-            PromptErrorKind::Unknown => write!(
-                f,
-                "unknown prompt '{text}'; hint: near names are {list}"
-            ),
+            PromptErrorKind::Unknown => {
+                write!(f, "unknown prompt '{text}'; hint: near names are {list}")
+            }
             PromptErrorKind::Elsewhere => {
                 write!(f, "no '{text}'")?;
                 if let Some(modality) = self.prompt.modality {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 /// Number of resamples.
-pub(super) const RESAMPLES: usize = 2_000;
+pub(crate) const RESAMPLES: usize = 2_000;
 /// Start of the pseudo-random draws.
 const SEED: u64 = 1;
 /// The quantiles that 95 % of the resamples lie between.
@@ -16,7 +16,7 @@ const QUANTILES: [f64; 2] = [0.025, 0.975];
 
 /// A mean and how sure it is.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Estimate {
+pub struct Estimate {
     /// Number of values.
     pub n: usize,
     /// Their mean.
@@ -28,7 +28,7 @@ pub(super) struct Estimate {
 
 impl Estimate {
     /// The mean of values, each with its group; `None` without a value.
-    pub(super) fn of<G: Ord>(values: impl IntoIterator<Item = (G, f64)>) -> Option<Self> {
+    pub(crate) fn of<G: Ord>(values: impl IntoIterator<Item = (G, f64)>) -> Option<Self> {
         let mut groups: BTreeMap<G, Sum> = BTreeMap::new();
         let mut total = Sum::default();
         let (mut least, mut most) = (f64::INFINITY, f64::NEG_INFINITY);
@@ -47,8 +47,35 @@ impl Estimate {
     }
 }
 
+impl Estimate {
+    /// The mean as "0.912 [0.890, 0.931]".
+    pub fn number(&self) -> String {
+        match self.interval {
+            Some([low, high]) => format!("{:.3} [{low:.3}, {high:.3}]", self.mean),
+            None => format!("{:.3}", self.mean),
+        }
+    }
+
+    /// The mean of zeros and ones as "12/100".
+    pub fn fraction(&self) -> String {
+        format!("{}/{}", (self.mean * self.n as f64).round(), self.n)
+    }
+
+    /// The mean of zeros and ones as "12/100 = 12.0 % [6.0, 19.0]".
+    pub fn share(&self) -> String {
+        let text = format!("{} = {:.1} %", self.fraction(), self.mean * 100.0);
+        match self
+            .interval
+            .map(|bounds| bounds.map(|bound| bound * 100.0))
+        {
+            Some([low, high]) => format!("{text} [{low:.1}, {high:.1}]"),
+            None => text,
+        }
+    }
+}
+
 /// The middle value, or the mean of the two middle ones; `None` without a value.
-pub(super) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     quantile(&values, 0.5)

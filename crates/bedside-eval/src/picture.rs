@@ -7,8 +7,8 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, RgbImage};
 
-use super::record::Record;
-use crate::failure::{Exit, Failure};
+use crate::error::{Error, ErrorKind};
+use crate::record::Record;
 
 /// Longest side in pixels.
 const MAX_SIDE: u32 = 256;
@@ -17,7 +17,7 @@ const QUALITY: u8 = 80;
 
 /// A frame with the truth and the answer.
 #[derive(Debug)]
-pub(super) struct Picture<'a> {
+pub(crate) struct Picture<'a> {
     pub record: &'a Record,
     /// Size of the JPEG and of the space that the paths are drawn in.
     pub size: (u32, u32),
@@ -32,13 +32,13 @@ impl<'a> Picture<'a> {
     /// A frame scaled down to [`MAX_SIDE`].
     ///
     /// # Errors
-    /// [`Exit::Internal`] when it can't be encoded.
-    pub(super) fn new(
+    /// [`ErrorKind::Internal`] when it can't be encoded.
+    pub(crate) fn new(
         record: &'a Record,
         frame: &Frame,
         truth: &Mask,
         drawn: Option<&Mask>,
-    ) -> Result<Self, Failure> {
+    ) -> Result<Self, Error> {
         let small = thumbnail(frame).ok_or_else(|| fail("neither gray nor RGB"))?;
         let size = (small.width(), small.height());
         let mut jpeg = Vec::new();
@@ -56,9 +56,9 @@ impl<'a> Picture<'a> {
     }
 }
 
-fn fail(what: &str) -> Failure {
-    Failure::new(
-        Exit::Internal,
+fn fail(what: &str) -> Error {
+    Error::new(
+        ErrorKind::Internal,
         format!("a picture of the page could not be made: {what}"),
     )
 }
@@ -142,8 +142,8 @@ fn runs(n: usize, holds: impl Fn(usize) -> bool, mut found: impl FnMut(usize, us
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::metrics::tests::record;
     use super::*;
+    use crate::metrics::tests::record;
 
     #[test]
     fn an_outline_runs_along_the_pixels_edges() {

@@ -4,16 +4,21 @@ use bedside::vision::{dice, iou};
 use bedside::{Finding, Mask, Modality};
 use serde::Serialize;
 
-use super::dataset::{Place, Row};
+use crate::dataset::{Place, Row};
 
 /// One frame, asked for its own object and for others.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Record {
+pub struct Record {
+    /// The row.
     #[serde(flatten)]
     pub place: Place,
+    /// Picture as the manifest names it.
     pub file: String,
+    /// Frames of one group (a patient, a clip) are not independent of each other.
     pub group: String,
+    /// The row's label.
     pub label: String,
+    /// Kind of imaging.
     pub modality: Modality,
     /// Number of pixels in the true mask; 0 in a frame without the object.
     pub truth_area: u64,
@@ -30,7 +35,8 @@ pub(super) struct Record {
 
 /// What the model said to one prompt.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Answer {
+pub struct Answer {
+    /// What was asked.
     pub prompt: String,
     /// Probability that the object is there.
     pub presence: f32,
@@ -40,7 +46,8 @@ pub(super) struct Answer {
 
 /// The answer to a prompt for something else than the row's object.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Other {
+pub struct Other {
+    /// The answer.
     #[serde(flatten)]
     pub answer: Answer,
     /// Whether the prompt is of the frame's modality; if not, "present" is a false alarm.
@@ -49,7 +56,7 @@ pub(super) struct Other {
 
 /// How well the answer fits a true mask that has pixels.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Overlap {
+pub struct Overlap {
     /// Dice of the answer; 0 where the object was reported absent.
     pub dice: f64,
     /// Intersection over union of the answer; 0 where the object was reported absent.
@@ -60,7 +67,7 @@ pub(super) struct Overlap {
 
 impl Answer {
     /// The answer under a presence threshold, from a finding that was made under none.
-    pub(super) fn new(prompt: String, finding: &Finding, threshold: f32) -> Self {
+    pub(crate) fn new(prompt: String, finding: &Finding, threshold: f32) -> Self {
         let present = finding.present && finding.presence >= threshold;
         Self {
             prompt,
@@ -72,7 +79,7 @@ impl Answer {
 
 impl Overlap {
     /// The overlap of the mask drawn with a true one; `None` when the latter is empty.
-    pub(super) fn new(drawn: Option<&Mask>, truth: &Mask, present: bool) -> Option<Self> {
+    pub(crate) fn new(drawn: Option<&Mask>, truth: &Mask, present: bool) -> Option<Self> {
         if truth.is_empty() {
             return None;
         }
@@ -92,7 +99,7 @@ impl Overlap {
 }
 
 impl Record {
-    pub(super) fn new(
+    pub(crate) fn new(
         row: &Row,
         truth: &Mask,
         answer: Answer,
@@ -115,13 +122,13 @@ impl Record {
     }
 
     /// Frames that share this are not independent of each other.
-    pub(super) fn cluster(&self) -> (&str, &str) {
+    pub(crate) fn cluster(&self) -> (&str, &str) {
         (&self.place.folder, &self.group)
     }
 
     /// Dice for sorting the worst to the front: 0 for a false alarm, `None` where the object
     /// was rightly reported absent.
-    pub(super) fn badness(&self) -> Option<f64> {
+    pub(crate) fn badness(&self) -> Option<f64> {
         self.overlap
             .map(|o| o.dice)
             .or(self.answer.present.then_some(0.0))

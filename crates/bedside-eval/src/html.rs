@@ -4,12 +4,15 @@ use std::fmt::Write;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use super::bootstrap::Estimate;
-use super::metrics::{MISSED, POOR, Summary};
-use super::picture::Picture;
-use super::record::Record;
-use super::report::{Report, counted, number, share};
-use crate::ui::SAFETY;
+use crate::SAFETY;
+use crate::bootstrap::Estimate;
+use crate::dataset::Row;
+use crate::error::Error;
+use crate::evaluator::Evaluator;
+use crate::metrics::{self, MISSED, POOR, Summary};
+use crate::picture::Picture;
+use crate::record::Record;
+use crate::report::{Report, counted};
 
 const STYLE: &str = include_str!("page.css");
 /// Strokes of the outlines, in Okabe and Ito's colours: told apart by colour-blind eyes, and by
@@ -20,8 +23,35 @@ const WITHHELD: &str = r##"fill="none" stroke="#cc79a7" stroke-width="1.2""##;
 /// Bars of a histogram of Dice.
 const BINS: usize = 20;
 
+/// The report as a page, with the `worst` worst cases of each prompt as pictures. The model looks
+/// at those once more: keeping every frame's masks until the worst are known would need memory
+/// without bound.
+///
+/// # Errors
+/// When a file is no longer what it was, the engine fails, or a picture can't be encoded.
+pub fn html_page(
+    report: &Report<'_>,
+    rows: &[Row],
+    evaluator: &mut Evaluator<'_>,
+    worst: usize,
+) -> Result<String, Error> {
+    let prompts = report.prompts.iter();
+    let cases = prompts.flat_map(|p| metrics::worst(&report.records, &p.prompt, worst));
+    let mut pictures = Vec::new();
+    for record in cases {
+        if let Some(row) = rows.iter().find(|row| row.place == record.place) {
+            let case = evaluator
+                .evaluate(row)
+                .map_err(|error| error.at(&row.place))?;
+            let drawn = case.drawn.as_ref();
+            pictures.push(Picture::new(record, &case.frame, &case.truth, drawn)?);
+        }
+    }
+    Ok(page(report, &pictures))
+}
+
 /// The page. `pictures` are the worst cases, in order; each stands under its prompt.
-pub(super) fn page(report: &Report<'_>, pictures: &[Picture<'_>]) -> String {
+fn page(report: &Report<'_>, pictures: &[Picture<'_>]) -> String {
     let model = &report.model;
     let title = escape(&format!("{} {}: evaluation", model.name, model.version));
     let mut page = format!(
@@ -116,13 +146,13 @@ fn shown_table(summaries: &[Summary]) -> String {
         Some(vec![
             summary.prompt.clone(),
             shown.frames.to_string(),
-            number(&shown.dice),
+            shown.dice.number(),
             format!("{:.3}", shown.dice_median),
-            number(&shown.iou),
+            shown.iou.number(),
             format!("{:.3}", shown.iou_median),
-            number(&shown.ungated_dice),
-            share(&shown.missed),
-            share(&shown.poor),
+            shown.ungated_dice.number(),
+            shown.missed.share(),
+            shown.poor.share(),
             summary
                 .milliseconds
                 .map_or_else(String::new, |ms| format!("{ms:.1}")),
@@ -138,7 +168,7 @@ fn absent_table(summaries: &[Summary]) -> String {
         "Frames of another object",
         "Frames of another modality",
     ];
-    let cell = |e: &Option<Estimate>| e.as_ref().map_or_else(|| "-".to_owned(), share);
+    let cell = |e: &Option<Estimate>| e.as_ref().map_or_else(|| "-".to_owned(), Estimate::share);
     let rows = summaries.iter().map(|summary| {
         vec![
             summary.prompt.clone(),
@@ -278,12 +308,12 @@ fn failures(report: &Report<'_>) -> String {
 mod tests {
     use bedside::{Frame, Mask, PixelFormat};
 
-    use super::super::dataset::{Failed, Place};
-    use super::super::metrics::tests::record;
-    use super::super::metrics::worst;
-    use super::super::report::tests::report;
     use super::*;
-    use crate::failure::{Exit, Failure};
+    use crate::dataset::{Failed, Place};
+    use crate::error::ErrorKind;
+    use crate::metrics::tests::record;
+    use crate::metrics::worst;
+    use crate::report::tests::report;
 
     #[test]
     fn markup_in_names_is_text() {
@@ -300,7 +330,7 @@ mod tests {
                 folder: evil.to_owned(),
                 line: 3,
             },
-            error: Failure::new(Exit::Input, evil),
+            error: Error::new(ErrorKind::Input, evil),
         }];
         let frame = Frame::new(32, 32, PixelFormat::Gray8, vec![80; 1024]).unwrap();
         let mask = Mask::empty(32, 32);

@@ -7,13 +7,13 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 
 use bedside::{Frame, Mask, Modality};
-use clap::ValueEnum;
+use bedside_video::still;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{Exit, Failure};
-use crate::image_file;
+use crate::error::{Error, ErrorKind};
 
 /// Name of the table inside a dataset folder.
 const MANIFEST: &str = "manifest.csv";
@@ -25,22 +25,32 @@ const NORMAL: &str = "normal";
 const SET_ABOVE: u8 = 127;
 
 /// Which rows of a manifest are used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Split {
-    /// What the model was trained on: flatters it
+pub enum Split {
+    /// What the model was trained on: flatters it.
     Train,
-    /// Held out while training
+    /// Held out while training.
     Val,
-    /// Never looked at before
+    /// Never looked at before.
     Test,
-    /// Every row
+    /// Every row.
     All,
 }
 
 impl Split {
     fn takes(self, name: &str) -> bool {
         self == Self::All || self.to_string() == name
+    }
+}
+
+impl FromStr for Split {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        let all = [Self::Train, Self::Val, Self::Test, Self::All];
+        let split = all.into_iter().find(|split| split.to_string() == name);
+        split.ok_or_else(|| refuse("no such split; hint: train, val, test or all"))
     }
 }
 
@@ -57,7 +67,7 @@ impl fmt::Display for Split {
 
 /// A row's place, for people to find it again.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub(super) struct Place {
+pub struct Place {
     /// The dataset folder as it was given.
     pub folder: String,
     /// Line in its `manifest.csv`, from 1.
@@ -77,7 +87,8 @@ impl fmt::Display for Place {
 
 /// One frame of a dataset with what is true of it; nothing is read from its files yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
+pub struct Row {
+    /// Where the row stands.
     pub place: Place,
     /// Picture as the manifest names it.
     pub file: String,
@@ -85,37 +96,43 @@ pub(super) struct Row {
     pub mask: Option<String>,
     /// Frames of one group (a patient, a clip) are not independent of each other.
     pub group: String,
+    /// Kind of imaging.
     pub modality: Modality,
     /// The object that the mask outlines.
     pub object: String,
+    /// "normal" for a frame that shows nothing to find.
     pub label: String,
     folder: PathBuf,
 }
 
 /// A row that could not be evaluated, and why.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Failed {
+pub struct Failed {
+    /// The row.
     #[serde(flatten)]
     pub place: Place,
-    pub error: Failure,
+    /// The cause.
+    pub error: Error,
 }
 
 impl Failed {
-    /// The failure with its place in front.
-    pub(super) fn failure(&self) -> Failure {
+    /// The error with its place in front.
+    pub fn error(&self) -> Error {
         self.error.clone().at(&self.place)
     }
 }
 
 /// The rows that were asked for, and those that could not be understood.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub struct Rows {
+    /// Those that can be evaluated.
     pub rows: Vec<Row>,
+    /// Those that can't.
     pub failed: Vec<Failed>,
 }
 
 #[derive(Deserialize)]
-struct Fields {
+struct Columns {
     file: String,
     mask: String,
     split: String,
@@ -130,10 +147,10 @@ struct Fields {
 /// Read a folder's manifest: the rows of a split, at most `limit` of them, evenly spread.
 ///
 /// # Errors
-/// [`Exit::Input`] when the manifest can't be read or lacks a column.
-pub(super) fn rows(folder: &Path, split: Split, limit: Option<usize>) -> Result<Rows, Failure> {
+/// [`ErrorKind::Input`] when the manifest can't be read or lacks a column.
+pub fn rows(folder: &Path, split: Split, limit: Option<usize>) -> Result<Rows, Error> {
     let path = folder.join(MANIFEST);
-    let named = |failure: Failure| failure.at(path.display());
+    let named = |failure: Error| failure.at(path.display());
     let bytes = bytes_of(&path).map_err(named)?;
     let mut found = parse(&bytes, folder, split).map_err(named)?;
     if let Some(limit) = limit {
@@ -142,7 +159,7 @@ pub(super) fn rows(folder: &Path, split: Split, limit: Option<usize>) -> Result<
     Ok(found)
 }
 
-fn bytes_of(path: &Path) -> Result<Vec<u8>, Failure> {
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Error> {
     let cannot = |e: std::io::Error| {
         refuse(format!(
             "could not be read: {e}; hint: a dataset folder holds a {MANIFEST}"
@@ -162,7 +179,7 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
-fn parse(bytes: &[u8], folder: &Path, split: Split) -> Result<Rows, Failure> {
+fn parse(bytes: &[u8], folder: &Path, split: Split) -> Result<Rows, Error> {
     let mut reader = csv::ReaderBuilder::new()
         .trim(csv::Trim::All)
         .from_reader(bytes);
@@ -228,14 +245,14 @@ fn row(
     folder: &Path,
     split: Split,
     place: Place,
-) -> Result<Option<Row>, Failure> {
-    let fields: Fields = record
+) -> Result<Option<Row>, Error> {
+    let fields: Columns = record
         .deserialize(Some(headers))
         .map_err(|e| refuse(format!("is no row: {e}")))?;
     if !split.takes(&fields.split) {
         return Ok(None);
     }
-    let Fields {
+    let Columns {
         file,
         mask,
         modality,
@@ -288,7 +305,7 @@ fn row(
 }
 
 /// The path if it stays inside the dataset's folder.
-fn inside(path: String, column: &str) -> Result<String, Failure> {
+fn inside(path: String, column: &str) -> Result<String, Error> {
     let plain = |c: Component<'_>| matches!(c, Component::Normal(_) | Component::CurDir);
     if path.is_empty() || !Path::new(&path).components().all(plain) {
         return Err(refuse(format!(
@@ -315,23 +332,23 @@ impl Row {
     /// The picture.
     ///
     /// # Errors
-    /// [`Exit::Input`] when its file can't be read.
-    pub(super) fn frame(&self) -> Result<Frame, Failure> {
-        image_file::read(&self.folder.join(&self.file))
+    /// [`ErrorKind::Input`] when its file can't be read.
+    pub(crate) fn frame(&self) -> Result<Frame, Error> {
+        Ok(still::read(&self.folder.join(&self.file))?)
     }
 
     /// The true mask at the picture's size; without a pixel where the object is not there.
     ///
     /// # Errors
-    /// [`Exit::Input`] when its file can't be read, has another size than the picture, is no
+    /// [`ErrorKind::Input`] when its file can't be read, has another size than the picture, is no
     /// mask of dark and bright pixels, or contradicts the label.
-    pub(super) fn truth(&self, frame: &Frame) -> Result<Mask, Failure> {
+    pub(crate) fn truth(&self, frame: &Frame) -> Result<Mask, Error> {
         let (width, height) = (frame.width(), frame.height());
         let Some(name) = &self.mask else {
             return Ok(Mask::empty(width, height));
         };
         let path = self.folder.join(name);
-        let picture = image_file::read(&path)?;
+        let picture = still::read(&path)?;
         let mask = mask_of(&picture, (width, height)).map_err(|f| f.at(path.display()))?;
         if self.label == NORMAL && !mask.is_empty() {
             return Err(refuse(format!(
@@ -345,7 +362,7 @@ impl Row {
 }
 
 /// The mask that a picture is, of a frame of this size.
-pub(super) fn mask_of(picture: &Frame, (width, height): (u32, u32)) -> Result<Mask, Failure> {
+pub(crate) fn mask_of(picture: &Frame, (width, height): (u32, u32)) -> Result<Mask, Error> {
     if (picture.width(), picture.height()) != (width, height) {
         return Err(refuse(format!(
             "the mask has {}x{} pixels, its picture {width}x{height}; hint: masks are drawn at \
@@ -363,15 +380,15 @@ pub(super) fn mask_of(picture: &Frame, (width, height): (u32, u32)) -> Result<Ma
             "the mask has dark pixels only, none above {SET_ABOVE}; hint: masks hold 0 and 255"
         ))),
         Some(mask) => Ok(mask),
-        None => Err(Failure::new(
-            Exit::Internal,
+        None => Err(Error::new(
+            ErrorKind::Internal,
             "a mask's bytes do not fit its size",
         )),
     }
 }
 
-fn refuse(message: impl Into<String>) -> Failure {
-    Failure::new(Exit::Input, message)
+fn refuse(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Input, message)
 }
 
 #[cfg(test)]
@@ -429,11 +446,7 @@ mod tests {
         let files: Vec<&str> = found.rows.iter().map(|r| r.file.as_str()).collect();
         assert_eq!(files, ["a.png", "g.png"]);
         assert_eq!(found.rows[1].mask, None);
-        let told: Vec<String> = found
-            .failed
-            .iter()
-            .map(|f| f.failure().to_string())
-            .collect();
+        let errors: Vec<String> = found.failed.iter().map(|f| f.error().to_string()).collect();
         let expected = [
             (3, "5 fields"),
             (4, "'../c.png'"),
@@ -445,15 +458,20 @@ mod tests {
             (11, "leads out"),
             (12, "control character"),
         ];
-        assert_eq!(told.len(), expected.len(), "{told:#?}");
-        for (text, (line, cause)) in told.iter().zip(expected) {
+        assert_eq!(errors.len(), expected.len(), "{errors:#?}");
+        for (text, (line, cause)) in errors.iter().zip(expected) {
             assert!(
                 text.starts_with(&format!("set/manifest.csv, line {line}: ")),
                 "{text}"
             );
             assert!(text.contains(cause) && text.contains("hint: "), "{text}");
         }
-        assert!(found.failed.iter().all(|f| f.error.exit() == Exit::Input));
+        assert!(
+            found
+                .failed
+                .iter()
+                .all(|f| f.error.kind() == ErrorKind::Input)
+        );
     }
 
     #[test]
@@ -475,7 +493,7 @@ mod tests {
         assert!(error.to_string().contains("'mask'"), "{error}");
         let folder = tempfile::tempdir().unwrap();
         let error = rows(folder.path(), Split::Val, None).unwrap_err();
-        assert_eq!(error.exit(), Exit::Input);
+        assert_eq!(error.kind(), ErrorKind::Input);
         assert!(error.to_string().contains("manifest.csv"), "{error}");
     }
 

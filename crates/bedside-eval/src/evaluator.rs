@@ -1,22 +1,22 @@
-//! Rows in, views out: the model asked for a row's own object and, in the same pass, for all
+//! Rows in, records out: the model asked for a row's own object and, in the same pass, for all
 //! others that it knows (but for those that want the frame fed in another orientation).
 
 use std::collections::HashMap;
 
 use bedside::{Form, Frame, Mask, Modality, Prompt, PromptSet, Segmenter};
 
-use super::dataset::Row;
-use super::record::{Answer, Other, Record};
-use crate::failure::{Exit, Failure};
+use crate::dataset::{Failed, Row};
+use crate::error::{Error, ErrorKind};
+use crate::record::{Answer, Other, Record};
 
 /// A model that withholds no mask, with the threshold under which it would.
-pub(super) struct Evaluator<'a> {
+pub struct Evaluator<'a> {
     segmenter: Segmenter,
     presence_threshold: f32,
     /// Asked in place of the rows' objects.
     prompt: Option<&'a str>,
     /// Prompts by object and modality of the rows: resolved once, outside the frame loop.
-    asked: HashMap<(String, Modality), Result<Asked, Failure>>,
+    asked: HashMap<(String, Modality), Result<Asked, Error>>,
 }
 
 /// Prompts that go through the decoder together; the first is the row's own.
@@ -29,7 +29,7 @@ struct Asked {
 }
 
 /// One frame with all that can be said and shown of it.
-pub(super) struct View {
+pub(crate) struct Evaluated {
     pub frame: Frame,
     pub truth: Mask,
     /// The mask that the model drew for the row's object, whether it would be shown or withheld.
@@ -40,7 +40,7 @@ pub(super) struct View {
 impl<'a> Evaluator<'a> {
     /// `segmenter` must have been opened with a presence threshold of 0: the bundle's own
     /// threshold is applied here, so that one pass tells the answer with it and without it.
-    pub(super) fn new(segmenter: Segmenter, prompt: Option<&'a str>) -> Self {
+    pub fn new(segmenter: Segmenter, prompt: Option<&'a str>) -> Self {
         let presence_threshold = segmenter.manifest().thresholds.presence;
         Self {
             segmenter,
@@ -50,15 +50,38 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    pub(super) fn presence_threshold(&self) -> f32 {
+    /// Probability of presence from which an object is reported: the bundle's.
+    pub fn presence_threshold(&self) -> f32 {
         self.presence_threshold
     }
 
-    /// Look at one row.
+    /// A record of every row that can be evaluated; the others go to `failed`. `progress` is called
+    /// after each row.
+    pub fn records(
+        &mut self,
+        rows: &[Row],
+        failed: &mut Vec<Failed>,
+        mut progress: impl FnMut(),
+    ) -> Vec<Record> {
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            match self.evaluate(row) {
+                Ok(evaluated) => records.push(evaluated.record),
+                Err(error) => failed.push(Failed {
+                    place: row.place.clone(),
+                    error,
+                }),
+            }
+            progress();
+        }
+        records
+    }
+
+    /// Evaluate one row.
     ///
     /// # Errors
     /// When its files can't be used, its prompt is refused, or the engine fails.
-    pub(super) fn view(&mut self, row: &Row) -> Result<View, Failure> {
+    pub(crate) fn evaluate(&mut self, row: &Row) -> Result<Evaluated, Error> {
         let Asked {
             own,
             others,
@@ -69,8 +92,8 @@ impl<'a> Evaluator<'a> {
         let segmentation = self.segmenter.segment(&frame, &prompts)?;
         let mut findings = segmentation.findings.into_iter();
         let Some(finding) = findings.next() else {
-            return Err(Failure::new(
-                Exit::Internal,
+            return Err(Error::new(
+                ErrorKind::Internal,
                 "the model gave no answer to a prompt",
             ));
         };
@@ -91,7 +114,7 @@ impl<'a> Evaluator<'a> {
             others,
             segmentation.timings.total().as_secs_f64() * 1e3,
         );
-        Ok(View {
+        Ok(Evaluated {
             frame,
             truth,
             drawn: finding.mask,
@@ -99,7 +122,7 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    fn asked(&mut self, row: &Row) -> Result<Asked, Failure> {
+    fn asked(&mut self, row: &Row) -> Result<Asked, Error> {
         let key = (row.object.clone(), row.modality);
         if let Some(asked) = self.asked.get(&key) {
             return asked.clone();
@@ -109,7 +132,7 @@ impl<'a> Evaluator<'a> {
         asked
     }
 
-    fn ask(&mut self, row: &Row) -> Result<Asked, Failure> {
+    fn ask(&mut self, row: &Row) -> Result<Asked, Error> {
         let here = |text: &str| Prompt::new(text).with_modality(row.modality);
         let own = here(self.prompt.unwrap_or(&row.object));
         let (manifest, table) = (self.segmenter.manifest(), self.segmenter.prompt_table());

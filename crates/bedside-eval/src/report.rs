@@ -2,44 +2,56 @@
 
 use serde::Serialize;
 
-use super::bootstrap::{Estimate, RESAMPLES};
-use super::dataset::{Failed, Split};
-use super::metrics::{MISSED, Summary, summaries};
-use super::record::Record;
-use crate::report::Model;
-use crate::ui::SAFETY;
+use crate::SAFETY;
+use crate::bootstrap::RESAMPLES;
+use crate::dataset::{Failed, Split};
+use crate::metrics::{MISSED, Summary, summaries};
+use crate::model::Model;
+use crate::record::Record;
 
 /// All that an evaluation found.
 #[derive(Debug, Serialize)]
-pub(super) struct Report<'a> {
+pub struct Report<'a> {
     bedside: &'static str,
     notice: &'static str,
+    /// The model that answered.
     pub model: Model,
     /// An object is reported when its probability is at least this.
     pub presence_threshold: f32,
+    /// Dataset folders.
     pub folders: Vec<String>,
+    /// Which of their rows.
     pub split: Split,
     /// What was asked in place of the manifests' objects.
     pub prompt: Option<&'a str>,
     /// Resamples behind each 95 % interval.
     resamples: usize,
+    /// A summary for each prompt that was asked.
     pub prompts: Vec<Summary>,
+    /// Rows that could not be evaluated.
     pub failed: Vec<Failed>,
+    /// The others.
     pub records: Vec<Record>,
 }
 
 /// What was asked of the evaluation.
 #[derive(Debug)]
-pub(super) struct Setting<'a> {
+pub struct Setting<'a> {
+    /// The model that answers.
     pub model: Model,
+    /// [`Evaluator::presence_threshold`](crate::Evaluator::presence_threshold).
     pub presence_threshold: f32,
+    /// Dataset folders.
     pub folders: Vec<String>,
+    /// Which of their rows.
     pub split: Split,
+    /// What is asked in place of the manifests' objects.
     pub prompt: Option<&'a str>,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(setting: Setting<'a>, records: Vec<Record>, failed: Vec<Failed>) -> Self {
+    /// Records of the rows that were evaluated, with their summaries, and the rows that failed.
+    pub fn new(setting: Setting<'a>, records: Vec<Record>, failed: Vec<Failed>) -> Self {
         let Setting {
             model,
             presence_threshold,
@@ -63,7 +75,7 @@ impl<'a> Report<'a> {
     }
 
     /// Model and number of frames in a line.
-    pub(super) fn headline(&self) -> String {
+    pub fn headline(&self) -> String {
         let Model {
             name,
             version,
@@ -82,7 +94,7 @@ impl<'a> Report<'a> {
     }
 
     /// How to read the numbers.
-    pub(super) fn footnote(&self) -> String {
+    pub fn footnote(&self) -> String {
         format!(
             "In brackets the 95 % interval: bootstrap over groups, {} resamples; none where all\n\
              values are equal. An object is reported at a probability of {} or more. One that is\n\
@@ -94,46 +106,18 @@ impl<'a> Report<'a> {
 }
 
 /// A number of things: "1 row", "2 rows".
-pub(super) fn counted(n: usize, noun: &str) -> String {
+pub(crate) fn counted(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
 }
 
-/// A mean as "0.912 [0.890, 0.931]".
-pub(super) fn number(estimate: &Estimate) -> String {
-    match estimate.interval {
-        Some([low, high]) => format!("{:.3} [{low:.3}, {high:.3}]", estimate.mean),
-        None => format!("{:.3}", estimate.mean),
-    }
-}
-
-/// A mean of zeros and ones as "12/100".
-pub(super) fn fraction(estimate: &Estimate) -> String {
-    format!(
-        "{}/{}",
-        (estimate.mean * estimate.n as f64).round(),
-        estimate.n
-    )
-}
-
-/// A mean of zeros and ones as "12/100 = 12.0 % [6.0, 19.0]".
-pub(super) fn share(estimate: &Estimate) -> String {
-    let text = format!("{} = {:.1} %", fraction(estimate), estimate.mean * 100.0);
-    match estimate
-        .interval
-        .map(|bounds| bounds.map(|bound| bound * 100.0))
-    {
-        Some([low, high]) => format!("{text} [{low:.1}, {high:.1}]"),
-        None => text,
-    }
-}
-
 #[cfg(test)]
-pub(super) mod tests {
-    use super::super::metrics::tests::record;
+pub(crate) mod tests {
     use super::*;
+    use crate::bootstrap::Estimate;
+    use crate::metrics::tests::record;
 
     /// A report on records made up for tests.
-    pub(in super::super) fn report(name: &str, records: Vec<Record>) -> Report<'static> {
+    pub(crate) fn report(name: &str, records: Vec<Record>) -> Report<'static> {
         let model = Model {
             name: name.to_owned(),
             version: "1.2.3".to_owned(),
@@ -164,9 +148,9 @@ pub(super) mod tests {
             mean: 0.12,
             interval: Some([0.06, 0.191]),
         };
-        assert_eq!(share(&all), "3/3 = 100.0 %");
-        assert_eq!(share(&some), "12/100 = 12.0 % [6.0, 19.1]");
-        assert_eq!(number(&some), "0.120 [0.060, 0.191]");
+        assert_eq!(all.share(), "3/3 = 100.0 %");
+        assert_eq!(some.share(), "12/100 = 12.0 % [6.0, 19.1]");
+        assert_eq!(some.number(), "0.120 [0.060, 0.191]");
     }
 
     #[test]
@@ -187,25 +171,5 @@ pub(super) mod tests {
             (&json["split"], &json["model"]["precision"]),
             (&"val".into(), &"int8".into())
         );
-    }
-
-    #[test]
-    fn the_terminal_gets_both_tables() {
-        let records = vec![
-            record(1, "tumor", Some(0.9), true, &[("polyp", false, true)]),
-            record(2, "tumor", Some(0.7), true, &[("polyp", false, false)]),
-            record(4, "tumor", None, false, &[]),
-        ];
-        let text = super::super::text::text(&report("edge", records));
-        assert!(
-            text.starts_with("edge 1.2.3 (int8, tract, 2 threads): 3 frames\n"),
-            "{text}"
-        );
-        assert!(text.contains("0.800 [0.700, 0.900]"), "{text}");
-        assert!(
-            text.contains("1/1 = 100.0 %") && text.contains("1/2 = 50.0 %"),
-            "{text}"
-        );
-        assert!(text.lines().all(|l| !l.ends_with(' ')), "{text}");
     }
 }

@@ -1,18 +1,19 @@
-//! From records to what is told of each prompt.
+//! From records to a summary of each prompt.
 
 use serde::Serialize;
 
-use super::bootstrap::{Estimate, median};
-use super::record::{Answer, Record};
+use crate::bootstrap::{Estimate, median};
+use crate::record::{Answer, Record};
 
 /// Dice below this counts as missed: the answer touches the object at best.
-pub(super) const MISSED: f64 = 0.01;
+pub const MISSED: f64 = 0.01;
 /// Dice below this is of little use.
-pub(super) const POOR: f64 = 0.5;
+pub const POOR: f64 = 0.5;
 
 /// How well one prompt is answered.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Summary {
+pub struct Summary {
+    /// The prompt.
     pub prompt: String,
     /// Over frames that show the object.
     pub shown: Option<Shown>,
@@ -29,11 +30,16 @@ pub(super) struct Summary {
 
 /// Over frames that show the object.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub(super) struct Shown {
+pub struct Shown {
+    /// How many.
     pub frames: usize,
+    /// Mean Dice of the answers.
     pub dice: Estimate,
+    /// Their median Dice.
     pub dice_median: f64,
+    /// Mean IoU of the answers.
     pub iou: Estimate,
+    /// Their median IoU.
     pub iou_median: f64,
     /// Dice as if nothing were ever reported absent.
     pub ungated_dice: Estimate,
@@ -45,7 +51,7 @@ pub(super) struct Shown {
 
 /// A summary for each prompt that was asked: first those that have frames of their own, in the
 /// order of the records, then those that were only asked to provoke false alarms.
-pub(super) fn summaries(records: &[Record]) -> Vec<Summary> {
+pub(crate) fn summaries(records: &[Record]) -> Vec<Summary> {
     let own = records.iter().map(|r| &r.answer.prompt);
     let others = records
         .iter()
@@ -116,7 +122,7 @@ fn absent<'a>(answers: impl Iterator<Item = (&'a Record, &'a Answer)>) -> Option
 
 /// The `n` worst answers to a prompt, worst first; of equals the larger object first. A false
 /// alarm on a frame without the object counts as Dice 0.
-pub(super) fn worst<'a>(records: &'a [Record], prompt: &str, n: usize) -> Vec<&'a Record> {
+pub(crate) fn worst<'a>(records: &'a [Record], prompt: &str, n: usize) -> Vec<&'a Record> {
     let own = records.iter().filter(|r| r.answer.prompt == prompt);
     let mut bad: Vec<(f64, &Record)> = own.filter_map(|r| Some((r.badness()?, r))).collect();
     bad.sort_by(|(a, x), (b, y)| a.total_cmp(b).then(y.truth_area.cmp(&x.truth_area)));
@@ -124,12 +130,12 @@ pub(super) fn worst<'a>(records: &'a [Record], prompt: &str, n: usize) -> Vec<&'
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use bedside::Modality;
 
-    use super::super::dataset::Place;
-    use super::super::record::{Other, Overlap};
     use super::*;
+    use crate::dataset::Place;
+    use crate::record::{Other, Overlap};
 
     fn answer(prompt: &str, present: bool) -> Answer {
         Answer {
@@ -140,7 +146,7 @@ pub(super) mod tests {
     }
 
     /// A record of line `line`; `dice` of `None` is a frame without the object.
-    pub(in super::super) fn record(
+    pub(crate) fn record(
         line: u64,
         prompt: &str,
         dice: Option<f64>,
