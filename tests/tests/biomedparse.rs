@@ -63,7 +63,7 @@ fn exported_graphs_answer_in_tract_as_in_onnxruntime() {
         serde_json::from_slice(&fs::read(folder.join("graphs.json")).unwrap()).unwrap();
     let value = |name: &str| {
         let shape: Vec<usize> = serde_json::from_value(described["shapes"][name].clone()).unwrap();
-        Value::f32(&shape, numbers(&folder, name)).unwrap()
+        Value::f32(&shape, &numbers(&folder, name)).unwrap()
     };
     let (encoder, decoder) = (graph(&described, "encoder"), graph(&described, "decoder"));
     let features = load(&folder, &encoder).run(&[value("image")]).unwrap();
@@ -82,14 +82,14 @@ fn exported_graphs_answer_in_tract_as_in_onnxruntime() {
         outputs[i].to_f32().unwrap().into_owned()
     };
 
-    let (got, want) = (at("logits"), numbers(&folder, "logits"));
+    let (got, want) = (at("logits"), &numbers(&folder, "logits"));
     let error = relative_error(&got, &want);
     let signs = got
         .iter()
         .zip(&want)
         .filter(|(g, w)| (**g > 0.0) == (**w > 0.0));
     let agreement = signs.count() as f64 / want.len() as f64;
-    let scores = relative_error(&at("score"), &numbers(&folder, "score"));
+    let scores = relative_error(&at("score"), &&numbers(&folder, "score"));
     println!("logits {error:.1e} relative, signs {agreement:.6}, scores {scores:.1e}");
     assert!(error <= 1e-3, "logits differ by {error} of the largest");
     assert!(agreement >= 0.9999, "{agreement} of the signs agree");

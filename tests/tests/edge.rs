@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use bedside::engine::{Backend, Fault, FaultyBackend, LoadOptions, TractCpu, Value};
+use bedside::engine::{Backend, InjectedFault, FaultyBackend, LoadOptions, TractCpu, Value};
 use bedside::{
     Bundle, ErrorKind, Finding, Form, Frame, Modality, Options, PixelFormat, Precision, Prompt,
     Segmenter, vision,
@@ -198,7 +198,7 @@ fn against_onnxruntime(backend: &dyn Backend, precision: Precision) -> (f32, f64
             }
         }
         let features = encoder
-            .run(&[Value::f32(&[1, 3, side, side], image).unwrap()])
+            .run(&[Value::f32(&[1, 3, side, side], &image).unwrap()])
             .unwrap();
         let form = Prompt::new(&*test.prompt)
             .resolve(segmenter.prompt_table().forms())
@@ -210,8 +210,8 @@ fn against_onnxruntime(backend: &dyn Backend, precision: Precision) -> (f32, f64
         let mut keep = vec![1.0; entry.rows()];
         keep.resize(16, 0.0);
         let mut inputs = features;
-        inputs.push(Value::f32(&[1, 16, dim], tokens).unwrap());
-        inputs.push(Value::f32(&[1, 16], keep).unwrap());
+        inputs.push(Value::f32(&[1, 16, dim], &tokens).unwrap());
+        inputs.push(Value::f32(&[1, 16], &keep).unwrap());
         let outputs = decoder.run(&inputs).unwrap();
         let found = outputs[0].to_f32().unwrap();
         let file = format!("models/edge/golden/{i}.{precision}.f32");
@@ -297,7 +297,7 @@ fn p_07_unknown_and_untrained_prompts_are_refused() {
 #[test]
 fn numbers_that_are_none_give_no_mask() {
     let (frame, _) = phantom(PhantomKind::Polyp, 1, true);
-    for fault in [Fault::NotANumber, Fault::WrongShape, Fault::DeviceLost] {
+    for fault in [InjectedFault::Nan, InjectedFault::WrongShape, InjectedFault::DeviceLost] {
         let told = format!("{fault:?}");
         let backend = FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
             (graph.starts_with("decoder") && run == 1).then(|| fault.clone())

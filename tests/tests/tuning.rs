@@ -9,18 +9,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedside::engine::{Fault, FaultyBackend, TractCpu};
+use bedside::engine::{InjectedFault, FaultyBackend, TractCpu};
 use bedside::{Bundle, Options, Outcome, Precision, Tuning};
 use bedside_tests::workspace;
 
 const F32: &str = "encoder.f32.onnx";
 const INT8: &str = "encoder.int8.onnx";
 /// More than the encoders' times can differ by.
-const SLOW: Fault = Fault::Slow(Duration::from_millis(250));
+const SLOW: InjectedFault = InjectedFault::Slow(Duration::from_millis(250));
 /// Each self-test runs the encoder once.
 const SELF_TESTS: u64 = 3;
 
-fn tune(script: impl Fn(&str, u64) -> Option<Fault> + Send + Sync + 'static) -> Tuning {
+fn tune(script: impl Fn(&str, u64) -> Option<InjectedFault> + Send + Sync + 'static) -> Tuning {
     let bundle = Bundle::open(workspace::root().join("models/edge/edge.bedside")).unwrap();
     assert_eq!(bundle.manifest().self_tests.len() as u64, SELF_TESTS);
     let backend = FaultyBackend::new(Arc::new(TractCpu), script);
@@ -56,7 +56,7 @@ fn the_choice_follows_the_times() {
 #[test]
 fn single_slow_passes_change_nothing() {
     let tuning = tune(|graph, run| match graph {
-        F32 => Some(Fault::Slow(Duration::from_millis(50))),
+        F32 => Some(InjectedFault::Slow(Duration::from_millis(50))),
         _ => (run >= SELF_TESTS && run.is_multiple_of(4)).then_some(SLOW),
     });
     assert_eq!(tuning.fastest(), Some(Precision::Int8), "{tuning:?}");
@@ -66,15 +66,15 @@ fn single_slow_passes_change_nothing() {
 fn a_precision_that_fails_is_not_chosen_however_fast() {
     let nan = tune(|graph, _| match graph {
         F32 => Some(SLOW),
-        INT8 => Some(Fault::NotANumber),
+        INT8 => Some(InjectedFault::Nan),
         _ => None,
     });
     assert_eq!(nan.fastest(), Some(Precision::F32));
     assert!(!failure(&nan, Precision::Int8).is_empty());
     let later =
-        tune(|graph, run| (graph == INT8 && run == SELF_TESTS + 2).then_some(Fault::DeviceLost));
+        tune(|graph, run| (graph == INT8 && run == SELF_TESTS + 2).then_some(InjectedFault::DeviceLost));
     assert_eq!(later.fastest(), Some(Precision::F32));
     assert!(failure(&later, Precision::Int8).contains("the device is lost"));
-    let all = tune(|_, _| Some(Fault::WrongShape));
+    let all = tune(|_, _| Some(InjectedFault::WrongShape));
     assert_eq!(all.fastest(), None);
 }

@@ -1,7 +1,7 @@
 //! Plain types shared by every bedside crate. No I/O, no pixels changed, no model.
 //!
 //! * [`ontology`]: the 82 object types of BiomedParse v1 in the forms they were trained in
-//! * [`prompt`]: what a person asks for, and finding the form that it names
+//! * [`prompt`]: what a person asks for
 //! * [`frame`]: pictures in the pixel formats that cameras give
 //! * [`mask`]: one object's pixels, and [`finding`]: what is known of them
 //! * [`state`]: what a live session is doing, and the right to paint
@@ -19,6 +19,6 @@ pub use finding::{BoundingBox, Finding};
 pub use frame::{Frame, FrameError, PixelFormat, YuvSpace};
 pub use mask::Mask;
 pub use ontology::{Category, Form, Modality, ObjectType, Ontology};
-pub use prompt::{Prompt, PromptError, PromptErrorKind};
+pub use prompt::Prompt;
 pub use state::{Degradation, Fault, PaintPermit, Pause, Stall, State};
 pub use time::{Clock, ManualClock, MonotonicClock, Timestamp};

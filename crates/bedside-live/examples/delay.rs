@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bedside::engine::{Backend, Fault, FaultyBackend, Release, TractCpu};
+use bedside::engine::{Backend, InjectedFault, FaultyBackend, Release, TractCpu};
 use bedside::{Bundle, Clock, Frame, MonotonicClock, Options, PixelFormat, Prompt};
 use bedside_live::{AgePolicy, BundleLoader, Control, Metrics, Session, SessionConfig};
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
@@ -37,12 +37,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let healthy = 20;
     let scenarios: [(&str, Arc<dyn Backend>); 5] = [
         ("well", Arc::new(TractCpu)),
-        ("hangs", faulty(healthy, move || Fault::Hang(stuck.clone()))),
-        ("panics", faulty(healthy, || Fault::Panic)),
-        ("no numbers", faulty(healthy, || Fault::NotANumber)),
+        ("hangs", faulty(healthy, move || InjectedFault::Hang(stuck.clone()))),
+        ("panics", faulty(healthy, || InjectedFault::Panic)),
+        ("no numbers", faulty(healthy, || InjectedFault::Nan)),
         (
             "10 s a pass",
-            faulty(healthy, || Fault::Slow(Duration::from_secs(10))),
+            faulty(healthy, || InjectedFault::Slow(Duration::from_secs(10))),
         ),
     ];
     let mut out = stdout().lock();
@@ -120,7 +120,7 @@ fn arithmetic() -> Duration {
 }
 
 /// A backend whose decoder fails from some run on.
-fn faulty(healthy: u64, fault: impl Fn() -> Fault + Send + Sync + 'static) -> Arc<dyn Backend> {
+fn faulty(healthy: u64, fault: impl Fn() -> InjectedFault + Send + Sync + 'static) -> Arc<dyn Backend> {
     Arc::new(FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
         (graph.contains("decoder") && run >= healthy).then(&fault)
     }))
