@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::error::Error;
+use std::fs;
 
 use bedside_tests::workspace::{self, Member};
 
@@ -126,6 +127,31 @@ fn the_exceptions_are_no_wider_than_they_say() -> Result<(), Box<dyn Error>> {
                 .collect();
             assert_eq!(apart, expected, "{name}");
             assert_eq!(own.len(), all.len(), "{name}: {tool}");
+        }
+    }
+    Ok(())
+}
+
+/// A file beside `tests/main.rs` is compiled only where that names it.
+#[test]
+fn every_file_of_tests_is_run() -> Result<(), Box<dyn Error>> {
+    for member in workspace::members()? {
+        let folder = member.folder.join("tests");
+        let Ok(main) = fs::read_to_string(folder.join("main.rs")) else {
+            continue;
+        };
+        let manifest = fs::read_to_string(member.folder.join("Cargo.toml"))?;
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            let name = path
+                .file_stem()
+                .and_then(|n| n.to_str())
+                .unwrap_or_default();
+            let known = name == "main"
+                || main.contains(&format!("mod {name};\n"))
+                || manifest.contains(&format!("[[test]]\nname = \"{name}\""));
+            let file = path.extension().is_some_and(|e| e == "rs");
+            assert!(known || !file, "no test runs {}", path.display());
         }
     }
     Ok(())

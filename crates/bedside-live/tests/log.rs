@@ -330,7 +330,7 @@ fn p_23_a_kill_at_any_moment_costs_at_most_the_last_record() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "child_that_appends_until_it_is_killed",
+                "log::child_that_appends_until_it_is_killed",
                 "--nocapture",
             ])
             .env(CHILD, &path)
