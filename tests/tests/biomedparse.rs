@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bedside::bundle::manifest::Graph;
-use bedside::engine::{Backend, LoadOptions, Session, TractCpu, Value};
+use bedside::engine::{Backend, LoadOptions, Session, Signature, TractCpu, Value};
 use bedside_tests::workspace;
 use serde_json::Value as Json;
 
@@ -27,13 +27,8 @@ fn graph(described: &Json, name: &str) -> Graph {
 }
 
 fn load(folder: &Path, graph: &Graph) -> Box<dyn Session> {
-    let options = LoadOptions {
-        label: graph.part.clone(),
-        expected: bedside::signature(graph),
-        threads: 2,
-        require_device: false,
-        steady: Vec::new(),
-    };
+    let mut options = LoadOptions::new(&*graph.part, Signature::from(graph));
+    options.threads = 2;
     let onnx = fs::read(folder.join(&graph.part)).unwrap();
     TractCpu.load(&onnx, &options).unwrap()
 }
@@ -46,7 +41,7 @@ fn numbers(folder: &Path, name: &str) -> Vec<f32> {
         .collect()
 }
 
-/// Largest difference over the largest magnitude; panics on numbers that are none.
+/// Largest difference over the largest magnitude; panics on NaN.
 fn relative_error(got: &[f32], want: &[f32]) -> f32 {
     assert_eq!(got.len(), want.len());
     assert!(got.iter().chain(want).all(|v| v.is_finite()));
@@ -82,14 +77,14 @@ fn exported_graphs_answer_in_tract_as_in_onnxruntime() {
         outputs[i].to_f32().unwrap().into_owned()
     };
 
-    let (got, want) = (at("logits"), &numbers(&folder, "logits"));
+    let (got, want) = (at("logits"), numbers(&folder, "logits"));
     let error = relative_error(&got, &want);
     let signs = got
         .iter()
         .zip(&want)
         .filter(|(g, w)| (**g > 0.0) == (**w > 0.0));
     let agreement = signs.count() as f64 / want.len() as f64;
-    let scores = relative_error(&at("score"), &&numbers(&folder, "score"));
+    let scores = relative_error(&at("score"), &numbers(&folder, "score"));
     println!("logits {error:.1e} relative, signs {agreement:.6}, scores {scores:.1e}");
     assert!(error <= 1e-3, "logits differ by {error} of the largest");
     assert!(agreement >= 0.9999, "{agreement} of the signs agree");

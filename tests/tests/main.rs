@@ -3,7 +3,9 @@
 mod biomedparse;
 mod edge;
 mod promises;
+mod proof;
 mod text;
 mod tuning;
 mod video;
+mod watched;
 mod workspace;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bedside::engine::{InjectedFault, FaultyBackend, TractCpu};
+use bedside::engine::{FaultyBackend, InjectedFault, TractCpu};
 use bedside::{Bundle, ManualClock, Options, Outcome, Precision, Tuning};
 use bedside_tests::workspace;
 
@@ -20,7 +20,9 @@ const INT8: &str = "encoder.int8.onnx";
 const SELF_TESTS: u64 = 3;
 
 /// A run of a graph takes the milliseconds that the script gives for it, and no time besides.
-fn tune(script: impl Fn(&str, u64) -> (u64, Option<InjectedFault>) + Send + Sync + 'static) -> Tuning {
+fn tune(
+    script: impl Fn(&str, u64) -> (u64, Option<InjectedFault>) + Send + Sync + 'static,
+) -> Tuning {
     let bundle = Bundle::open(workspace::root().join("models/edge/edge.bedside")).unwrap();
     assert_eq!(bundle.manifest().self_tests.len() as u64, SELF_TESTS);
     let clock = Arc::new(ManualClock::default());
@@ -30,7 +32,7 @@ fn tune(script: impl Fn(&str, u64) -> (u64, Option<InjectedFault>) + Send + Sync
         time.advance(Duration::from_millis(ms));
         fault
     });
-    bedside::tune(&bundle, &backend, &Options::default(), &*clock).unwrap()
+    bedside::tune(&bundle, backend, &Options::default(), &*clock)
 }
 
 fn times(tuning: &Tuning) -> Vec<(Precision, Option<f64>)> {

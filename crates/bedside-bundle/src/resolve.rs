@@ -30,6 +30,9 @@ impl PromptTable {
     /// Nothing is chosen by likeness.
     pub fn resolve(&self, prompt: &Prompt) -> Resolution<'_> {
         let text = normalised(&prompt.text);
+        if text.is_empty() {
+            return Resolution::Unknown(Vec::new());
+        }
         let called = |name: &str| normalised(name) == text;
         let entries = |is: &dyn Fn(&Form) -> bool| -> Vec<&PromptEntry> {
             self.entries().iter().filter(|e| is(e.form())).collect()
@@ -141,8 +144,11 @@ impl PromptTable {
             let likeness = |name: &str| {
                 let name = normalised(name);
                 let inside = name.contains(text) || text.contains(&name);
-                strsim::normalized_damerau_levenshtein(text, &name)
-                    .max(if inside { 0.6 } else { 0.0 })
+                strsim::normalized_damerau_levenshtein(text, &name).max(if inside {
+                    0.6
+                } else {
+                    0.0
+                })
             };
             let score = likeness(&form.object).max(likeness(&form.target));
             match scored.iter_mut().find(|(_, name)| *name == form.object) {
@@ -304,8 +310,10 @@ mod tests {
         let misspelt = Prompt::new("breast tumour");
         refused(&all, misspelt, PromptErrorKind::Unknown, &words);
         let words = ["the weights know ", " more"];
-        let strange = Prompt::new("zzzzzzzzzzzzzzz");
-        refused(&all, strange, PromptErrorKind::Unknown, &words);
+        for strange in ["zzzzzzzzzzzzzzz", " \t "] {
+            let strange = Prompt::new(strange);
+            refused(&all, strange, PromptErrorKind::Unknown, &words);
+        }
     }
 
     #[test]

@@ -100,10 +100,14 @@ impl From<bedside::Error> for Failure {
             ErrorKind::Bundle => Exit::Bundle,
             ErrorKind::Prompt => Exit::Prompt,
             ErrorKind::Frame => Exit::Input,
-            ErrorKind::Engine => Exit::Engine,
+            ErrorKind::Engine | ErrorKind::SelfTest => Exit::Engine,
             ErrorKind::Cache => Exit::Output,
             _ => Exit::Internal,
         };
-        Self::new(exit, error.to_string())
+        let mut message = error.to_string();
+        if exit == Exit::Prompt {
+            message.push_str("; `bedside prompts` lists what can be asked for");
+        }
+        Self::new(exit, message)
     }
 }

@@ -23,6 +23,7 @@ const HEAD: &str = "file,mask,split,group,modality,object,label\n";
 fn bedside(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bedside"))
         .env_remove("BEDSIDE_BUNDLE")
+        .env("BEDSIDE_CACHE", env!("CARGO_TARGET_TMPDIR"))
         .args(arguments)
         .output()
         .unwrap()

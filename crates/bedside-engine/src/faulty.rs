@@ -10,6 +10,7 @@ use crate::value::Value;
 
 /// What goes wrong in one run.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum InjectedFault {
     /// The run takes this much longer.
     Slow(Duration),
@@ -17,6 +18,8 @@ pub enum InjectedFault {
     Hang(Release),
     /// The engine panics, through the caller's stack.
     Panic,
+    /// Every output has the other sign: a wrong answer that looks like a right one.
+    Negated,
     /// Every output is filled with NaN.
     Nan,
     /// Every output loses its last row.
@@ -48,8 +51,8 @@ impl Release {
     }
 }
 
-/// Tells which fault, if any, befalls a graph's run: by the graph's label and the number of the
-/// run, from 0.
+/// Which fault, if any, befalls a graph's run: by the graph's label and the number of the run,
+/// from 0.
 type Script = Arc<dyn Fn(&str, u64) -> Option<InjectedFault> + Send + Sync>;
 
 /// Another backend, with faults where a script says so. The same script gives the same faults.
@@ -133,6 +136,7 @@ impl Session for FaultySession {
         }
         let outputs = self.inner.run(inputs)?;
         match fault {
+            Some(InjectedFault::Negated) => outputs.iter().map(negated).collect(),
             Some(InjectedFault::Nan) => outputs.iter().map(nan).collect(),
             Some(InjectedFault::WrongShape) => outputs.iter().map(without_last_row).collect(),
             _ => Ok(outputs),
@@ -146,6 +150,11 @@ impl Session for FaultySession {
     fn profile(&mut self, inputs: &[Value]) -> Result<Vec<OpTime>, EngineError> {
         self.inner.profile(inputs)
     }
+}
+
+fn negated(value: &Value) -> Result<Value, EngineError> {
+    let data: Vec<f32> = value.to_f32()?.iter().map(|v| -v).collect();
+    Value::f32(value.shape(), &data)
 }
 
 fn nan(value: &Value) -> Result<Value, EngineError> {

@@ -14,6 +14,8 @@
 
 mod backend;
 pub mod conformance;
+#[cfg(any(feature = "ort", feature = "tract-cuda"))]
+mod device;
 mod error;
 mod faulty;
 mod guard;

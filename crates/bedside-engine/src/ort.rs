@@ -1,6 +1,7 @@
 //! onnxruntime, through a shared library that the user brings.
 
 use std::env;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -15,6 +16,7 @@ use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
 use tract_core::internal::{Tensor, TractError, TractResult, bail};
 
 use crate::backend::{Backend, LoadOptions, OpTime, Session};
+use crate::device::nvidia_driver;
 use crate::error::{EngineError, ErrorKind};
 use crate::guard::guarded;
 use crate::signature::Signature;
@@ -48,6 +50,16 @@ impl Backend for Ort {
             Self::Cpu => "ort-cpu",
             Self::Cuda => "ort-cuda",
             Self::TensorRt => "ort-tensorrt",
+        }
+    }
+
+    /// The build of the library and, on a GPU, the driver.
+    fn fingerprint(&self) -> Option<String> {
+        environment().ok()?;
+        let library = catch_unwind(ort::info).ok()?;
+        match self {
+            Self::Cpu => Some(library.to_owned()),
+            Self::Cuda | Self::TensorRt => Some(format!("{library}; {}", nvidia_driver()?)),
         }
     }
 

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bedside_engine::{
-    Backend, DType, Dim, EngineError, ErrorKind, InjectedFault, FaultyBackend, LoadOptions, Release,
-    Session, Signature, TensorSpec, TractCpu, TractStock, Value, backend, backends, conformance,
+    Backend, DType, Dim, EngineError, ErrorKind, FaultyBackend, InjectedFault, LoadOptions,
+    Release, Session, Signature, TensorSpec, TractCpu, TractStock, Value, backend, backends,
+    conformance,
 };
 
 /// The backends of this build that can run here; what the others lack is told.
@@ -104,7 +105,12 @@ fn tract_tells_the_times_of_operators() {
 #[test]
 fn the_suite_finds_broken_backends() {
     for (inner, fault) in available().into_iter().flat_map(|b| {
-        [InjectedFault::Nan, InjectedFault::WrongShape, InjectedFault::DeviceLost].map(|fault| (b, fault))
+        [
+            InjectedFault::Nan,
+            InjectedFault::WrongShape,
+            InjectedFault::DeviceLost,
+        ]
+        .map(|fault| (b, fault))
     }) {
         let told = format!("{fault:?} of {}", inner.name());
         let broken = FaultyBackend::new(Arc::new(inner), move |_, _| Some(fault.clone()));

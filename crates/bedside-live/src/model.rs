@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bedside::engine::Backend;
 use bedside::{
-    Bundle, Fault, Finding, Frame, Modality, Options, Prompt, PromptErrorKind, PromptSet,
-    PromptTable, Segmenter,
+    Bundle, Fault, Finding, Frame, Modality, Options, Prompt, PromptSet, PromptTable, Resolved,
+    Segmenter,
 };
 
 /// A loaded model.
@@ -20,7 +20,7 @@ pub trait Model {
     /// One finding for each of the prompts at these places, in order.
     ///
     /// # Errors
-    /// One line: the backend failed, or answered with numbers that are none.
+    /// One line: the backend failed, or answered with NaN or infinite values.
     fn segment(&mut self, frame: &Frame, places: Range<usize>) -> Result<Vec<Finding>, String>;
 }
 
@@ -47,6 +47,11 @@ pub trait Loader: Send + Sync {
     /// # Errors
     /// One line for a prompt that can't be asked.
     fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, String>;
+
+    /// What to call a prompt on the picture and in records: as findings do.
+    fn label(&self, prompt: &Prompt) -> String {
+        prompt.text.clone()
+    }
 }
 
 /// Loads a bundle on a backend; it may paint only if its self-test passes there.
@@ -75,28 +80,23 @@ impl BundleLoader {
             options,
         })
     }
+
+    fn resolve(&self, prompt: &Prompt) -> Result<Resolved, bedside::Error> {
+        bedside::resolve(self.bundle.manifest(), &self.table, prompt)
+    }
 }
 
 impl Loader for BundleLoader {
     fn load(&self) -> Result<Box<dyn Model>, LoadError> {
         let failed = |error: bedside::Error| LoadError {
-            fault: Fault::Load,
+            fault: match error.kind() {
+                bedside::ErrorKind::SelfTest => Fault::SelfTest,
+                _ => Fault::Load,
+            },
             message: error.to_string(),
         };
-        let mut segmenter =
-            Segmenter::new(self.bundle.clone(), &*self.backend, &self.options).map_err(failed)?;
-        let cases = segmenter.self_test().map_err(failed)?;
-        if let Some(case) = cases.iter().find(|case| !case.passed()) {
-            let message = format!(
-                "self-test '{}' reached IoU {:.3} of {:.3}; hint: another precision or backend, \
-                 and `bedside verify`",
-                case.prompt, case.iou, case.min_iou
-            );
-            return Err(LoadError {
-                fault: Fault::SelfTest,
-                message,
-            });
-        }
+        let (bundle, backend) = (self.bundle.clone(), self.backend.clone());
+        let segmenter = Segmenter::new(bundle, backend, &self.options).map_err(failed)?;
         Ok(Box::new(Loaded {
             segmenter,
             prompts: Vec::new(),
@@ -105,30 +105,21 @@ impl Loader for BundleLoader {
     }
 
     fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, String> {
-        let mut modalities = Vec::new();
-        for prompt in prompts {
-            let trained = prompt.resolve(self.table.trained_forms());
-            match (trained, prompt.resolve(self.table.forms())) {
-                (Ok(form), _) => modalities.push(Some(form.modality)),
-                (Err(_), Ok(form)) => {
-                    return Err(format!(
-                        "'{}' is an object type that these weights were not trained on",
-                        form.object
-                    ));
-                }
-                // Words that no form bears are for the bundle's own text part, where it has one.
-                (Err(_), Err(error))
-                    if self.bundle.manifest().text.is_none()
-                        || error.kind() != PromptErrorKind::Unknown
-                        || prompt.text.trim().is_empty() =>
-                {
-                    return Err(error.to_string());
-                }
-                _ => modalities.push(None),
-            }
-        }
+        let modality = |prompt| {
+            let resolved = self.resolve(prompt).map_err(|e| e.to_string())?;
+            Ok(resolved.form.map(|form| form.modality))
+        };
+        let modalities: Vec<_> = prompts
+            .iter()
+            .map(modality)
+            .collect::<Result<_, String>>()?;
         let first = modalities.first().copied().flatten();
         Ok(first.filter(|_| modalities.iter().all(|m| *m == first)))
+    }
+
+    fn label(&self, prompt: &Prompt) -> String {
+        let resolved = self.resolve(prompt);
+        resolved.map_or_else(|_| prompt.text.clone(), |resolved| resolved.label)
     }
 }
 

@@ -51,23 +51,18 @@ fn square() -> Mask {
 
 fn found(prompt: &str, presence: f32) -> Finding {
     let mask = square();
-    Finding {
-        prompt: prompt.to_owned(),
-        object: None,
-        present: true,
-        presence,
-        meta_object: None,
-        area: mask.area(),
-        mask: Some(mask),
-        bounding_box: Some(BoundingBox {
-            x: WIDTH / 4,
-            y: HEIGHT / 4,
-            width: WIDTH / 4,
-            height: HEIGHT / 4,
-        }),
-        mean_probability: Some(0.9),
-        validity: None,
-    }
+    let mut finding = Finding::absent(prompt, presence);
+    finding.present = true;
+    finding.area = mask.area();
+    finding.mask = Some(mask);
+    finding.bounding_box = Some(BoundingBox {
+        x: WIDTH / 4,
+        y: HEIGHT / 4,
+        width: WIDTH / 4,
+        height: HEIGHT / 4,
+    });
+    finding.mean_probability = Some(0.9);
+    finding
 }
 
 /// Holds runs back until it is opened.
@@ -142,14 +137,9 @@ impl Model for Run {
         let pass = self.script.passes.fetch_add(1, Ordering::SeqCst);
         let presence = (self.script.script)(pass)?;
         let asked = self.prompts.get(places).unwrap_or_default();
-        let answer = |p: &Prompt| {
-            let finding = found(&p.text, presence);
-            let absent = Finding {
-                present: false,
-                mask: None,
-                ..finding.clone()
-            };
-            if presence >= 0.5 { finding } else { absent }
+        let answer = |p: &Prompt| match presence >= 0.5 {
+            true => found(&p.text, presence),
+            false => Finding::absent(p.text.as_str(), presence),
         };
         Ok(asked.iter().map(answer).collect())
     }

@@ -6,7 +6,7 @@ pub mod components;
 pub mod contour;
 pub mod flow;
 mod letterbox;
-mod mask;
+pub mod mask;
 pub mod overlay;
 mod preprocess;
 pub mod rle;

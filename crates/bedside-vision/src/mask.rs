@@ -188,7 +188,7 @@ fn blend(a: f32, b: f32, pixels: Range<usize>, weights: &[f32], row: &mut [f32])
 }
 
 /// See [`Preprocessor::mask`](crate::Preprocessor::mask).
-pub(crate) fn from_logits(
+pub fn from_logits(
     logits: &[f32],
     size: (usize, usize),
     letterbox: &Letterbox,
@@ -214,7 +214,7 @@ pub(crate) fn from_logits(
 }
 
 /// See [`Preprocessor::stats`](crate::Preprocessor::stats).
-pub(crate) fn stats(mask: &Mask, logits: &[f32], rgb: &[u8]) -> MaskStats {
+pub fn stats(mask: &Mask, logits: &[f32], rgb: &[u8]) -> MaskStats {
     let width = (mask.width() as usize).max(1);
     let mut sums = Sums::default();
     let lines = mask

@@ -132,6 +132,12 @@ impl Preprocessor {
     pub fn stats(&self, mask: &Mask, frame_logits: &[f32]) -> MaskStats {
         mask::stats(mask, frame_logits, &self.rgb)
     }
+
+    /// Exchange the frame's interleaved RGB pixels for another buffer: whoever makes masks of a
+    /// frame after the next one was prepared keeps them.
+    pub fn swap_rgb(&mut self, rgb: &mut Vec<u8>) {
+        std::mem::swap(&mut self.rgb, rgb);
+    }
 }
 
 /// Resize interleaved RGB pixels, each told with width and height.

@@ -140,7 +140,8 @@ impl<'a> Weight<'a> {
                 (TENSOR_DIMS, Value::Number(n)) => shape.push(n),
                 (TENSOR_DIMS, Value::Bytes(mut packed)) => {
                     while !packed.is_empty() {
-                        shape.push(varint(&mut packed).ok_or_else(|| malformed("broken protobuf"))?);
+                        shape
+                            .push(varint(&mut packed).ok_or_else(|| malformed("broken protobuf"))?);
                     }
                 }
                 (TENSOR_DATA_TYPE, Value::Number(n)) => element = Element::numbered(n),

@@ -20,7 +20,7 @@ mod video;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use bedside::{Options, Segmenter};
+use bedside::Segmenter;
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
@@ -97,10 +97,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     ui.note(SAFETY);
     let Rows { rows, mut failed } = rows(args)?;
     let bundle = model.bundle(None)?;
-    let options = Options {
-        presence: Some(0.0),
-        ..model.options(&bundle, ui)?
-    };
+    let options = model.options(&bundle, ui)?.with_presence(0.0);
     let segmenter = Segmenter::new(bundle, options.backend()?, &options)?;
     let facts = Model::of(&segmenter);
     let mut evaluator = Evaluator::new(segmenter, args.prompt.as_deref());

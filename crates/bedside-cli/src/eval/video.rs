@@ -188,6 +188,10 @@ impl Loader for Tap {
     fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, String> {
         self.inner.check(prompts)
     }
+
+    fn label(&self, prompt: &Prompt) -> String {
+        self.inner.label(prompt)
+    }
 }
 
 struct Tapped {
