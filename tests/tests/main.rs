@@ -4,6 +4,7 @@ mod biomedparse;
 mod edge;
 mod promises;
 mod proof;
+mod public_api;
 mod text;
 mod tuning;
 mod video;
