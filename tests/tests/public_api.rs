@@ -102,7 +102,9 @@ impl Sources {
 
     fn is_module(&mut self, place: &Place) -> bool {
         let is_it = |item: &Item| {
-            matches!(item, Item::Mod(_)) && is_public(item) && name(item).as_ref() == Some(&place.name)
+            matches!(item, Item::Mod(_))
+                && is_public(item)
+                && name(item).as_ref() == Some(&place.name)
         };
         self.modules(&place.krate)[&place.module].iter().any(is_it)
     }

@@ -3,7 +3,7 @@
 //! One module a command; what they share:
 //!
 //! * [`model`]: which bundle runs, and how
-//! * [`image_file`]: pictures in; [`output`]: files out, whole or not at all
+//! * [`image_file`]: stills in and out; [`output`]: files out, whole or not at all
 //! * [`report`]: findings as table, JSON and pictures
 //! * [`ui`]: the terminal; [`failure`]: exit codes; [`table`]: aligned text
 
@@ -12,13 +12,12 @@ mod bundle;
 mod eval;
 mod failure;
 mod image_file;
-mod jpeg;
 mod live;
 mod log;
-mod machine;
 mod model;
 mod output;
 mod phantom;
+mod preview;
 mod prompts;
 mod report;
 mod segment;

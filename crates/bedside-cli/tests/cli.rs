@@ -23,6 +23,13 @@ fn golden(name: &str) -> PathBuf {
         .join(name)
 }
 
+/// A still picture of `bedside-video`'s tests.
+fn still(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../bedside-video/tests/golden/stills")
+        .join(name)
+}
+
 fn bedside() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bedside"));
     command.env_remove("BEDSIDE_BUNDLE").stdin(Stdio::null());
@@ -223,7 +230,7 @@ fn json_is_one_document_with_every_image() {
     let bench = Bench::new();
     let images = [
         golden("red-box.png"),
-        golden("pictures/gray16.png"),
+        still("gray16.png"),
         golden("red-box.png"),
     ];
     let output = bench.run(&["segment", "--json", "--prompt", "polyp"], &images);
@@ -294,21 +301,20 @@ fn recognize_reports_all_that_the_model_knows_there() {
 #[test]
 fn a_bad_picture_is_exit_code_3_and_leaves_nothing() {
     let bench = Bench::new();
-    let whole = fs::read(golden("pictures/turned.jpg")).unwrap();
+    let whole = fs::read(still("turned.jpg")).unwrap();
     fs::write(bench.path("empty.png"), "").unwrap();
     fs::write(bench.path("cut.jpg"), &whole[..whole.len() - 40]).unwrap();
-    let picture = |name: &str| golden("pictures").join(name);
     for (path, word) in [
         (bench.path("missing.png"), "could not be read"),
         (bench.path("empty.png"), "empty"),
         (bench.path("cut.jpg"), "cut short"),
-        (picture("huge.png"), "too large"),
-        (picture("vast.png"), "too large"),
-        (picture("one-pixel.png"), "1x1"),
-        (picture("gray16.png"), "16 bits"),
-        (picture("cmyk.jpg"), "CMYK"),
-        (picture("cmyk.tiff"), "CMYK"),
-        (picture("dicom.dcm"), "DICOM"),
+        (still("huge.png"), "too large"),
+        (still("vast.png"), "too large"),
+        (still("one-pixel.png"), "1x1"),
+        (still("gray16.png"), "16 bits"),
+        (still("cmyk.jpg"), "CMYK"),
+        (still("cmyk.tiff"), "CMYK"),
+        (still("dicom.dcm"), "DICOM"),
         (golden("make.py"), "no picture"),
     ] {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();

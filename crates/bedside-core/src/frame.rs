@@ -1,73 +1,14 @@
-//! Pictures in the pixel formats that cameras give.
+//! Frames: pixels with their size, format and time of capture, owned or borrowed.
 
 use std::fmt;
 
+use crate::pixels::{Component, PixelFormat, PlaneSize, YuvRowReader, YuvSpace};
 use crate::time::Timestamp;
 
 /// Longest side of a frame in pixels. Bounds memory: an RGB frame is at most 768 MiB.
 pub const MAX_SIDE: u32 = 16_384;
 
-/// How the bytes of a [`Frame`] are laid out. Rows are tightly packed; chroma planes of odd
-/// sizes are rounded up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PixelFormat {
-    /// Interleaved red, green, blue: 3 bytes a pixel.
-    Rgb8,
-    /// One luminance byte a pixel, full range.
-    Gray8,
-    /// A plane of Y, then a half-size plane of interleaved U, V.
-    Nv12,
-    /// A plane of Y, then a half-size plane of U, then one of V.
-    I420,
-    /// Y0 U Y1 V for each two pixels of a row.
-    Yuyv,
-}
-
-impl PixelFormat {
-    /// Bytes of a `width` x `height` frame.
-    pub const fn byte_len(self, width: u32, height: u32) -> usize {
-        let (w, h) = (width as usize, height as usize);
-        let (cw, ch) = (w.div_ceil(2), h.div_ceil(2));
-        match self {
-            Self::Rgb8 => w * h * 3,
-            Self::Gray8 => w * h,
-            Self::Nv12 | Self::I420 => w * h + 2 * cw * ch,
-            Self::Yuyv => cw * 4 * h,
-        }
-    }
-}
-
-/// What Y, U and V mean in a frame of a YUV format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum YuvSpace {
-    /// ITU-R BT.601, 16 to 235: webcams and standard-definition capture.
-    #[default]
-    Bt601Limited,
-    /// ITU-R BT.601, 0 to 255: MJPEG cameras.
-    Bt601Full,
-    /// ITU-R BT.709, 16 to 235: HDMI and SDI capture of 720 lines and more.
-    Bt709Limited,
-    /// ITU-R BT.709, 0 to 255.
-    Bt709Full,
-}
-
-impl YuvSpace {
-    /// What red and blue count for in luma (ITU-R BT.601-7 and BT.709-6); green counts the rest
-    /// of 1.
-    pub const fn luma_weights(self) -> (f64, f64) {
-        match self {
-            Self::Bt601Limited | Self::Bt601Full => (0.299, 0.114),
-            Self::Bt709Limited | Self::Bt709Full => (0.2126, 0.0722),
-        }
-    }
-
-    /// Whether luma and chroma reach from 0 to 255.
-    pub const fn is_full_range(self) -> bool {
-        matches!(self, Self::Bt601Full | Self::Bt709Full)
-    }
-}
-
-/// A picture with its size, pixel format and moment of capture.
+/// A frame in memory of its own, rows and planes tightly packed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
     width: u32,
@@ -111,14 +52,14 @@ impl Frame {
         })
     }
 
-    /// The same frame with the meaning of its YUV values told.
+    /// The same frame with this meaning of its YUV values.
     #[must_use]
     pub fn with_yuv_space(mut self, yuv: YuvSpace) -> Self {
         self.yuv = yuv;
         self
     }
 
-    /// The same frame with its moment of capture told.
+    /// The same frame with this time of capture.
     #[must_use]
     pub fn captured_at(mut self, at: Timestamp) -> Self {
         self.captured = at;
@@ -135,7 +76,7 @@ impl Frame {
         self.height
     }
 
-    /// Layout of [`data`](Self::data).
+    /// Layout of the pixels.
     pub fn format(&self) -> PixelFormat {
         self.format
     }
@@ -145,7 +86,7 @@ impl Frame {
         self.yuv
     }
 
-    /// Moment of capture.
+    /// Time of capture.
     pub fn captured(&self) -> Timestamp {
         self.captured
     }
@@ -159,6 +100,11 @@ impl Frame {
     pub fn into_data(self) -> Vec<u8> {
         self.data
     }
+
+    /// The frame as all that reads pixels takes it.
+    pub fn view(&self) -> FrameView<'_> {
+        self.into()
+    }
 }
 
 impl fmt::Debug for Frame {
@@ -167,6 +113,326 @@ impl fmt::Debug for Frame {
             f,
             "Frame({}x{} {:?} at {:?})",
             self.width, self.height, self.format, self.captured
+        )
+    }
+}
+
+/// One plane of a [`FrameView`]: rows of bytes, one every `stride` bytes.
+#[derive(Clone, Copy, Default)]
+pub struct Plane<'a> {
+    data: &'a [u8],
+    stride: usize,
+    size: PlaneSize,
+}
+
+impl<'a> Plane<'a> {
+    /// Bytes of a row and number of rows.
+    pub fn size(&self) -> PlaneSize {
+        self.size
+    }
+
+    /// Bytes from the start of one row to that of the next.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Row `y` without padding; empty beyond the last.
+    pub fn row(&self, y: usize) -> &'a [u8] {
+        let start = y.saturating_mul(self.stride);
+        self.data
+            .get(start..start.saturating_add(self.size.row))
+            .filter(|_| y < self.size.rows)
+            .unwrap_or_default()
+    }
+
+    /// The rows from top to bottom, without padding.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        let row = self.size.row;
+        // The last row's padding need not be there, so the last chunk may be shorter.
+        let rows = self.data.chunks(self.stride.max(1)).take(self.size.rows);
+        rows.map(move |padded| padded.get(..row).unwrap_or_default())
+    }
+
+    /// All rows at once, where there is no padding between them.
+    pub fn packed(&self) -> Option<&'a [u8]> {
+        let packed = self.stride == self.size.row;
+        packed.then(|| self.data.get(..self.size.byte_len()))?
+    }
+}
+
+impl fmt::Debug for Plane<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PlaneSize { row, rows, .. } = self.size;
+        write!(f, "Plane({rows} rows of {row} every {} bytes)", self.stride)
+    }
+}
+
+/// A frame in memory that somebody else owns, such as a driver's buffer, an OpenCV matrix or a
+/// GStreamer map: planes where they lie, rows as far apart as they are. Nothing is copied.
+///
+/// ```
+/// use bedside_core::{FrameView, PixelFormat};
+///
+/// // Two rows of three pixels, each row padded to four bytes.
+/// let buffer = [1, 2, 3, 0, 4, 5, 6, 0];
+/// let view = FrameView::new(3, 2, PixelFormat::Gray8, &[(&buffer, 4)])?;
+/// assert_eq!(view.to_frame().data(), [1, 2, 3, 4, 5, 6]);
+/// # Ok::<(), bedside_core::FrameError>(())
+/// ```
+#[derive(Clone, Copy)]
+pub struct FrameView<'a> {
+    width: u32,
+    height: u32,
+    format: PixelFormat,
+    yuv: YuvSpace,
+    captured: Timestamp,
+    planes: [Plane<'a>; 3],
+}
+
+impl<'a> FrameView<'a> {
+    /// A frame whose planes lie anywhere: for each its bytes, from the first pixel on, and its
+    /// stride in bytes. The padding of a plane's last row may be missing. Captured at time zero.
+    ///
+    /// # Errors
+    /// When a side is 0 or above [`MAX_SIDE`], the format has another number of planes, a stride
+    /// is shorter than a row, or a plane's bytes end before its last pixel.
+    pub fn new(
+        width: u32,
+        height: u32,
+        format: PixelFormat,
+        planes: &[(&'a [u8], usize)],
+    ) -> Result<Self, FrameError> {
+        check_size(width, height)?;
+        if planes.len() != format.plane_count() {
+            return Err(FrameError::Planes {
+                format,
+                expected: format.plane_count(),
+                actual: planes.len(),
+            });
+        }
+        let mut view = Self {
+            width,
+            height,
+            format,
+            yuv: YuvSpace::default(),
+            captured: Timestamp::default(),
+            planes: [Plane::default(); 3],
+        };
+        let sizes = format.planes(width, height);
+        for (index, ((plane, size), (data, stride))) in
+            view.planes.iter_mut().zip(sizes).zip(planes).enumerate()
+        {
+            let (data, stride) = (*data, *stride);
+            if stride < size.row {
+                return Err(FrameError::Stride {
+                    plane: index,
+                    stride,
+                    row: size.row,
+                });
+            }
+            let expected = (size.rows - 1)
+                .saturating_mul(stride)
+                .saturating_add(size.row);
+            let enough = data.get(..expected);
+            let data = enough.ok_or(FrameError::PlaneLength {
+                plane: index,
+                expected,
+                actual: data.len(),
+            })?;
+            *plane = Plane { data, stride, size };
+        }
+        Ok(view)
+    }
+
+    /// A frame whose planes follow one another in one buffer, all with the padding that `stride`
+    /// bytes a row leave in the first. A chroma plane has the stride of its share of a row, as
+    /// V4L2's single-planar formats have it. The padding of the last row may be missing.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn from_buffer(
+        width: u32,
+        height: u32,
+        format: PixelFormat,
+        buffer: &'a [u8],
+        stride: usize,
+    ) -> Result<Self, FrameError> {
+        check_size(width, height)?;
+        let mut rest = buffer;
+        let mut planes = [(rest, 0); 3];
+        let sizes = format.planes(width, height);
+        for (index, (plane, size)) in planes.iter_mut().zip(sizes).enumerate() {
+            let component = format.components().iter().find(|c| c.plane == index);
+            let samples = component.map_or(1, |c| stride.div_ceil(1 << c.column_shift) * c.step);
+            let stride = if index == 0 { stride } else { samples };
+            *plane = (rest, stride);
+            let length = size.rows.saturating_mul(stride);
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        let planes = planes.get(..format.plane_count()).unwrap_or_default();
+        Self::new(width, height, format, planes)
+    }
+
+    /// The same frame with this meaning of its YUV values.
+    #[must_use]
+    pub fn with_yuv_space(mut self, yuv: YuvSpace) -> Self {
+        self.yuv = yuv;
+        self
+    }
+
+    /// The same frame with this time of capture.
+    #[must_use]
+    pub fn captured_at(mut self, at: Timestamp) -> Self {
+        self.captured = at;
+        self
+    }
+
+    /// Width in pixels, 1 to [`MAX_SIDE`].
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels, 1 to [`MAX_SIDE`].
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// Layout of the pixels.
+    pub fn format(&self) -> PixelFormat {
+        self.format
+    }
+
+    /// Meaning of the YUV values; of no account in RGB and gray frames.
+    pub fn yuv_space(&self) -> YuvSpace {
+        self.yuv
+    }
+
+    /// Time of capture.
+    pub fn captured(&self) -> Timestamp {
+        self.captured
+    }
+
+    /// The planes that the format has, in its order.
+    pub fn planes(&self) -> &[Plane<'a>] {
+        self.planes
+            .get(..self.format.plane_count())
+            .unwrap_or_default()
+    }
+
+    /// The plane of a component; an empty one for a component of another format.
+    pub fn plane_of(&self, component: &Component) -> Plane<'a> {
+        self.planes
+            .get(component.plane)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The components of the pixel in column `x` and row `y`: `[y]`, `[r, g, b]` or `[y, u, v]`,
+    /// the rest 0. `None` outside the frame.
+    pub fn pixel(&self, x: u32, y: u32) -> Option<[u8; 3]> {
+        if x >= self.width || y >= self.height {
+            return None;
+        }
+        let mut pixel = [0; 3];
+        for (value, component) in pixel.iter_mut().zip(self.format.components()) {
+            let row = self
+                .plane_of(component)
+                .row(y as usize >> component.row_shift);
+            let at = component.offset + (x as usize >> component.column_shift) * component.step;
+            *value = row.get(at).copied()?;
+        }
+        Some(pixel)
+    }
+
+    /// Have row `y` of a YUV frame read two pixels at a time, whatever the layout: chroma is that
+    /// of the pixels, not smoothed. Nothing is read of RGB and gray frames.
+    pub fn yuv_row(&self, y: usize, reader: impl YuvRowReader) {
+        let [first, second, third] = &self.planes;
+        let chroma = y / 2;
+        match self.format {
+            PixelFormat::Rgb8 | PixelFormat::Gray8 => {}
+            PixelFormat::Nv12 => {
+                let samples = second.row(chroma).as_chunks::<2>().0;
+                let pairs = luma_pairs(first.row(y)).zip(samples);
+                reader.read(pairs.map(|([a, b], [u, v])| [a, b, *u, *v]));
+            }
+            PixelFormat::I420 => {
+                let samples = second.row(chroma).iter().zip(third.row(chroma));
+                let pairs = luma_pairs(first.row(y)).zip(samples);
+                reader.read(pairs.map(|([a, b], (u, v))| [a, b, *u, *v]));
+            }
+            PixelFormat::Yuyv => {
+                let quads = first.row(y).as_chunks::<4>().0.iter();
+                reader.read(quads.map(|[a, u, b, v]| [*a, *b, *u, *v]));
+            }
+        }
+    }
+
+    /// Append the bytes to `out`, rows and planes tightly packed.
+    pub fn pack(&self, out: &mut Vec<u8>) {
+        for plane in self.planes() {
+            match plane.packed() {
+                Some(bytes) => out.extend_from_slice(bytes),
+                None => plane.rows().for_each(|row| out.extend_from_slice(row)),
+            }
+        }
+    }
+
+    /// A copy in memory of its own.
+    pub fn to_frame(&self) -> Frame {
+        let mut data = Vec::with_capacity(self.format.byte_len(self.width, self.height));
+        self.pack(&mut data);
+        Frame {
+            width: self.width,
+            height: self.height,
+            format: self.format,
+            yuv: self.yuv,
+            captured: self.captured,
+            data,
+        }
+    }
+}
+
+/// Luma two by two; the last of an odd row is repeated.
+fn luma_pairs(luma: &[u8]) -> impl Iterator<Item = [u8; 2]> {
+    let (pairs, single) = luma.as_chunks::<2>();
+    pairs.iter().copied().chain(single.iter().map(|y| [*y; 2]))
+}
+
+impl<'a> From<&'a Frame> for FrameView<'a> {
+    fn from(frame: &'a Frame) -> Self {
+        let mut rest = frame.data.as_slice();
+        let planes = frame.format.planes(frame.width, frame.height);
+        let planes = planes.map(|size| {
+            let (data, behind) = rest.split_at_checked(size.byte_len()).unwrap_or_default();
+            rest = behind;
+            Plane {
+                data,
+                stride: size.row,
+                size,
+            }
+        });
+        Self {
+            width: frame.width,
+            height: frame.height,
+            format: frame.format,
+            yuv: frame.yuv,
+            captured: frame.captured,
+            planes,
+        }
+    }
+}
+
+impl fmt::Debug for FrameView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "FrameView({}x{} {:?} at {:?}, {:?})",
+            self.width,
+            self.height,
+            self.format,
+            self.captured,
+            self.planes()
         )
     }
 }
@@ -206,6 +472,33 @@ pub enum FrameError {
         /// Bytes that were given.
         actual: usize,
     },
+    /// The format has another number of planes.
+    Planes {
+        /// Pixel format asked for.
+        format: PixelFormat,
+        /// Planes of that format.
+        expected: usize,
+        /// Planes that were given.
+        actual: usize,
+    },
+    /// Rows of a plane would overlap.
+    Stride {
+        /// Index of the plane.
+        plane: usize,
+        /// Bytes from row to row that were given.
+        stride: usize,
+        /// Bytes of a row.
+        row: usize,
+    },
+    /// A plane ends before its last pixel.
+    PlaneLength {
+        /// Index of the plane.
+        plane: usize,
+        /// Bytes up to its last pixel.
+        expected: usize,
+        /// Bytes that were given.
+        actual: usize,
+    },
 }
 
 impl fmt::Display for FrameError {
@@ -227,6 +520,27 @@ impl fmt::Display for FrameError {
                 f,
                 "a {width}x{height} {format:?} frame has {expected} bytes, but {actual} were given"
             ),
+            Self::Planes {
+                format,
+                expected,
+                actual,
+            } => write!(
+                f,
+                "a {format:?} frame has {expected} planes, but {actual} were given"
+            ),
+            Self::Stride { plane, stride, row } => write!(
+                f,
+                "plane {plane} has rows of {row} bytes, but a stride of {stride} was given; hint: \
+                 strides are in bytes"
+            ),
+            Self::PlaneLength {
+                plane,
+                expected,
+                actual,
+            } => write!(
+                f,
+                "plane {plane} has {expected} bytes up to its last pixel, but {actual} were given"
+            ),
         }
     }
 }
@@ -238,19 +552,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn byte_lengths_round_chroma_up() {
-        assert_eq!(PixelFormat::Rgb8.byte_len(3, 3), 27);
-        assert_eq!(PixelFormat::Gray8.byte_len(3, 3), 9);
-        assert_eq!(PixelFormat::Nv12.byte_len(3, 3), 9 + 8);
-        assert_eq!(PixelFormat::I420.byte_len(4, 2), 8 + 4);
-        assert_eq!(PixelFormat::Yuyv.byte_len(3, 2), 16);
-    }
-
-    #[test]
     fn wrong_sizes_are_refused_with_the_numbers() {
         let short = Frame::new(4, 4, PixelFormat::Rgb8, vec![0; 47]).unwrap_err();
         assert!(short.to_string().contains("48") && short.to_string().contains("47"));
         assert!(Frame::new(0, 4, PixelFormat::Gray8, vec![]).is_err());
         assert!(Frame::new(MAX_SIDE + 1, 1, PixelFormat::Gray8, vec![]).is_err());
+    }
+    #[test]
+    fn padding_between_rows_is_passed_over() {
+        let packed = |format, stride, bytes: &[u8]| {
+            let view = FrameView::from_buffer(2, 2, format, bytes, stride);
+            view.map(|view| view.to_frame().into_data())
+        };
+        let nv12 = [1, 2, 0, 3, 4, 0, 5, 6, 0];
+        let expected = Ok(vec![1, 2, 3, 4, 5, 6]);
+        assert_eq!(packed(PixelFormat::Nv12, 3, &nv12), expected);
+        assert_eq!(packed(PixelFormat::Nv12, 3, &nv12[..8]), expected);
+        let i420 = [1, 2, 0, 0, 3, 4, 0, 0, 5, 0, 6, 0];
+        assert_eq!(packed(PixelFormat::I420, 4, &i420), expected);
+        let yuyv: Vec<u8> = (1..=8).collect();
+        assert_eq!(packed(PixelFormat::Yuyv, 4, &yuyv), Ok(yuyv.clone()));
+        let short = packed(PixelFormat::Nv12, 3, &nv12[..7]);
+        assert!(matches!(
+            short,
+            Err(FrameError::PlaneLength { plane: 1, .. })
+        ));
+        let dense = packed(PixelFormat::Rgb8, 5, &yuyv);
+        let text = dense.unwrap_err().to_string();
+        assert!(text.contains("6 bytes") && text.contains("5 was"), "{text}");
+    }
+
+    #[test]
+    fn planes_of_other_buffers_make_the_frame_of_their_pixels() {
+        let (luma, chroma) = ([1, 2, 3, 9, 4, 5, 6], [7, 8, 7, 8, 9, 9]);
+        let planes: [(&[u8], usize); 2] = [(&luma, 4), (&chroma, 6)];
+        let view = FrameView::new(3, 2, PixelFormat::Nv12, &planes).unwrap();
+        let frame = view.to_frame();
+        assert_eq!(frame.data(), [1, 2, 3, 4, 5, 6, 7, 8, 7, 8]);
+        for (x, y) in (0..3).flat_map(|x| (0..2).map(move |y| (x, y))) {
+            let luma = (y * 3 + x + 1) as u8;
+            assert_eq!(view.pixel(x, y), Some([luma, 7, 8]));
+            assert_eq!(frame.view().pixel(x, y), view.pixel(x, y));
+        }
+        assert_eq!((view.pixel(3, 0), view.pixel(0, 2)), (None, None));
+        let one = FrameView::new(3, 2, PixelFormat::Nv12, &planes[..1]);
+        assert!(matches!(one, Err(FrameError::Planes { expected: 2, .. })));
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! * [`ontology`]: the 82 object types of BiomedParse v1 in the forms they were trained in
 //! * [`prompt`]: what a person asks for
-//! * [`frame`]: pictures in the pixel formats that cameras give
+//! * [`pixels`]: how the bytes of frames are laid out
+//! * [`frame`]: frames, owned or borrowed
 //! * [`mask`]: one object's pixels, and [`finding`]: what is known of them
 //! * [`state`]: what a live session is doing, and the right to paint
 //! * [`time`]: monotonic, injected time
@@ -11,14 +12,16 @@ pub mod finding;
 pub mod frame;
 pub mod mask;
 pub mod ontology;
+pub mod pixels;
 pub mod prompt;
 pub mod state;
 pub mod time;
 
 pub use finding::{BoundingBox, Finding};
-pub use frame::{Frame, FrameError, PixelFormat, YuvSpace};
+pub use frame::{Frame, FrameError, FrameView, Plane};
 pub use mask::Mask;
 pub use ontology::{Category, Form, Modality, ObjectType, Ontology};
+pub use pixels::{ColourModel, Component, PixelFormat, PlaneSize, YuvRowReader, YuvSpace};
 pub use prompt::Prompt;
 pub use state::{Degradation, Fault, PaintPermit, Pause, Stall, State};
 pub use time::{Clock, ManualClock, MonotonicClock, Timestamp};

@@ -65,7 +65,7 @@ pub struct Metrics {
     glass_to_mask: Distribution,
 }
 
-/// What the device last told.
+/// What the device last reported.
 #[derive(Debug, Clone, Copy, Default)]
 struct Device {
     resident_memory: Option<u64>,
@@ -148,7 +148,7 @@ impl Metrics {
         self.late.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A pass failed or answered with numbers that are none, or the session came to a fault.
+    /// A pass failed or gave NaN or infinite values, or the session came to a fault.
     pub fn fault(&self) {
         self.faults.fetch_add(1, Ordering::Relaxed);
     }
@@ -265,7 +265,7 @@ impl Metrics {
             ),
             (
                 "bedside_faults_total",
-                "Passes that failed or gave no numbers, and faults of the session.",
+                "Passes that failed or gave NaN or infinite values, and faults of the session.",
                 self.faults.load(Ordering::Relaxed),
             ),
             (

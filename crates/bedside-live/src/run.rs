@@ -1,4 +1,4 @@
-//! From a source to sinks: the threads around a [`Session`].
+//! From a source to sinks: the threads around a [`LiveSession`].
 //!
 //! One thread reads the source and puts each frame into a slot of one place, where the newest
 //! wins; the caller's thread takes frames from there, has them annotated, and writes them to the
@@ -14,9 +14,8 @@ use bedside_video::sink::Sink;
 use bedside_video::{Source, SourceError, SourceErrorKind};
 
 use crate::error::{Error, ErrorKind};
-use crate::metrics::Metrics;
 use crate::record::Counts;
-use crate::session::Session;
+use crate::session::LiveSession;
 use crate::slot::{Slot, Waited};
 
 /// Time without a frame after which the session looks after the model and its state.
@@ -30,6 +29,11 @@ impl Stop {
     /// Take no further frame.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Release);
+    }
+
+    /// Set to true, it stops: for handlers of signals.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
     }
 
     /// Whether it was asked to stop.
@@ -63,7 +67,7 @@ struct Feed {
 /// wait.
 pub trait Watcher {
     /// The annotated frame, or `None` when none came for a while.
-    fn shown(&mut self, session: &Session, frame: Option<&Frame>, counts: Counts);
+    fn shown(&mut self, session: &LiveSession, frame: Option<&Frame>, counts: Counts);
 
     /// What the source complains of, such as an unplugged camera; `None` once it is well.
     fn source(&mut self, complaint: Option<&str>);
@@ -80,11 +84,10 @@ pub trait Watcher {
 /// [`ErrorKind::Source`] when the source ends with an error, [`ErrorKind::Sink`] when no sink is
 /// left.
 pub fn run(
-    session: &mut Session,
+    session: &mut LiveSession,
     source: Box<dyn Source>,
     sinks: &mut [Box<dyn Sink>],
     watcher: &mut dyn Watcher,
-    metrics: &Metrics,
     wait: bool,
     stop: &Stop,
 ) -> Result<Counts, Error> {
@@ -95,7 +98,7 @@ pub fn run(
         .name("bedside-capture".to_owned())
         .spawn(move || read(source, &reader, wait, &halt))
         .map_err(|e| Error::new(ErrorKind::Source, format!("can't start a thread: {e}")))?;
-    let outcome = show(session, &feed, sinks, watcher, metrics, stop);
+    let outcome = show(session, &feed, sinks, watcher, stop);
     feed.newest.close();
     let finished = sinks.iter_mut().try_for_each(|sink| sink.finish());
     let counts = outcome?;
@@ -157,11 +160,10 @@ fn read(mut source: Box<dyn Source>, feed: &Feed, wait: bool, stop: &Stop) {
 
 /// Show frames until no more come.
 fn show(
-    session: &mut Session,
+    session: &mut LiveSession,
     feed: &Feed,
     sinks: &mut [Box<dyn Sink>],
     watcher: &mut dyn Watcher,
-    metrics: &Metrics,
     stop: &Stop,
 ) -> Result<Counts, Error> {
     let (mut shown, mut unpainted) = (0, 0);
@@ -201,7 +203,7 @@ fn show(
                 }
                 feed.spare.put(frame.into_data());
                 let counts = counts(shown, unpainted);
-                metrics.counts(counts);
+                session.metrics().counts(counts);
                 watcher.shown(session, session.annotated(), counts);
             }
             Waited::TimedOut => {
@@ -215,7 +217,7 @@ fn show(
         }
     }
     let counts = counts(shown, unpainted);
-    metrics.counts(counts);
+    session.metrics().counts(counts);
     Ok(counts)
 }
 

@@ -1,15 +1,15 @@
-//! What a picture shows that no model should be asked about, by simple rules.
+//! What a frame shows that no model should be asked about, by simple rules.
 //!
-//! * no signal: the picture is of one shade all over
+//! * no signal: the frame is of one shade all over
 //! * test pattern: bars, that is columns which hardly change from row to row, of clearly different
 //!   shades
-//! * out of the body, for endoscopy alone: mucosa is red; a lit picture in which few pixels are
+//! * out of the body, for endoscopy alone: mucosa is red; a lit frame in which few pixels are
 //!   redder than green and blue shows a room, not a lumen
-//! * unchanged: the same picture as before
 //!
 //! A rule must hold for [`HOLD`] frames before it pauses, and fail as long before it ends.
 
-use bedside::{Frame, Pause, PixelFormat};
+use bedside::vision::colour::YuvToRgb;
+use bedside::{ColourModel, Frame, Pause};
 use bedside_vision::flow::Luma;
 
 /// Frames that a finding must persist.
@@ -33,7 +33,7 @@ const REDDER: u32 = 110;
 /// Below this share of red ones among the lit pixels the picture is outside the body.
 const RED_SHARE: f32 = 0.1;
 /// Columns and rows of the pixels looked at for colour.
-const SAMPLES: (usize, usize) = (64, 48);
+const SAMPLES: (u32, u32) = (64, 48);
 
 /// Follows the picture and says when to pause.
 #[derive(Debug, Default)]
@@ -112,16 +112,24 @@ fn bars(luma: &Luma) -> bool {
 }
 
 fn out_of_body(frame: &Frame) -> bool {
+    let to_rgb = match frame.format().colour_model() {
+        // Gray frames have no colour to judge by.
+        ColourModel::Gray => return false,
+        ColourModel::Rgb => None,
+        ColourModel::Yuv => Some(YuvToRgb::new(frame.yuv_space())),
+    };
+    let view = frame.view();
     let (mut all, mut lit, mut red) = (0_u32, 0_u32, 0_u32);
     let (columns, rows) = SAMPLES;
     for row in 0..rows {
         for column in 0..columns {
-            let x = frame.width() as usize * (2 * column + 1) / (2 * columns);
-            let y = frame.height() as usize * (2 * row + 1) / (2 * rows);
-            let Some([r, g, b]) = colour(frame, x, y) else {
-                // Gray pictures have no colour to tell from.
-                return false;
+            let x = frame.width() * (2 * column + 1) / (2 * columns);
+            let y = frame.height() * (2 * row + 1) / (2 * rows);
+            let Some(pixel) = view.pixel(x, y) else {
+                continue;
             };
+            let rgb = to_rgb.map_or(pixel, |to_rgb| to_rgb.rgb(pixel));
+            let [r, g, b] = rgb.map(u32::from);
             all += 1;
             if r.max(g).max(b) >= LIT {
                 lit += 1;
@@ -132,45 +140,10 @@ fn out_of_body(frame: &Frame) -> bool {
     lit as f32 > LIT_SHARE * all as f32 && (red as f32) < RED_SHARE * lit as f32
 }
 
-/// Red, green and blue of a pixel, each 0 to 255, near enough for the rule above: BT.601, full
-/// range. `None` for gray.
-fn colour(frame: &Frame, x: usize, y: usize) -> Option<[u32; 3]> {
-    let (width, height) = (frame.width() as usize, frame.height() as usize);
-    let data = frame.data();
-    let at = |i: usize| data.get(i).copied().map(i32::from);
-    let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
-    let chroma = width * height;
-    let (luma, u, v) = match frame.format() {
-        PixelFormat::Rgb8 => {
-            let [r, g, b] = data.get((y * width + x) * 3..)?.first_chunk::<3>()?;
-            return Some([r, g, b].map(|c| u32::from(*c)));
-        }
-        PixelFormat::Gray8 => return None,
-        PixelFormat::Nv12 => {
-            let pair = chroma + (y / 2) * 2 * half_width + x / 2 * 2;
-            (at(y * width + x)?, at(pair)?, at(pair + 1)?)
-        }
-        PixelFormat::I420 => {
-            let place = (y / 2) * half_width + x / 2;
-            let (u, v) = (chroma + place, chroma + half_width * half_height + place);
-            (at(y * width + x)?, at(u)?, at(v)?)
-        }
-        PixelFormat::Yuyv => {
-            let quad = y * half_width * 4 + x / 2 * 4;
-            (at(quad + x % 2 * 2)?, at(quad + 1)?, at(quad + 3)?)
-        }
-    };
-    let (u, v) = (u - 128, v - 128);
-    let clamp = |c: i32| c.clamp(0, 255).unsigned_abs();
-    Some([
-        clamp(luma + 359 * v / 256),
-        clamp(luma - (88 * u + 183 * v) / 256),
-        clamp(luma + 454 * u / 256),
-    ])
-}
-
 #[cfg(test)]
 mod tests {
+    use bedside::{PixelFormat, YuvSpace};
+
     use super::*;
 
     fn colour_frame(format: PixelFormat, [y, u, v]: [u8; 3], rgb: [u8; 3]) -> Frame {
@@ -196,7 +169,8 @@ mod tests {
                 .flat_map(|i| [luma(2 * i), u, luma(2 * i + 1), v])
                 .collect(),
         };
-        Frame::new(width, height, format, data).unwrap()
+        let frame = Frame::new(width, height, format, data).unwrap();
+        frame.with_yuv_space(YuvSpace::Bt601Full)
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bedside::{BoundingBox, Finding, Frame, Mask, Timestamp};
 use bedside_vision::flow::{Carrier, Flow, Luma, Track, Verdict};
 
+use crate::painter::Claim;
 use crate::record::Name;
 
 /// Probability of presence from which an object shows at its first answer; below it, at its second
@@ -46,22 +47,16 @@ struct Object {
 }
 
 impl Object {
+    /// Number and capture of the frame that the mask was made for, where it may be shown.
+    fn visible(&self) -> Option<(u64, Timestamp)> {
+        let shows = self.shown && self.trusted >= TRUST;
+        self.made_for.filter(|_| shows)
+    }
+
     fn clear(&mut self) {
         self.made_for = None;
         (self.hits, self.misses, self.shown) = (0, 0, false);
     }
-}
-
-/// A mask on the newest frame.
-pub(crate) struct Carried<'a> {
-    pub place: usize,
-    pub mask: &'a Mask,
-    pub area: u64,
-    pub bounding_box: Option<BoundingBox>,
-    pub made_for: u64,
-    pub captured: Timestamp,
-    pub trusted: f32,
-    pub presence: f32,
 }
 
 /// How the newest frame differs from the one before.
@@ -233,24 +228,31 @@ impl Tracker {
         }
     }
 
-    /// The objects' masks on the newest frame, as [`carry`](Self::carry) left them.
-    pub(crate) fn carried(&self) -> impl Iterator<Item = Carried<'_>> {
-        self.objects
-            .iter()
-            .enumerate()
-            .filter_map(|(place, object)| {
-                let (made_for, captured) = object.made_for.filter(|_| object.shown)?;
-                (object.trusted >= TRUST).then_some(Carried {
-                    place,
-                    mask: object.carrier.carried(),
-                    area: object.area,
-                    bounding_box: object.bounding_box,
-                    made_for,
-                    captured,
-                    trusted: object.trusted,
-                    presence: object.presence,
-                })
+    /// The objects' masks on the newest frame, as [`carry`](Self::carry) left them. `names` are
+    /// those of the prompts.
+    pub(crate) fn claims<'a>(&'a self, names: &'a [Name]) -> impl Iterator<Item = Claim<'a>> {
+        let objects = self.objects.iter().zip(names).enumerate();
+        objects.filter_map(|(place, (object, name))| {
+            let (made_for, captured) = object.visible()?;
+            Some(Claim {
+                prompt: name,
+                place,
+                mask: object.carrier.carried(),
+                area: object.area,
+                bounding_box: object.bounding_box,
+                made_for,
+                captured,
+                trusted: object.trusted,
+                presence: object.presence,
             })
+        })
+    }
+
+    /// The mask of the prompt at `place` on the newest frame, if it was made for that frame.
+    pub(crate) fn mask(&self, place: usize, made_for: u64) -> Option<&Mask> {
+        let object = self.objects.get(place)?;
+        let (number, _) = object.visible()?;
+        (number == made_for).then(|| object.carrier.carried())
     }
 
     /// Whether every prompt was answered, on this picture or one from which it is followed, and no

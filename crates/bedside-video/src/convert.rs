@@ -1,6 +1,6 @@
 //! Between layouts: chroma made coarser, planes put side by side, RGB to YUV.
 
-use bedside_core::{Frame, PixelFormat, YuvSpace};
+use bedside_core::{ColourModel, Component, Frame, YuvSpace};
 use bedside_vision::colour::RgbToYuv;
 
 /// What YUV values mean where nobody says: BT.709 from 720 lines on, as capture devices have it.
@@ -55,10 +55,10 @@ pub(crate) fn quarter(plane: &[u8], width: usize, out: &mut Vec<u8>) {
 
 /// What the values of [`to_i420`] mean: the frame's own space, or for gray and RGB a usual one.
 pub(crate) fn i420_space(frame: &Frame) -> YuvSpace {
-    match frame.format() {
-        PixelFormat::Gray8 => YuvSpace::Bt601Full,
-        PixelFormat::Rgb8 => usual_space(frame.height()),
-        PixelFormat::Nv12 | PixelFormat::I420 | PixelFormat::Yuyv => frame.yuv_space(),
+    match frame.format().colour_model() {
+        ColourModel::Gray => YuvSpace::Bt601Full,
+        ColourModel::Rgb => usual_space(frame.height()),
+        ColourModel::Yuv => frame.yuv_space(),
     }
 }
 
@@ -66,41 +66,49 @@ pub(crate) fn i420_space(frame: &Frame) -> YuvSpace {
 /// 4:2:0 already.
 pub(crate) fn to_i420(frame: &Frame, out: &mut Vec<u8>) {
     let (width, height) = (frame.width() as usize, frame.height() as usize);
-    let chroma_len = width.div_ceil(2) * height.div_ceil(2);
-    let data = frame.data();
-    let (luma, chroma) = data.split_at_checked(width * height).unwrap_or((data, &[]));
-    match frame.format() {
-        PixelFormat::I420 => out.extend_from_slice(data),
-        PixelFormat::Gray8 => {
-            out.extend_from_slice(data);
-            out.resize(out.len() + 2 * chroma_len, 128);
+    match frame.format().colour_model() {
+        ColourModel::Gray => {
+            out.extend_from_slice(frame.data());
+            out.resize(out.len() + 2 * width.div_ceil(2) * height.div_ceil(2), 128);
         }
-        PixelFormat::Nv12 => {
-            out.extend_from_slice(luma);
-            let chroma = chroma.as_chunks::<2>().0;
-            out.extend(chroma.iter().map(|[u, _]| *u));
-            out.extend(chroma.iter().map(|[_, v]| *v));
-        }
-        PixelFormat::Yuyv => {
-            let stride = width.div_ceil(2) * 4;
-            for row in data.chunks_exact(stride) {
-                let lumas = row.as_chunks::<2>().0.iter().map(|[y, _]| *y);
-                out.extend(lumas.take(width));
-            }
-            for at in [1, 3] {
-                for pair in data.chunks(2 * stride) {
-                    let (above, below) = pair.split_at(stride);
-                    let below = if below.is_empty() { above } else { below };
-                    let samples = |row| <[u8]>::iter(row).skip(at).step_by(4);
-                    out.extend(
-                        samples(above)
-                            .zip(samples(below))
-                            .map(|(a, b)| mean(*a, *b)),
-                    );
+        ColourModel::Rgb => rgb_to_i420(frame.data(), width, i420_space(frame), out),
+        ColourModel::Yuv => {
+            for (index, component) in frame.format().components().iter().enumerate() {
+                let plane = frame.view().plane_of(component);
+                let count = width.div_ceil(1 << component.column_shift);
+                if index == 0 || component.row_shift == 1 {
+                    for row in plane.rows() {
+                        append_samples(row, component, count, out);
+                    }
+                    continue;
+                }
+                for y in (0..height).step_by(2) {
+                    let above = samples(plane.row(y), component);
+                    let below = samples(plane.row((y + 1).min(height - 1)), component);
+                    out.extend(above.zip(below).take(count).map(|(a, b)| mean(a, b)));
                 }
             }
         }
-        PixelFormat::Rgb8 => rgb_to_i420(data, width, i420_space(frame), out),
+    }
+}
+
+/// The samples of a component in a row of its plane.
+fn samples(row: &[u8], component: &Component) -> impl Iterator<Item = u8> {
+    let samples = row.iter().skip(component.offset);
+    samples.step_by(component.step).copied()
+}
+
+/// Append `count` samples of a component; the steps of luma and of interleaved chroma compile to
+/// vectors.
+fn append_samples(row: &[u8], component: &Component, count: usize, out: &mut Vec<u8>) {
+    match component.step {
+        1 => out.extend_from_slice(row.get(..count).unwrap_or_default()),
+        2 => {
+            let second = component.offset == 1;
+            let pairs = row.as_chunks::<2>().0.iter().take(count);
+            out.extend(pairs.map(|[a, b]| if second { *b } else { *a }));
+        }
+        _ => out.extend(samples(row, component).take(count)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! JPEG pictures as frames, by way of YCbCr alone.
 
 use bedside_core::PixelFormat;
-use bedside_core::frame::{MAX_SIDE, check_size};
+use bedside_core::frame::check_size;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
@@ -75,15 +75,17 @@ pub(crate) fn facts(jpeg: &[u8]) -> Result<(u32, u32, bool), String> {
     ))
 }
 
-/// Strict: what others paint over in gray is an error here.
-fn options() -> DecoderOptions {
+/// Strict: what others paint over in gray is an error here. Of any size, so that a size that is
+/// refused is called so.
+pub(crate) fn options() -> DecoderOptions {
     DecoderOptions::default()
         .set_strict_mode(true)
-        .set_max_width(MAX_SIDE as usize)
-        .set_max_height(MAX_SIDE as usize)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX))
 }
 
-fn begin(jpeg: &[u8]) -> Result<JpegDecoder<ZCursor<&[u8]>>, String> {
+/// Read the headers.
+pub(crate) fn begin(jpeg: &[u8]) -> Result<JpegDecoder<ZCursor<&[u8]>>, String> {
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(jpeg), options());
     let headers = decoder.decode_headers();
     headers.map_err(|error| format!("no JPEG ({})", one_line(error)))?;
@@ -97,7 +99,8 @@ fn size(decoder: &JpegDecoder<ZCursor<&[u8]>>) -> Result<(u32, u32), String> {
     Ok((width, height))
 }
 
-fn one_line(error: impl std::fmt::Debug) -> String {
+/// An error of the decoder as one line.
+pub(crate) fn one_line(error: impl std::fmt::Debug) -> String {
     let text = format!("{error:?}");
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -109,9 +112,9 @@ pub(crate) struct Walk {
     at: usize,
 }
 
-/// What a [`Walk`] found.
+/// Where a picture ends, as far as a [`Walk`] found.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Boundary {
     /// The picture has this many bytes.
     End(usize),
     /// It breaks off, and another begins here.
@@ -122,7 +125,7 @@ pub(crate) enum Found {
 
 impl Walk {
     /// Walk on; `bytes` begins with the picture and may have grown since the last call.
-    pub(crate) fn on(&mut self, bytes: &[u8]) -> Found {
+    pub(crate) fn on(&mut self, bytes: &[u8]) -> Boundary {
         loop {
             let rest = bytes.get(self.at..).unwrap_or_default();
             let mut pairs = rest.windows(2);
@@ -132,13 +135,13 @@ impl Walk {
             let Some(offset) = marker else {
                 // The last byte may be the first half of a marker.
                 self.at += rest.len().saturating_sub(1);
-                return Found::More;
+                return Boundary::More;
             };
             let at = self.at + offset;
             let behind = at + 2;
             match bytes.get(at + 1) {
-                Some(0xd9) => return Found::End(behind),
-                Some(0xd8) if at > 0 => return Found::Begin(at),
+                Some(0xd9) => return Boundary::End(behind),
+                Some(0xd8) if at > 0 => return Boundary::Begin(at),
                 Some(0x01 | 0xd0..=0xd8) => self.at = behind,
                 _ => match bytes.get(behind..behind + 2) {
                     Some(&[high, low]) => {
@@ -147,7 +150,7 @@ impl Walk {
                     }
                     _ => {
                         self.at = at;
-                        return Found::More;
+                        return Boundary::More;
                     }
                 },
             }
@@ -172,19 +175,19 @@ mod tests {
         for first in 0..PICTURE.len() {
             let mut walk = Walk::default();
             let found = walk.on(&PICTURE[..first]);
-            let found = if found == Found::More {
+            let found = if found == Boundary::More {
                 walk.on(&PICTURE)
             } else {
                 found
             };
-            assert_eq!(found, Found::End(23), "{first}");
+            assert_eq!(found, Boundary::End(23), "{first}");
         }
     }
 
     #[test]
     fn a_cut_picture_ends_where_the_next_begins() {
         let cut = [&PICTURE[..17], &PICTURE].concat();
-        assert_eq!(Walk::default().on(&cut), Found::Begin(17));
+        assert_eq!(Walk::default().on(&cut), Boundary::Begin(17));
     }
 
     proptest! {
@@ -193,8 +196,8 @@ mod tests {
             let mut walk = Walk::default();
             for end in 0..bytes.len() {
                 match walk.on(&bytes[..end]) {
-                    Found::End(at) | Found::Begin(at) => prop_assert!(at <= end),
-                    Found::More => prop_assert!(walk.at <= end + 65_537),
+                    Boundary::End(at) | Boundary::Begin(at) => prop_assert!(at <= end),
+                    Boundary::More => prop_assert!(walk.at <= end + 65_537),
                 }
             }
             prop_assert!(facts(&bytes).is_err());

@@ -4,6 +4,7 @@
 //! * [`open`] makes a [`Source`] from what a person wrote on the command line; `docs/video.md`
 //!   lists the forms
 //! * [`sink::open_sink`] makes a [`sink::Sink`] likewise
+//! * [`still::read`] reads one picture; folders of pictures are read the same way
 //!
 //! ```
 //! use std::sync::Arc;
@@ -33,6 +34,7 @@ mod pace;
 mod phantom;
 mod raw;
 pub mod sink;
+pub mod still;
 mod y4m;
 
 use bedside_core::{Frame, PixelFormat, Timestamp, YuvSpace};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bedside_core::{Clock, Frame, PixelFormat, YuvSpace};
 
 use crate::feed::Feed;
-use crate::jpeg::{self, Decoder, Found, MAX_PICTURE, Walk};
+use crate::jpeg::{self, Boundary, Decoder, MAX_PICTURE, Walk};
 use crate::{Source, SourceError, SourceInfo};
 
 /// Pictures of a file.
@@ -111,21 +111,21 @@ impl Pictures {
                 )))
             };
             match walk.on(&self.bytes) {
-                Found::End(end) => {
+                Boundary::End(end) => {
                     self.taken = end;
                     return Ok(Some(self.current()));
                 }
-                Found::Begin(at) => {
+                Boundary::Begin(at) => {
                     let error = broken("a picture breaks off");
                     self.bytes.drain(..at);
                     return error;
                 }
-                Found::More if self.bytes.len() > MAX_PICTURE => {
+                Boundary::More if self.bytes.len() > MAX_PICTURE => {
                     let error = broken("a picture without end");
                     self.bytes.clear();
                     return error;
                 }
-                Found::More => {}
+                Boundary::More => {}
             }
             let io = |error| SourceError::io(&self.name, &error);
             let more = self.feed.fill_buf().map_err(io)?;

@@ -287,6 +287,67 @@ fn folders_are_read_in_the_order_of_names() {
     assert!(refusal(empty.path()).contains("no pictures"));
 }
 
+/// A folder of these still pictures, in the order given.
+fn folder_of(stills: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (number, name) in stills.iter().enumerate() {
+        let to = folder.path().join(format!("{number}-{name}"));
+        fs::copy(fixture("stills").join(name), to).unwrap();
+    }
+    folder
+}
+
+#[test]
+fn a_folders_pictures_are_read_as_stills_are() {
+    // It notes that the camera was held upright.
+    let turned = folder_of(&["turned.jpg", "turned.jpg"]);
+    let mut source = opened(turned.path());
+    assert_eq!((source.info().width, source.info().height), (12, 16));
+    let (frames, broken) = drain(&mut *source);
+    let still = bedside_video::still::read(&fixture("stills/turned.jpg")).unwrap();
+    assert_eq!((frames.len(), broken), (2, 0));
+    assert!(frames.iter().all(|frame| frame.data() == still.data()));
+
+    // 16 bits and CMYK are refused, with the file's name and the remedy, and the rest is read.
+    let mixed = folder_of(&["rgb.png", "gray16.png", "cmyk.jpg", "turned.jpg", "rgb.bmp"]);
+    let mut source = opened(mixed.path());
+    assert!(source.next(Vec::new()).unwrap().is_some());
+    for (name, cause, remedy) in [
+        ("1-gray16.png", "16 bits", "window"),
+        ("2-cmyk.jpg", "CMYK", "RGB"),
+        ("3-turned.jpg", "12x16 among 16x12", "one size"),
+    ] {
+        let error = source.next(Vec::new()).unwrap_err();
+        assert_eq!(error.kind(), SourceErrorKind::Broken);
+        let text = error.to_string();
+        let (what, hint) = text.split_once("hint:").unwrap();
+        assert!(what.contains(name) && what.contains(cause), "{text}");
+        assert!(hint.contains(remedy), "{text}");
+    }
+    assert!(source.next(Vec::new()).unwrap().is_some());
+    assert!(refusal(folder_of(&["gray16.png"]).path()).contains("16 bits"));
+}
+
+#[test]
+fn gray_pictures_fit_into_a_coloured_folder_but_not_the_other_way() {
+    let coloured = folder_of(&["rgb.png", "gray.png"]);
+    let (frames, broken) = drain(&mut *opened(coloured.path()));
+    assert_eq!((frames.len(), broken), (2, 0));
+    let gray = bedside_video::still::read(&fixture("stills/gray.png")).unwrap();
+    let expected: Vec<u8> = gray.data().iter().flat_map(|v| [*v; 3]).collect();
+    assert_eq!(frames[1].data(), expected);
+
+    let gray = folder_of(&["gray.png", "rgb.png"]);
+    let mut source = opened(gray.path());
+    assert_eq!(source.info().format, PixelFormat::Gray8);
+    assert!(source.next(Vec::new()).unwrap().is_some());
+    let error = source.next(Vec::new()).unwrap_err().to_string();
+    assert!(
+        error.contains("1-rgb.png") && error.contains("hint:"),
+        "{error}"
+    );
+}
+
 #[test]
 fn what_is_no_camera_is_refused_with_the_remedy() {
     assert!(refusal(Path::new("/dev/video987")).contains("ls /dev/video*"));

@@ -1,13 +1,67 @@
 //! Any pixel format to RGB, and RGB to YUV.
 
-use bedside_core::{Frame, PixelFormat, YuvSpace};
+use bedside_core::{ColourModel, FrameView, YuvRowReader, YuvSpace};
 
 /// Fixed-point bits of the YUV coefficients.
 const SHIFT: i32 = 16;
 
-/// Coefficients of one YUV space in 16-bit fixed point.
-struct Coefficients {
-    y_offset: i32,
+/// What Y, U and V count for in red, green and blue (rows), all on the scale 0 to 255, with Y
+/// counted from black and U and V from 128: the inverse of [`yuv_weights`].
+fn rgb_weights(space: YuvSpace) -> [[f64; 3]; 3] {
+    let (kr, kb) = space.luma_weights();
+    let kg = 1.0 - kr - kb;
+    let (luma, chroma) = if space.is_full_range() {
+        (1.0, 1.0)
+    } else {
+        (255.0 / 219.0, 255.0 / 224.0)
+    };
+    let (red, blue) = (2.0 * (1.0 - kr) * chroma, 2.0 * (1.0 - kb) * chroma);
+    [
+        [luma, 0.0, red],
+        [luma, -blue * kb / kg, -red * kr / kg],
+        [luma, blue, 0.0],
+    ]
+}
+
+/// What red, green and blue count for in Y, U and V (rows), by ITU-R BT.601-7 and BT.709-6.
+fn yuv_weights(space: YuvSpace) -> [[f64; 3]; 3] {
+    let (kr, kb) = space.luma_weights();
+    let kg = 1.0 - kr - kb;
+    let (luma, chroma) = if space.is_full_range() {
+        (1.0, 1.0)
+    } else {
+        (219.0 / 255.0, 224.0 / 255.0)
+    };
+    let (blue, red) = (2.0 * (1.0 - kb), 2.0 * (1.0 - kr));
+    let row = |weights: [f64; 3], scale: f64| weights.map(|w| w * scale);
+    [
+        row([kr, kg, kb], luma),
+        row([-kr / blue, -kg / blue, (1.0 - kb) / blue], chroma),
+        row([(1.0 - kr) / red, -kg / red, -kb / red], chroma),
+    ]
+}
+
+/// What Y, U and V of one space count for in those of another (rows).
+pub fn convert_weights(from: YuvSpace, to: YuvSpace) -> [[f64; 3]; 3] {
+    let [red, green, blue] = rgb_weights(from);
+    yuv_weights(to).map(|[r, g, b]| {
+        let mut sums = red.map(|weight| r * weight);
+        for ((sum, green), blue) in sums.iter_mut().zip(green).zip(blue) {
+            *sum += g * green + b * blue;
+        }
+        sums
+    })
+}
+
+/// Y of black.
+pub const fn black(space: YuvSpace) -> i32 {
+    if space.is_full_range() { 0 } else { 16 }
+}
+
+/// From one YUV space to red, green and blue.
+#[derive(Debug, Clone, Copy)]
+pub struct YuvToRgb {
+    black: i32,
     y: i32,
     v_to_r: i32,
     u_to_g: i32,
@@ -15,38 +69,52 @@ struct Coefficients {
     u_to_b: i32,
 }
 
-impl Coefficients {
-    fn new(space: YuvSpace) -> Self {
-        let ((kr, kb), full) = (space.luma_weights(), space.is_full_range());
-        let kg = 1.0 - kr - kb;
-        let (luma, chroma) = if full {
-            (1.0, 1.0)
-        } else {
-            (255.0 / 219.0, 255.0 / 224.0)
-        };
+impl YuvToRgb {
+    /// From this space.
+    pub fn new(space: YuvSpace) -> Self {
+        let [[y, _, v_to_r], [_, u_to_g, v_to_g], [_, u_to_b, _]] =
+            rgb_weights(space).map(|row| row.map(fixed));
         Self {
-            y_offset: if full { 0 } else { 16 },
-            y: fixed(luma),
-            v_to_r: fixed(2.0 * (1.0 - kr) * chroma),
-            u_to_g: fixed(2.0 * (1.0 - kb) * kb / kg * chroma),
-            v_to_g: fixed(2.0 * (1.0 - kr) * kr / kg * chroma),
-            u_to_b: fixed(2.0 * (1.0 - kb) * chroma),
+            black: black(space),
+            y,
+            v_to_r,
+            u_to_g,
+            v_to_g,
+            u_to_b,
         }
     }
 
-    /// Two pixels of a row for each `[y0, y1, u, v]`; of the last one maybe only the first.
+    /// The colour of `[y, u, v]`.
+    pub fn rgb(&self, [y, u, v]: [u8; 3]) -> [u8; 3] {
+        self.pair([y, y, u, v]).0
+    }
+
+    /// The colours of two pixels that share their chroma.
     #[inline]
-    fn row(&self, rgb: &mut [u8], quads: impl Iterator<Item = [u8; 4]>) {
-        for (pixels, [y0, y1, u, v]) in rgb.chunks_mut(6).zip(quads) {
-            let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
-            let red = self.v_to_r * v;
-            let green = -self.u_to_g * u - self.v_to_g * v;
-            let blue = self.u_to_b * u;
-            let pixel = |y: u8| {
-                let y = (i32::from(y) - self.y_offset).max(0) * self.y + (1 << (SHIFT - 1));
-                [red, green, blue].map(|c| ((y + c) >> SHIFT).clamp(0, 255) as u8)
-            };
-            let ([r0, g0, b0], [r1, g1, b1]) = (pixel(y0), pixel(y1));
+    fn pair(&self, [y0, y1, u, v]: [u8; 4]) -> ([u8; 3], [u8; 3]) {
+        let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
+        let red = self.v_to_r * v;
+        let green = self.u_to_g * u + self.v_to_g * v;
+        let blue = self.u_to_b * u;
+        let pixel = |y: u8| {
+            let y = (i32::from(y) - self.black).max(0) * self.y + (1 << (SHIFT - 1));
+            [red, green, blue].map(|c| ((y + c) >> SHIFT).clamp(0, 255) as u8)
+        };
+        (pixel(y0), pixel(y1))
+    }
+}
+
+/// Fills a row of RGB.
+struct RgbRow<'a> {
+    to_rgb: &'a YuvToRgb,
+    rgb: &'a mut [u8],
+}
+
+impl YuvRowReader for RgbRow<'_> {
+    #[inline]
+    fn read(self, pairs: impl Iterator<Item = [u8; 4]>) {
+        for (pixels, pair) in self.rgb.chunks_mut(6).zip(pairs) {
+            let ([r0, g0, b0], [r1, g1, b1]) = self.to_rgb.pair(pair);
             match pixels {
                 [a, b, c, d, e, f] => {
                     (*a, *b, *c, *d, *e, *f) = (r0, g0, b0, r1, g1, b1);
@@ -64,7 +132,7 @@ fn fixed(v: f64) -> i32 {
 /// From red, green and blue to one YUV space.
 #[derive(Debug, Clone, Copy)]
 pub struct RgbToYuv {
-    y_offset: i32,
+    black: i32,
     /// What red, green and blue add to each.
     y: [i32; 3],
     u: [i32; 3],
@@ -74,27 +142,19 @@ pub struct RgbToYuv {
 impl RgbToYuv {
     /// To this space.
     pub fn new(space: YuvSpace) -> Self {
-        let ((kr, kb), full) = (space.luma_weights(), space.is_full_range());
-        let kg = 1.0 - kr - kb;
-        let (luma, chroma) = if full {
-            (1.0, 1.0)
-        } else {
-            (219.0 / 255.0, 224.0 / 255.0)
-        };
-        let (blue, red) = (2.0 * (1.0 - kb), 2.0 * (1.0 - kr));
-        let row = |weights: [f64; 3], scale: f64| weights.map(|w| fixed(w * scale));
+        let [y, u, v] = yuv_weights(space).map(|row| row.map(fixed));
         Self {
-            y_offset: if full { 0 } else { 16 },
-            y: row([kr, kg, kb], luma),
-            u: row([-kr / blue, -kg / blue, (1.0 - kb) / blue], chroma),
-            v: row([(1.0 - kr) / red, -kg / red, -kb / red], chroma),
+            black: black(space),
+            y,
+            u,
+            v,
         }
     }
 
     /// Y of a colour.
     #[inline]
     pub fn luma(&self, rgb: [u8; 3]) -> u8 {
-        weighted(self.y, rgb, self.y_offset)
+        weighted(self.y, rgb, self.black)
     }
 
     /// U and V of a colour.
@@ -116,65 +176,26 @@ fn weighted([x, y, z]: [i32; 3], rgb: [u8; 3], offset: i32) -> u8 {
 ///
 /// Gray becomes equal red, green and blue. Chroma is not smoothed: each sample serves all the
 /// pixels that share it, as OpenCV does.
-pub fn rgb_pixels(frame: &Frame, out: &mut Vec<u8>) {
+pub fn rgb_pixels<'a>(frame: impl Into<FrameView<'a>>, out: &mut Vec<u8>) {
+    let frame = frame.into();
     let (width, height) = (frame.width() as usize, frame.height() as usize);
-    let data = frame.data();
-    if frame.format() == PixelFormat::Rgb8 {
+    let model = frame.format().colour_model();
+    if model == ColourModel::Rgb {
         out.clear();
-        out.extend_from_slice(data);
+        frame.pack(out);
         return;
     }
     out.resize(width * height * 3, 0);
-    let space = Coefficients::new(frame.yuv_space());
-    let half_width = width.div_ceil(2);
-    // Gray and packed frames have no chroma planes.
-    let (luma, chroma) = data.split_at_checked(width * height).unwrap_or((data, &[]));
-    let rows = out.chunks_exact_mut(width * 3);
-    let lumas = luma.chunks_exact(width);
-    match frame.format() {
-        PixelFormat::Rgb8 => {}
-        PixelFormat::Gray8 => {
-            for (pixel, gray) in out.as_chunks_mut::<3>().0.iter_mut().zip(data) {
+    let to_rgb = YuvToRgb::new(frame.yuv_space());
+    let gray = frame.planes().first().copied().unwrap_or_default();
+    for (y, rgb) in out.chunks_exact_mut(width * 3).enumerate() {
+        if model == ColourModel::Gray {
+            for (pixel, gray) in rgb.as_chunks_mut::<3>().0.iter_mut().zip(gray.row(y)) {
                 *pixel = [*gray; 3];
             }
-        }
-        PixelFormat::Nv12 => {
-            let chroma = chroma.chunks_exact(2 * half_width).flat_map(|row| [row; 2]);
-            for ((rgb, luma), chroma) in rows.zip(lumas).zip(chroma) {
-                let chroma = chroma.as_chunks::<2>().0;
-                space.row(
-                    rgb,
-                    pairs(luma)
-                        .zip(chroma)
-                        .map(|([a, b], [u, v])| [a, b, *u, *v]),
-                );
-            }
-        }
-        PixelFormat::I420 => {
-            let (us, vs) = chroma.split_at(chroma.len() / 2);
-            let chroma = us.chunks_exact(half_width).zip(vs.chunks_exact(half_width));
-            let chroma = chroma.flat_map(|rows| [rows; 2]);
-            for ((rgb, luma), (u, v)) in rows.zip(lumas).zip(chroma) {
-                let chroma = u.iter().zip(v);
-                space.row(
-                    rgb,
-                    pairs(luma)
-                        .zip(chroma)
-                        .map(|([a, b], (u, v))| [a, b, *u, *v]),
-                );
-            }
-        }
-        PixelFormat::Yuyv => {
-            for (rgb, row) in rows.zip(data.chunks_exact(half_width * 4)) {
-                let quads = row.as_chunks::<4>().0.iter();
-                space.row(rgb, quads.map(|[y0, u, y1, v]| [*y0, *y1, *u, *v]));
-            }
+        } else {
+            let to_rgb = &to_rgb;
+            frame.yuv_row(y, RgbRow { to_rgb, rgb });
         }
     }
-}
-
-/// Luma two by two; the last of an odd row is told twice.
-fn pairs(luma: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
-    let (pairs, single) = luma.as_chunks::<2>();
-    pairs.iter().copied().chain(single.iter().map(|y| [*y; 2]))
 }

@@ -1,6 +1,6 @@
 //! From a frame to an encoder's input, and back.
 
-use bedside_core::{Frame, Mask};
+use bedside_core::{FrameView, Mask};
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 
@@ -61,7 +61,13 @@ impl Preprocessor {
 
     /// Fill `out` with f32 `[3, side, side]`: RGB, padded to a square with black, resized,
     /// normalised. With `transpose` rows and columns change places.
-    pub fn run(&mut self, frame: &Frame, transpose: bool, out: &mut Vec<f32>) -> Letterbox {
+    pub fn run<'a>(
+        &mut self,
+        frame: impl Into<FrameView<'a>>,
+        transpose: bool,
+        out: &mut Vec<f32>,
+    ) -> Letterbox {
+        let frame = frame.into();
         rgb_pixels(frame, &mut self.rgb);
         let letterbox = Letterbox::new(frame.width(), frame.height(), transpose);
         self.resize(&letterbox);

@@ -6,7 +6,8 @@
     reason = "helpers of tests may panic as tests do"
 )]
 
-use bedside_core::{Frame, Mask, PixelFormat, YuvSpace};
+use bedside_core::{Frame, FrameView, Mask, PixelFormat, YuvSpace};
+use bedside_vision::flow::Luma;
 use bedside_vision::rle::{self, RleError};
 use bedside_vision::{Letterbox, Preprocessor, ResizeFilter, colour, dice, iou};
 use proptest::prelude::*;
@@ -139,6 +140,46 @@ proptest! {
                 prop_assert!((f64::from(*found) - expected).abs() <= 1.0, "({}, {})", x, y);
             }
         }
+    }
+
+    /// A host's buffers need not be packed first.
+    #[test]
+    fn padding_between_rows_changes_nothing(
+        (width, height) in (1..20_u32, 1..20_u32),
+        format in prop::sample::select(&FORMATS[..]),
+        space in prop::sample::select(&SPACES[..]),
+        padding in prop::array::uniform3(0_usize..9),
+        seed: u32,
+    ) {
+        let packed = frame(width, height, format, seed).with_yuv_space(space);
+        let buffers: Vec<(Vec<u8>, usize)> = packed
+            .view()
+            .planes()
+            .iter()
+            .zip(padding)
+            .map(|(plane, padding)| {
+                let rows = plane.rows().map(|row| [row, &vec![77; padding]].concat());
+                (rows.collect::<Vec<_>>().concat(), plane.stride() + padding)
+            })
+            .collect();
+        let planes: Vec<(&[u8], usize)> =
+            buffers.iter().map(|(data, stride)| (data.as_slice(), *stride)).collect();
+        let padded = FrameView::new(width, height, format, &planes).unwrap();
+        let padded = padded.with_yuv_space(space);
+
+        prop_assert_eq!(padded.to_frame(), packed.clone());
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        colour::rgb_pixels(padded, &mut a);
+        colour::rgb_pixels(&packed, &mut b);
+        prop_assert_eq!(a, b);
+        let (mut a, mut b) = (Luma::default(), Luma::default());
+        a.reduce(padded);
+        b.reduce(&packed);
+        prop_assert!(a.rows().eq(b.rows()));
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        plain(8).run(padded, false, &mut a);
+        plain(8).run(&packed, false, &mut b);
+        prop_assert_eq!(a, b);
     }
 
     #[test]

@@ -18,9 +18,10 @@ pub use bedside_bundle::{
     Bundle, Manifest, Precision, PromptEntry, PromptError, PromptErrorKind, PromptTable, Resolution,
 };
 pub use bedside_core::{
-    BoundingBox, Category, Clock, Degradation, Fault, Finding, Form, Frame, FrameError,
-    ManualClock, Mask, Modality, MonotonicClock, ObjectType, Ontology, PaintPermit, Pause,
-    PixelFormat, Prompt, Stall, State, Timestamp, YuvSpace, frame,
+    BoundingBox, Category, Clock, ColourModel, Component, Degradation, Fault, Finding, Form, Frame,
+    FrameError, FrameView, ManualClock, Mask, Modality, MonotonicClock, ObjectType, Ontology,
+    PaintPermit, Pause, PixelFormat, Plane, PlaneSize, Prompt, Stall, State, Timestamp,
+    YuvRowReader, YuvSpace, frame,
 };
 
 pub use cache::Cache;

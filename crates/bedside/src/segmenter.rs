@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bedside_bundle::{Bundle, Manifest, Precision, PromptTable};
-use bedside_core::{Finding, Form, Frame, Modality, Prompt};
+use bedside_core::{Finding, Form, FrameView, Modality, Prompt};
 use bedside_engine::{Backend, OpTime, Placement, Session, Value};
 use bedside_vision::{Letterbox, Preprocessor, mask};
 use rayon::prelude::*;
@@ -290,15 +290,20 @@ impl Segmenter {
     }
 
     /// Answer each prompt on a frame: the image encoder runs once, all prompts go through the
-    /// decoder in one batch, and each gets the mask that it would get alone. The same as
+    /// decoder in one batch, and each gets the mask that it would get alone. A [`Frame`](bedside_core::Frame) is passed
+    /// by reference, a buffer with padded rows as a [`FrameView`]. The same as
     /// [`encode`](Self::encode) and [`decode`](Self::decode) one after the other.
     ///
     /// # Errors
     /// [`ErrorKind::Frame`] for a frame with a side under [`MIN_SIDE`], [`ErrorKind::Mismatch`] for
     /// prompts of another bundle or precision; [`ErrorKind::Engine`] when the backend fails or
     /// answers with NaN or infinite values.
-    pub fn segment(&mut self, frame: &Frame, prompts: &PromptSet) -> Result<Segmentation, Error> {
-        self.pass(frame, prompts, Self::findings)
+    pub fn segment<'f>(
+        &mut self,
+        frame: impl Into<FrameView<'f>>,
+        prompts: &PromptSet,
+    ) -> Result<Segmentation, Error> {
+        self.pass(frame.into(), prompts, Self::findings)
     }
 
     /// Run the image encoder on a frame, once for all the prompts that will be asked of it. Feed it
@@ -307,9 +312,13 @@ impl Segmenter {
     /// # Errors
     /// [`ErrorKind::Frame`] for a frame with a side under [`MIN_SIDE`]; [`ErrorKind::Engine`] when
     /// the backend fails.
-    pub fn encode(&mut self, frame: &Frame, orientation: Orientation) -> Result<Features, Error> {
+    pub fn encode<'f>(
+        &mut self,
+        frame: impl Into<FrameView<'f>>,
+        orientation: Orientation,
+    ) -> Result<Features, Error> {
         let start = Instant::now();
-        let (image, letterbox) = self.prepare(frame, orientation)?;
+        let (image, letterbox) = self.prepare(frame.into(), orientation)?;
         let encoding = Instant::now();
         let values = self.encoder.run(&[image])?;
         let mut rgb = Vec::new();
@@ -349,23 +358,27 @@ impl Segmenter {
     /// # Errors
     /// As [`segment`](Self::segment), and [`ErrorKind::Prompt`] when the bundle knows nothing
     /// there.
-    pub fn recognize(
+    pub fn recognize<'f>(
         &mut self,
-        frame: &Frame,
+        frame: impl Into<FrameView<'f>>,
         modality: Modality,
         site: Option<&str>,
     ) -> Result<Segmentation, Error> {
         let prompts = self.known(modality, site)?;
-        self.pass(frame, &prompts, Self::settled)
+        self.pass(frame.into(), &prompts, Self::settled)
     }
 
     /// Time every operator of one pass.
     ///
     /// # Errors
     /// As [`segment`](Self::segment).
-    pub fn profile(&mut self, frame: &Frame, prompts: &PromptSet) -> Result<Profile, Error> {
+    pub fn profile<'f>(
+        &mut self,
+        frame: impl Into<FrameView<'f>>,
+        prompts: &PromptSet,
+    ) -> Result<Profile, Error> {
         self.check_prompts(prompts)?;
-        let (image, _) = self.prepare(frame, prompts.orientation())?;
+        let (image, _) = self.prepare(frame.into(), prompts.orientation())?;
         let encoder = self.encoder.profile(std::slice::from_ref(&image))?;
         let features = self.encoder.run(&[image])?;
         let inputs = self.decoder_values(&features, prompts)?;
@@ -378,7 +391,7 @@ impl Segmenter {
     /// Encoder and decoder; `findings` makes the decoder's answers into what is found.
     fn pass(
         &mut self,
-        frame: &Frame,
+        frame: FrameView<'_>,
         prompts: &PromptSet,
         findings: impl FnOnce(&Self, &[Answer<'_>], &Features) -> Vec<Finding>,
     ) -> Result<Segmentation, Error> {
@@ -544,10 +557,10 @@ impl Segmenter {
     /// The encoder's input.
     fn prepare(
         &mut self,
-        frame: &Frame,
+        frame: FrameView<'_>,
         orientation: Orientation,
     ) -> Result<(Value, Letterbox), Error> {
-        check_frame(frame)?;
+        check_frame(&frame)?;
         let side = self.bundle.manifest().input.side as usize;
         let transpose = orientation == Orientation::Transposed;
         let letterbox = self.preprocessor.run(frame, transpose, &mut self.image);
@@ -579,7 +592,7 @@ fn pool(threads: usize) -> Result<Option<ThreadPool>, Error> {
     })
 }
 
-fn check_frame(frame: &Frame) -> Result<(), Error> {
+fn check_frame(frame: &FrameView<'_>) -> Result<(), Error> {
     let (width, height) = (frame.width(), frame.height());
     if width.min(height) < MIN_SIDE {
         return Err(Error::new(

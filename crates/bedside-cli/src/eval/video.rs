@@ -13,7 +13,8 @@ use bedside::vision::dice;
 use bedside::{Clock, Finding, Frame, ManualClock, Mask, Modality, Prompt, Timestamp};
 use bedside_live::Model as LiveModel;
 use bedside_live::{
-    BundleLoader, CadenceConfig, Control, LoadError, Loader, Metrics, Session, SessionConfig,
+    BundleLoader, CadenceConfig, Control, Error as LiveError, LiveSession, Loader, Metrics,
+    SessionConfig,
 };
 use bedside_phantom::Phantom;
 use bedside_video::{OpenOptions, Pace, Source};
@@ -178,14 +179,14 @@ impl Tap {
 }
 
 impl Loader for Tap {
-    fn load(&self) -> Result<Box<dyn LiveModel>, LoadError> {
+    fn load(&self) -> Result<Box<dyn LiveModel>, LiveError> {
         Ok(Box::new(Tapped {
             inner: self.inner.load()?,
             said: self.said.clone(),
         }))
     }
 
-    fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, String> {
+    fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, LiveError> {
         self.inner.check(prompts)
     }
 
@@ -200,7 +201,7 @@ struct Tapped {
 }
 
 impl LiveModel for Tapped {
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), String> {
+    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), LiveError> {
         self.inner.set_prompts(prompts)
     }
 
@@ -208,7 +209,7 @@ impl LiveModel for Tapped {
         &mut self,
         frame: &Frame,
         places: std::ops::Range<usize>,
-    ) -> Result<Vec<Finding>, String> {
+    ) -> Result<Vec<Finding>, LiveError> {
         let findings = self.inner.segment(frame, places)?;
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.extend(findings.iter().map(|f| (frame.captured(), f.clone())));
@@ -277,7 +278,9 @@ pub(super) fn run(
     let clock = Arc::new(ManualClock::default());
     let mut clip = Clip::open(spec, args.masks.as_deref(), clock.clone())?;
     let bundle = model.bundle(None)?;
-    let options = model.options(&bundle, ui)?;
+    // Video and model take turns here, so that no core is left to the video.
+    let mut options = model.options(&bundle, ui)?;
+    options.threads = Some(options.threads());
     let backend = options.backend()?;
     let facts = Model::planned(bundle.manifest(), &options, backend.name());
     let inner = Arc::new(BundleLoader::new(bundle, Arc::new(backend), options)?);
@@ -285,8 +288,7 @@ pub(super) fn run(
         inner,
         said: Arc::default(),
     });
-    let control = Control::new(tap.clone(), &[Prompt::new(prompt)]);
-    let control = Arc::new(control.map_err(|e| Failure::new(Exit::Prompt, e))?);
+    let control = Arc::new(Control::new(tap.clone(), &[Prompt::new(prompt)])?);
     // Half a frame before its time a pass is due already: a clip's frames do not come in between.
     let half = Duration::from_secs_f64(0.5 / clip.frames_per_second());
     let interval = args.rate.map_or(Duration::ZERO, |rate| {
@@ -300,7 +302,7 @@ pub(super) fn run(
         ..SessionConfig::default()
     };
     let metrics = Arc::new(Metrics::new());
-    let session = Session::new(tap.clone(), control, metrics, clock.clone(), config);
+    let session = LiveSession::new(tap.clone(), control, metrics, clock.clone(), config);
     let mut report = VideoReport {
         bedside: env!("CARGO_PKG_VERSION"),
         model: facts,
@@ -327,7 +329,7 @@ pub(super) fn run(
 
 fn measure(
     clip: &mut Clip,
-    mut session: Session,
+    mut session: LiveSession,
     tap: &Tap,
     clock: &ManualClock,
     limit: Option<u64>,
@@ -404,7 +406,7 @@ fn measure(
 }
 
 /// Look after the session until something is true of it.
-fn wait(session: &mut Session, done: impl Fn(&Session) -> bool) -> Result<(), Failure> {
+fn wait(session: &mut LiveSession, done: impl Fn(&LiveSession) -> bool) -> Result<(), Failure> {
     let start = Instant::now();
     loop {
         if let Some(message) = session.message() {

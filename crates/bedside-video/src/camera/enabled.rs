@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bedside_core::frame::check_size;
-use bedside_core::{Clock, Frame, YuvSpace};
+use bedside_core::{Clock, Frame, FrameView, YuvSpace};
 use linuxvideo::format::{FrameIntervals, FrameSizes, PixFormat, PixelFormat as FourCc};
 use linuxvideo::stream::ReadStream;
 use linuxvideo::{BufType, CapabilityFlags, Device, Fract};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::camera::{Coding, Offer, USUAL, choose, tighten};
+use crate::camera::{Coding, Offer, USUAL, choose};
 use crate::jpeg::Decoder;
 use crate::{CaptureFormat, Source, SourceError, SourceErrorKind, SourceInfo};
 
@@ -118,14 +118,16 @@ impl Source for Camera {
         // The driver's own time of capture is not handed on: this is when the picture was ready.
         let now = self.clock.now();
         let (coding, stride) = (running.coding, running.stride);
-        let size = (info.width as usize, info.height as usize);
         let filled = running.stream.dequeue(|view| {
             let whole = if coding == Coding::Jpeg {
                 jpeg.clear();
                 jpeg.extend_from_slice(&view);
                 true
             } else {
-                tighten(&view, stride, info.format, size, &mut buffer)
+                let (width, height) = (info.width, info.height);
+                let picture = FrameView::from_buffer(width, height, info.format, &view, stride);
+                buffer.clear();
+                picture.map(|picture| picture.pack(&mut buffer)).is_ok()
             };
             Ok(if whole && !view.is_error() {
                 Buffer::Whole
@@ -182,13 +184,16 @@ fn start(path: &str, wish: &CaptureFormat) -> Result<(SourceInfo, Running), Sour
     let wanted = PixFormat::new(offer.width, offer.height, code);
     let capture = device.video_capture(wanted).map_err(io)?;
     let got = capture.format();
-    let (width, height, stride) = (got.width(), got.height(), got.bytes_per_line() as usize);
+    let (width, height) = (got.width(), got.height());
     if got.pixel_format() != code || check_size(width, height).is_err() {
         return Err(fatal(
             &format!("changed the format to {got:?}"),
             "ask for another one",
         ));
     }
+    // Some drivers leave it at 0 where there is no padding.
+    let [first, ..] = offer.coding.format().planes(width, height);
+    let stride = (got.bytes_per_line() as usize).max(first.row);
     // Many drivers have one rate alone, and say so with an error.
     let rate = wish.frames_per_second.unwrap_or(USUAL.2);
     let interval = capture.set_frame_interval(Fract::new(1000, (rate * 1000.0).max(1.0) as u32));

@@ -94,46 +94,6 @@ fn choose(offers: &[Offer], wish: &CaptureFormat) -> Option<Offer> {
     offers.iter().min_by_key(|offer| cost(offer)).copied()
 }
 
-/// Copy a picture whose rows have `stride` bytes to tightly packed rows. False where `picture` is
-/// too short.
-fn tighten(
-    picture: &[u8],
-    stride: usize,
-    format: PixelFormat,
-    (width, height): (usize, usize),
-    out: &mut Vec<u8>,
-) -> bool {
-    let (half_width, half_height) = (width.div_ceil(2), height.div_ceil(2));
-    // Bytes, stride and number of the rows of each plane.
-    let none = (0, 0, 0);
-    let planes = match format {
-        PixelFormat::Rgb8 => [(3 * width, stride, height), none, none],
-        PixelFormat::Gray8 => [(width, stride, height), none, none],
-        PixelFormat::Yuyv => [(4 * half_width, stride, height), none, none],
-        PixelFormat::Nv12 => {
-            let chroma = (2 * half_width, stride, half_height);
-            [(width, stride, height), chroma, none]
-        }
-        PixelFormat::I420 => {
-            let chroma = (half_width, stride / 2, half_height);
-            [(width, stride, height), chroma, chroma]
-        }
-    };
-    out.clear();
-    let mut rest = picture;
-    for (row, stride, rows) in planes {
-        for _ in 0..rows {
-            let Some(bytes) = rest.get(..row) else {
-                return false;
-            };
-            out.extend_from_slice(bytes);
-            // The last row's padding need not be there.
-            rest = rest.get(stride.max(row)..).unwrap_or_default();
-        }
-    }
-    true
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -181,21 +141,5 @@ mod tests {
             ..wish
         };
         assert_eq!(choose(slow), (Coding::Yuyv, 1280));
-    }
-
-    #[test]
-    fn padded_rows_are_tightened() {
-        let mut out = Vec::new();
-        let nv12 = [1, 2, 0, 3, 4, 0, 5, 6, 0];
-        assert!(tighten(&nv12, 3, PixelFormat::Nv12, (2, 2), &mut out));
-        assert_eq!(out, [1, 2, 3, 4, 5, 6]);
-        assert!(tighten(&nv12[..8], 3, PixelFormat::Nv12, (2, 2), &mut out));
-        assert!(!tighten(&nv12[..7], 3, PixelFormat::Nv12, (2, 2), &mut out));
-        let i420 = [1, 2, 0, 0, 3, 4, 0, 0, 5, 0, 6, 0];
-        assert!(tighten(&i420, 4, PixelFormat::I420, (2, 2), &mut out));
-        assert_eq!(out, [1, 2, 3, 4, 5, 6]);
-        let yuyv: Vec<u8> = (1..=8).collect();
-        assert!(tighten(&yuyv, 0, PixelFormat::Yuyv, (2, 2), &mut out));
-        assert_eq!(out, yuyv);
     }
 }

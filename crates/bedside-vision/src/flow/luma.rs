@@ -1,6 +1,6 @@
 //! The picture that flow works on: reduced luminance and its pyramid.
 
-use bedside_core::{Frame, PixelFormat};
+use bedside_core::{ColourModel, FrameView};
 
 use super::LONGEST_SIDE;
 
@@ -53,7 +53,11 @@ impl Grid {
 impl Luma {
     /// Take over the luminance of a frame. Allocates only when the frame has another size than the
     /// one before.
-    pub fn reduce(&mut self, frame: &Frame) {
+    pub fn reduce<'a>(&mut self, frame: impl Into<FrameView<'a>>) {
+        self.take(&frame.into());
+    }
+
+    fn take(&mut self, frame: &FrameView<'_>) {
         self.fit(Grid::of(frame.width(), frame.height()));
         if let Some(finest) = self.levels.first_mut() {
             average(frame, &self.grid, &mut self.sums, finest);
@@ -120,38 +124,34 @@ impl Luma {
 }
 
 /// The mean luminance, 0 to 255, of each reduced pixel.
-fn average(frame: &Frame, grid: &Grid, sums: &mut Vec<u16>, level: &mut Level) {
-    let width = frame.width() as usize;
-    let bytes = match frame.format() {
-        PixelFormat::Gray8 | PixelFormat::Nv12 | PixelFormat::I420 => width,
-        PixelFormat::Yuyv => width.div_ceil(2) * 4,
-        PixelFormat::Rgb8 => width * 3,
+fn average(frame: &FrameView<'_>, grid: &Grid, sums: &mut Vec<u16>, level: &mut Level) {
+    let Some(luma) = frame.format().components().first() else {
+        return;
     };
-    // Planes of chroma follow the luminance.
-    let rows = frame.data().get(..bytes * frame.height() as usize);
-    let rows = rows.unwrap_or_default();
-    for (band, to) in rows.chunks(bytes * grid.scale).zip(level.rows_mut()) {
+    let (width, plane) = (frame.width() as usize, frame.plane_of(luma));
+    let mut rows = plane.rows();
+    for to in level.rows_mut() {
         sums.clear();
-        sums.resize(bytes, 0);
-        for row in band.chunks_exact(bytes) {
+        sums.resize(plane.size().row, 0);
+        let mut count = 0.0;
+        for row in rows.by_ref().take(grid.scale) {
+            count += 1.0;
             for (sum, byte) in sums.iter_mut().zip(row) {
                 // At most 52 rows of a byte each, see `MAX_SIDE`.
                 *sum = sum.wrapping_add(u16::from(*byte));
             }
         }
-        let rows = (band.len() / bytes) as f32;
-        match frame.format() {
-            PixelFormat::Gray8 | PixelFormat::Nv12 | PixelFormat::I420 => {
-                across(sums, grid.scale, rows, to, |[y]| y as f32);
-            }
-            PixelFormat::Yuyv => {
-                // An odd row ends with a luminance that is no pixel.
-                let pixels = sums.get(..width * 2).unwrap_or_default();
-                across(pixels, grid.scale, rows, to, |[y, _]| y as f32);
-            }
-            PixelFormat::Rgb8 => across(sums, grid.scale, rows, to, |[r, g, b]| {
+        if frame.format().colour_model() == ColourModel::Rgb {
+            across(sums, grid.scale, count, to, |[r, g, b]| {
                 0.299 * r as f32 + 0.587 * g as f32 + 0.114 * b as f32
-            }),
+            });
+            continue;
+        }
+        // An odd row of YUYV ends with a luminance that is not a pixel.
+        let pixels = sums.get(..width * luma.step).unwrap_or_default();
+        match luma.step {
+            2 => across(pixels, grid.scale, count, to, |[y, _]| y as f32),
+            _ => across(pixels, grid.scale, count, to, |[y]| y as f32),
         }
     }
 }

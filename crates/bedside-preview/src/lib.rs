@@ -1,15 +1,17 @@
 //! The preview page: the newest annotated picture in a browser, with state, figures and prompts.
 //!
-//! It looks at a [`View`] and wishes by a [`Control`], so that the video path never waits for it.
+//! It reads a [`Monitor`] and changes a [`Control`], so that the video path never waits for it.
 //! It answers requests of its own page alone, brings everything that the page needs, and stores
 //! nothing.
 
+mod error;
 mod guard;
 mod listener;
 mod pictures;
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use axum::Router;
 use axum::extract::rejection::JsonRejection;
@@ -18,15 +20,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bedside::{Modality, Prompt};
+use bedside_live::record::SessionRecord;
+use bedside_live::{Control, Metrics, Monitor, Report, Status, Stop, TrainedPrompt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::runtime;
 
-use crate::control::Control;
-use crate::error::{Error, ErrorKind};
-use crate::metrics::{Metrics, Report};
-use crate::record::SessionRecord;
-use crate::run::Stop;
-use crate::view::{Status, View};
+pub use error::{Error, ErrorKind};
 pub use listener::bind;
 use listener::{Limited, Peer};
 pub use pictures::MAX_VIEWERS;
@@ -38,7 +38,7 @@ const MAX_BODY: usize = 16 * 1024;
 /// What the page shows and may change.
 pub struct Preview {
     /// Picture and figures.
-    pub view: Arc<View>,
+    pub monitor: Arc<Monitor>,
     /// Prompts, and the switch.
     pub control: Arc<Control>,
     /// Counts and latencies.
@@ -46,7 +46,7 @@ pub struct Preview {
     /// What runs.
     pub facts: Facts,
     /// Prompts to choose from.
-    pub offers: Vec<Offer>,
+    pub offers: Vec<TrainedPrompt>,
 }
 
 /// What runs, for people.
@@ -61,31 +61,50 @@ pub struct Facts {
     pub max_age_ms: u64,
 }
 
-/// A prompt that the model was trained on.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Offer {
-    /// Kind of imaging, for order.
-    pub modality: String,
-    /// What to ask, such as "polyp in colon endoscope".
-    pub text: String,
-}
-
 /// Shared by all requests.
 struct Site {
     preview: Preview,
     pictures: Arc<Pictures>,
 }
 
-/// Serve until `stop` says so, or the future is dropped.
+/// A page that is served on a thread of its own.
+#[derive(Debug)]
+pub struct Server(JoinHandle<Result<(), Error>>);
+
+/// Serve until `stop` says so.
 ///
 /// # Errors
-/// [`ErrorKind::Preview`] when the listener can't be used.
-pub async fn serve(listener: TcpListener, preview: Preview, stop: Stop) -> Result<(), Error> {
+/// [`ErrorKind::Server`] when the system gives no thread or no event queue.
+pub fn serve(listener: TcpListener, preview: Preview, stop: Stop) -> Result<Server, Error> {
+    let failed = |cause| {
+        let hint = "start without the preview";
+        Error::caused(ErrorKind::Server, "preview page", cause, hint)
+    };
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(failed)?;
+    let thread = thread::Builder::new()
+        .name("bedside-preview".to_owned())
+        .spawn(move || runtime.block_on(answer_requests(listener, preview, stop)));
+    Ok(Server(thread.map_err(failed)?))
+}
+
+impl Server {
+    /// Wait until serving has ended: soon after its [`Stop`] says so.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Server`] when it ended before.
+    pub fn finish(self) -> Result<(), Error> {
+        let panicked = |_| Err(Error::new(ErrorKind::Server, "preview page: it panicked"));
+        self.0.join().unwrap_or_else(panicked)
+    }
+}
+
+async fn answer_requests(listener: TcpListener, preview: Preview, stop: Stop) -> Result<(), Error> {
     let limited = Limited::new(listener).map_err(|e| {
         let hint = "start without the preview";
-        Error::caused(ErrorKind::Preview, "preview page", e, hint)
+        Error::caused(ErrorKind::Server, "preview page", e, hint)
     })?;
-    let pictures = Arc::new(Pictures::new(preview.view.clone(), stop));
+    let pictures = Arc::new(Pictures::new(preview.monitor.clone(), stop));
     let site = Arc::new(Site {
         preview,
         pictures: pictures.clone(),
@@ -113,7 +132,7 @@ pub async fn serve(listener: TcpListener, preview: Preview, stop: Stop) -> Resul
         .into_make_service_with_connect_info::<Peer>();
     tokio::select! {
         served = axum::serve(limited, pages) => served.map_err(|e| {
-            Error::caused(ErrorKind::Preview, "preview page", e, "start again")
+            Error::caused(ErrorKind::Server, "preview page", e, "start again")
         }),
         () = pictures.encode_while_watched() => Ok(()),
     }
@@ -136,9 +155,9 @@ struct Now {
     #[serde(flatten)]
     status: Status,
     latency: Report,
-    /// Whether inference is wished.
+    /// Whether inference is to be on.
     on: bool,
-    /// The prompts that are wished; `prompts` are those in use.
+    /// The prompts that are requested; `prompts` are those in use.
     asked: Vec<String>,
     may_change: bool,
 }
@@ -147,9 +166,9 @@ async fn status(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
 ) -> impl IntoResponse {
-    let (on, prompts) = site.preview.control.wished();
+    let (on, prompts) = site.preview.control.requested();
     Json(Now {
-        status: site.preview.view.status(),
+        status: site.preview.monitor.status(),
         latency: site.preview.metrics.report(),
         on,
         asked: prompts.into_iter().map(|prompt| prompt.text).collect(),
@@ -192,10 +211,10 @@ fn crowded() -> Response {
     )
 }
 
-/// What is to be asked from here on.
+/// The body of `POST /prompts`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct PromptWish {
+struct PromptRequest {
     prompts: Vec<String>,
     modality: Option<Modality>,
 }
@@ -203,57 +222,57 @@ struct PromptWish {
 async fn set_prompts(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    wish: Result<Json<PromptWish>, JsonRejection>,
+    body: Result<Json<PromptRequest>, JsonRejection>,
 ) -> Response {
-    change(peer, wish, |wish| {
-        let (_, asked) = site.preview.control.wished();
+    change(peer, body, |request| {
+        let (_, asked) = site.preview.control.requested();
         let prompt = |text: String| {
             // One that is asked already keeps the modality and site that it was given.
             let same = asked
                 .iter()
-                .find(|p| p.text == text && wish.modality.is_none());
+                .find(|p| p.text == text && request.modality.is_none());
             same.cloned().unwrap_or(Prompt {
                 text,
-                modality: wish.modality,
+                modality: request.modality,
                 site: None,
             })
         };
-        let prompts: Vec<Prompt> = wish.prompts.into_iter().map(prompt).collect();
+        let prompts: Vec<Prompt> = request.prompts.into_iter().map(prompt).collect();
         site.preview.control.set_prompts(&prompts)
     })
 }
 
-/// Whether inference is to run.
+/// The body of `POST /switch`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SwitchWish {
+struct SwitchRequest {
     on: bool,
 }
 
 async fn switch(
     State(site): State<Arc<Site>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    wish: Result<Json<SwitchWish>, JsonRejection>,
+    body: Result<Json<SwitchRequest>, JsonRejection>,
 ) -> Response {
-    change(peer, wish, |wish| {
-        site.preview.control.switch(wish.on);
+    change(peer, body, |request| {
+        site.preview.control.switch(request.on);
         Ok(())
     })
 }
 
-/// Do what a request wishes, if its sender may and the wish can be read.
+/// Do what a request asks, if its sender may and its body can be read.
 fn change<T>(
     peer: Peer,
-    wish: Result<Json<T>, JsonRejection>,
-    act: impl FnOnce(T) -> Result<(), String>,
+    body: Result<Json<T>, JsonRejection>,
+    act: impl FnOnce(T) -> Result<(), bedside_live::Error>,
 ) -> Response {
     if !peer.may_change() {
         let why = "only this machine may change the session; hint: open the page on it";
         return refuse(StatusCode::FORBIDDEN, why);
     }
-    match wish.map(|Json(wish)| act(wish)) {
+    match body.map(|Json(request)| act(request)) {
         Ok(Ok(())) => StatusCode::NO_CONTENT.into_response(),
-        Ok(Err(why)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, why),
+        Ok(Err(error)) => refuse(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
         Err(unread) => refuse(unread.status(), unread.body_text()),
     }
 }

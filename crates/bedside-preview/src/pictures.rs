@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use bedside_live::{Monitor, Stop};
 use bedside_video::sink::encode_jpeg;
 use futures_util::stream;
 use tokio::sync::watch;
-
-use crate::run::Stop;
-use crate::view::View;
 
 /// Most viewers at once; one more is refused, so that pages can't take the machine's time.
 pub const MAX_VIEWERS: usize = 4;
@@ -35,16 +33,16 @@ pub(super) struct Picture {
 
 /// The newest picture, and how many look.
 pub(super) struct Pictures {
-    view: Arc<View>,
+    monitor: Arc<Monitor>,
     stop: Stop,
     newest: watch::Sender<Option<Picture>>,
     viewers: watch::Sender<usize>,
 }
 
 impl Pictures {
-    pub(super) fn new(view: Arc<View>, stop: Stop) -> Self {
+    pub(super) fn new(monitor: Arc<Monitor>, stop: Stop) -> Self {
         Self {
-            view,
+            monitor,
             stop,
             newest: watch::Sender::new(None),
             viewers: watch::Sender::new(0),
@@ -84,7 +82,7 @@ impl Pictures {
     }
 
     fn encode(&self) {
-        let watch = self.view.watch();
+        let watch = self.monitor.watch();
         // What was left there when the last viewer went is old.
         if let Some(old) = watch.picture(Duration::ZERO) {
             watch.done(old);

@@ -12,42 +12,48 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bedside::{Clock, Finding, Frame, Modality, MonotonicClock, PixelFormat, Prompt};
-use bedside_live::preview::{self, Facts, MAX_VIEWERS, Preview};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
-    Control, ErrorKind, LoadError, Loader, Metrics, Model, Session, SessionConfig, Stop, View,
+    Control, Error, ErrorKind as LiveErrorKind, LiveSession, Loader, Metrics, Model, Monitor,
+    SessionConfig, Stop,
 };
+use bedside_preview::{self as preview, ErrorKind, Facts, MAX_VIEWERS, Preview, Server};
 use serde_json::{Value, json};
+
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Knows polyps and livers, and never finds any.
 struct Stub;
 
 impl Loader for Stub {
-    fn load(&self) -> Result<Box<dyn Model>, LoadError> {
+    fn load(&self) -> Result<Box<dyn Model>, Error> {
         Ok(Box::new(Stub))
     }
 
-    fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, String> {
+    fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, Error> {
         match prompts
             .iter()
             .find(|p| !["polyp", "liver"].contains(&&*p.text))
         {
-            Some(prompt) => Err(format!("'{}' is unknown; hint: polyp", prompt.text)),
+            Some(prompt) => Err(Error::new(
+                LiveErrorKind::Prompt,
+                format!("'{}' is unknown; hint: polyp", prompt.text),
+            )),
             None => Ok(None),
         }
     }
 }
 
 impl Model for Stub {
-    fn set_prompts(&mut self, _: &[Prompt]) -> Result<(), String> {
+    fn set_prompts(&mut self, _: &[Prompt]) -> Result<(), Error> {
         Ok(())
     }
 
-    fn segment(&mut self, _: &Frame, _: Range<usize>) -> Result<Vec<Finding>, String> {
-        Err("nothing to say".to_owned())
+    fn segment(&mut self, _: &Frame, _: Range<usize>) -> Result<Vec<Finding>, Error> {
+        Err(Error::new(LiveErrorKind::Model, "no answer"))
     }
 }
 
@@ -55,10 +61,10 @@ impl Model for Stub {
 struct Served {
     address: SocketAddr,
     control: Arc<Control>,
-    view: Arc<View>,
+    monitor: Arc<Monitor>,
     metrics: Arc<Metrics>,
     stop: Stop,
-    server: Option<JoinHandle<()>>,
+    server: Option<Server>,
 }
 
 impl Served {
@@ -67,9 +73,9 @@ impl Served {
         let address = listener.local_addr().unwrap();
         let polyp = Prompt::new("polyp").with_modality(Modality::Endoscopy);
         let control = Arc::new(Control::new(Arc::new(Stub), &[polyp]).unwrap());
-        let (view, metrics) = (Arc::new(View::default()), Arc::new(Metrics::new()));
+        let (monitor, metrics) = (Arc::new(Monitor::default()), Arc::new(Metrics::new()));
         let page = Preview {
-            view: view.clone(),
+            monitor: monitor.clone(),
             control: control.clone(),
             metrics: metrics.clone(),
             facts: Facts {
@@ -87,23 +93,11 @@ impl Served {
             offers: Vec::new(),
         };
         let stop = Stop::default();
-        let halt = stop.clone();
-        let server = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-                .unwrap();
-            runtime.block_on(async {
-                let serving = tokio::spawn(preview::serve(listener, page, halt.clone()));
-                while !halt.is_stopped() && !serving.is_finished() {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-            });
-        });
+        let server = preview::serve(listener, page, stop.clone()).unwrap();
         Self {
             address,
             control,
-            view,
+            monitor,
             metrics,
             stop,
             server: Some(server),
@@ -113,9 +107,7 @@ impl Served {
     /// Send a request with its `head` lines, and begin to read the answer.
     fn open(&self, request: &str, head: &str, body: &str) -> BufReader<TcpStream> {
         let mut stream = TcpStream::connect(self.address).unwrap();
-        stream
-            .set_read_timeout(Some(Duration::from_secs(20)))
-            .unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = body.len();
         let text = format!("{request} HTTP/1.1\r\n{head}Content-Length: {length}\r\n\r\n{body}");
         stream.write_all(text.as_bytes()).unwrap();
@@ -146,19 +138,20 @@ impl Served {
     }
 
     fn asked(&self) -> Vec<Prompt> {
-        self.control.wished().1
+        self.control.requested().1
     }
 
     /// Feed gray pictures to a session until the guard goes.
     fn run(&self) -> Running {
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-        let (view, metrics) = (self.view.clone(), self.metrics.clone());
+        let (monitor, metrics) = (self.monitor.clone(), self.metrics.clone());
         let control = self.control.clone();
         let end = Arc::new(AtomicBool::new(false));
         let ended = end.clone();
         let thread = thread::spawn(move || {
             let config = SessionConfig::default();
-            let mut session = Session::new(Arc::new(Stub), control, metrics, clock.clone(), config);
+            let mut session =
+                LiveSession::new(Arc::new(Stub), control, metrics, clock.clone(), config);
             for number in 0_u8.. {
                 if ended.load(Ordering::Relaxed) {
                     break;
@@ -167,7 +160,7 @@ impl Served {
                 let frame = Frame::new(320, 240, PixelFormat::Gray8, pixels).unwrap();
                 let frame = frame.captured_at(clock.now());
                 session.frame(&frame, number.into()).unwrap();
-                view.publish(&session, session.annotated(), Counts::default());
+                monitor.publish(&session, session.annotated(), Counts::default());
                 thread::sleep(Duration::from_millis(20));
             }
         });
@@ -181,7 +174,7 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         self.stop.stop();
-        let ended = self.server.take().unwrap().join();
+        let ended = self.server.take().unwrap().finish();
         assert!(ended.is_ok() || thread::panicking());
     }
 }
@@ -196,6 +189,15 @@ impl Drop for Running {
         self.end.store(true, Ordering::Relaxed);
         let ended = self.thread.take().unwrap().join();
         assert!(ended.is_ok() || thread::panicking());
+    }
+}
+
+/// Ask until something holds. The time is a guard alone; nothing is measured by it.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -255,16 +257,11 @@ fn status_and_metrics_tell_of_the_session() {
     assert_eq!(status()["frame"]["state"], "starting");
     assert_eq!(status()["asked"], json!(["polyp"]));
     let running = served.run();
-    thread::sleep(Duration::from_millis(500));
-    let later = status();
-    assert!(
-        later["frame"]["captured_ns"].as_u64().unwrap() > 0,
-        "{later}"
-    );
-    assert!(
-        later["latency"]["video_delay"]["count"].as_u64().unwrap() > 0,
-        "{later}"
-    );
+    until("a frame in the status", || {
+        let later = status();
+        later["frame"]["captured_ns"].as_u64().unwrap() > 0
+            && later["latency"]["video_delay"]["count"].as_u64().unwrap() > 0
+    });
     drop(running);
     let metrics = String::from_utf8(served.get("/metrics").2).unwrap();
     assert!(
@@ -306,7 +303,7 @@ fn the_switch_turns_inference_off_and_on() {
     let served = Served::new();
     for on in [false, true] {
         assert_eq!(served.post("/switch", &json!({ "on": on })).0, 204);
-        assert_eq!(served.control.wished().0, on);
+        assert_eq!(served.control.requested().0, on);
     }
 }
 
@@ -329,11 +326,11 @@ fn other_pages_can_neither_read_nor_change() {
     // What a form of another page can send without asking first.
     let form = format!("{own}Content-Type: text/plain\r\n");
     assert_eq!(served.ask("POST /switch", &form, &off).0, 415);
-    assert!(served.control.wished().0);
+    assert!(served.control.requested().0);
 
     let same = origin(&format!("http://{}", served.address));
     assert_eq!(served.ask("POST /switch", &same, &off).0, 204);
-    assert!(!served.control.wished().0);
+    assert!(!served.control.requested().0);
 }
 
 #[test]
@@ -355,27 +352,26 @@ fn pictures_move_and_viewers_are_few() {
 
     // Whoever goes makes room.
     drop(viewers);
-    let one = (0..100).find_map(|_| {
-        thread::sleep(Duration::from_millis(50));
+    until("a picture for one viewer more", || {
         let (code, _, jpeg) = served.get("/picture.jpg");
-        (code == 200).then_some(jpeg)
+        assert_eq!(code == 200, jpeg.starts_with(b"\xff\xd8"));
+        code == 200
     });
-    assert!(one.unwrap().starts_with(b"\xff\xd8"));
     drop(running);
-    // Once frames end, an old picture is not shown as a new one.
-    thread::sleep(Duration::from_millis(600));
+    // Once frames end, an old picture is not shown as a new one: the last may be under way still.
+    until("no picture", || served.get("/picture.jpg").0 == 503);
     assert_eq!(served.get("/picture.jpg").0, 503);
 }
 
 #[test]
 fn addresses_that_others_reach_need_consent() {
     let refused = preview::bind("0.0.0.0:0".parse().unwrap(), false).unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Config);
+    assert_eq!(refused.kind(), ErrorKind::Exposed);
     assert!(refused.to_string().contains("hint: 127.0.0.1"), "{refused}");
     assert!(preview::bind("0.0.0.0:0".parse().unwrap(), true).is_ok());
 
     let taken = preview::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
     let again = preview::bind(taken.local_addr().unwrap(), false).unwrap_err();
-    assert_eq!(again.kind(), ErrorKind::Preview);
+    assert_eq!(again.kind(), ErrorKind::Address);
     assert!(again.to_string().contains("hint: another port"), "{again}");
 }

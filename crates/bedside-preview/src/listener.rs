@@ -26,15 +26,15 @@ const MAX_CONNECTIONS: usize = 32;
 /// passwords are asked, and nothing is encrypted.
 ///
 /// # Errors
-/// [`ErrorKind::Config`] for such an address, [`ErrorKind::Preview`] when it can't be had.
+/// [`ErrorKind::Exposed`] for such an address, [`ErrorKind::Address`] when it can't be had.
 pub fn bind(address: SocketAddr, anyone: bool) -> Result<TcpListener, Error> {
     if !address.ip().to_canonical().is_loopback() && !anyone {
         let message = format!(
             "preview on {address}: other machines could see the video; hint: 127.0.0.1:{}, or \
-             --preview-anyone on a network where everyone may look",
+             allow it on a network where everyone may look",
             address.port()
         );
-        return Err(Error::new(ErrorKind::Config, message));
+        return Err(Error::new(ErrorKind::Exposed, message));
     }
     TcpListener::bind(address).map_err(|cause| {
         let hint = match cause.kind() {
@@ -43,7 +43,7 @@ pub fn bind(address: SocketAddr, anyone: bool) -> Result<TcpListener, Error> {
             _ => "an address of this machine, such as 127.0.0.1:8080",
         };
         let what = format!("preview on {address}");
-        Error::caused(ErrorKind::Preview, what, cause, hint)
+        Error::caused(ErrorKind::Address, what, cause, hint)
     })
 }
 

@@ -1,5 +1,6 @@
 //! What others may see of a running session: its newest picture and figures, for pages and lamps.
 
+use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use bedside::Frame;
 use serde::Serialize;
 
 use crate::record::{Counts, FrameRecord, Name};
-use crate::session::Session;
+use crate::session::LiveSession;
 use crate::slot::{Slot, Waited};
 
 /// A session at one moment.
@@ -30,9 +31,32 @@ pub struct Status {
     pub source_message: Option<String>,
 }
 
+/// One line for a person at a terminal.
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} {}  {:.0} fps, {:.0} masks/s, {} dropped, {} failed",
+            &*self.frame.state,
+            &*self.frame.reason,
+            self.frames_per_second,
+            self.masks_per_second,
+            self.counts.dropped,
+            self.counts.failed
+        )?;
+        for mask in &self.frame.masks {
+            write!(f, "  {} {} ms old", &*mask.prompt, mask.age_us / 1000)?;
+        }
+        match self.source_message.as_ref().or(self.model_message.as_ref()) {
+            Some(message) => write!(f, "  ({message})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Shared between the video path, which writes without waiting, and whoever looks.
 #[derive(Debug)]
-pub struct View {
+pub struct Monitor {
     status: Mutex<Status>,
     picture: Slot<Frame>,
     /// Memory of pictures that are done with: one is copied into while another is looked at and a
@@ -41,7 +65,7 @@ pub struct View {
     watchers: AtomicUsize,
 }
 
-impl Default for View {
+impl Default for Monitor {
     fn default() -> Self {
         Self {
             status: Mutex::new(Status {
@@ -60,10 +84,10 @@ impl Default for View {
     }
 }
 
-impl View {
+impl Monitor {
     /// Take over what a session shows. Called on the video path: where somebody is reading, this
     /// frame is passed over.
-    pub fn publish(&self, session: &Session, frame: Option<&Frame>, counts: Counts) {
+    pub fn publish(&self, session: &LiveSession, frame: Option<&Frame>, counts: Counts) {
         if let Ok(mut status) = self.status.try_lock() {
             status.frame.clone_from(session.record());
             status.counts = counts;
@@ -120,7 +144,7 @@ impl View {
 
 /// Somebody looks.
 #[derive(Debug)]
-pub struct Watch<'a>(&'a View);
+pub struct Watch<'a>(&'a Monitor);
 
 impl Watch<'_> {
     /// The newest annotated picture that nobody took yet; `None` when none comes in that time.
