@@ -84,12 +84,7 @@ impl Sources {
     fn definition(&mut self, mut place: Place) -> Place {
         loop {
             let items = self.modules(&place.krate).get(&place.module);
-            let here = items.is_some_and(|items| {
-                items
-                    .iter()
-                    .any(|item| name(item).as_ref() == Some(&place.name))
-            });
-            if here {
+            if items.is_some_and(|items| items.iter().any(|item| is_called(item, &place.name))) {
                 return place;
             }
             let exports = self.exports(&place.krate, &place.module);
@@ -101,12 +96,8 @@ impl Sources {
     }
 
     fn is_module(&mut self, place: &Place) -> bool {
-        let is_it = |item: &Item| {
-            matches!(item, Item::Mod(_))
-                && is_public(item)
-                && name(item).as_ref() == Some(&place.name)
-        };
-        self.modules(&place.krate)[&place.module].iter().any(is_it)
+        let mut items = self.modules(&place.krate)[&place.module].iter();
+        items.any(|item| matches!(item, Item::Mod(_)) && is_called(item, &place.name))
     }
 
     /// A module's public items as text, indented by nothing.
@@ -131,8 +122,8 @@ impl Sources {
     fn item(&mut self, place: &Place) -> String {
         let modules = self.modules(&place.krate);
         let items = &modules[&place.module];
-        let named = |item: &&Item| name(item).as_ref() == Some(&place.name) && is_public(item);
-        let own = items.iter().filter(named).cloned().map(without_insides);
+        let named = items.iter().filter(|item| is_called(item, &place.name));
+        let own = named.cloned().map(without_insides);
         let mut text: String = own.map(print).collect();
         let all = modules.values().flatten();
         let mut implementations: Vec<String> = all
@@ -232,6 +223,11 @@ fn name(item: &Item) -> Option<String> {
         _ => return None,
     };
     Some(ident.to_string())
+}
+
+/// Whether it is public and has that name.
+fn is_called(item: &Item, called: &str) -> bool {
+    is_public(item) && name(item).is_some_and(|name| name == called)
 }
 
 fn is_public(item: &Item) -> bool {

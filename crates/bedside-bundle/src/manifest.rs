@@ -14,6 +14,7 @@ pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// Everything about a bundle but the bytes of its parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// [`FORMAT`].
@@ -64,6 +65,7 @@ pub struct Manifest {
 /// Number format of a graph's weights and arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Precision {
     F32,

@@ -26,7 +26,7 @@ Examples:
   bedside bench --threads 1 --precision f32
   bedside bench --prompt polyp --profile
 
-The frames are phantoms of the size told. Stop other work first: the table is only as good as
+The frames are phantoms of that size. Stop other work first: the table is only as good as
 the quiet of the machine.")]
 pub(crate) struct Args {
     /// Prompt to time; may be given repeatedly [default: all that the model knows]

@@ -216,7 +216,7 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
         ),
     );
     ui.fail(&failure);
-    Err(failure.told())
+    Err(failure.reported())
 }
 
 pub(crate) fn pack(args: &PackArgs, ui: Ui) -> Result<(), Failure> {

@@ -40,5 +40,5 @@ pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
             reader.torn()
         ));
     }
-    first.map_or(Ok(()), |failure| Err(failure.told()))
+    first.map_or(Ok(()), |failure| Err(failure.reported()))
 }

@@ -127,7 +127,7 @@ fn main() -> ExitCode {
     let Err(failure) = run(&cli, ui) else {
         return ExitCode::SUCCESS;
     };
-    if !failure.is_told() {
+    if !failure.is_reported() {
         ui.fail(&failure);
         if ui.json() {
             // The exit code is told already; stdout may be what failed.

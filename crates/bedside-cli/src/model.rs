@@ -207,7 +207,7 @@ fn first_there(paths: impl Iterator<Item = PathBuf>) -> Result<PathBuf, Failure>
     ))
 }
 
-/// The path without `..` where that can be told, so that a person can copy it.
+/// The path without `..` where that is known, so that a person can copy it.
 fn shown(path: &Path) -> String {
     std::path::absolute(path)
         .as_deref()

@@ -208,5 +208,5 @@ fn tell(failed: &[Failed], ui: Ui) -> Result<(), Failure> {
     }
     failed
         .first()
-        .map_or(Ok(()), |row| Err(row.failure().told()))
+        .map_or(Ok(()), |row| Err(row.failure().reported()))
 }
