@@ -6,11 +6,12 @@ use bedside_core::{Form, Prompt};
 use bedside_engine::Value;
 
 use crate::error::{Error, ErrorKind};
+use crate::text::TextEncoder;
 use crate::validity::{Beta, Reference};
 
 /// Prompts made ready for one bundle at one precision, in the order asked: tokens for the decoder.
 ///
-/// Any segmenter of that bundle and precision takes them; cheap to clone.
+/// Any segmenter of that bundle and precision takes them. Clones share the tokens.
 #[derive(Debug, Clone)]
 pub struct PromptSet {
     /// [`Bundle::digest`](bedside_bundle::Bundle::digest).
@@ -66,8 +67,9 @@ pub fn resolve(
     table: &PromptTable,
     prompt: &Prompt,
 ) -> Result<Resolved, Error> {
-    let free = manifest.text.is_some() && !prompt.text.trim().is_empty();
-    if free && matches!(table.resolve(prompt), Resolution::Unknown(_)) {
+    let readable = manifest.text.is_some() && !prompt.text.trim().is_empty();
+    if readable && matches!(table.resolve(prompt), Resolution::Unknown(_)) {
+        TextEncoder::available()?;
         return Ok(Resolved {
             label: prompt.text.clone(),
             form: None,

@@ -460,7 +460,7 @@ impl Segmenter {
             if found.present {
                 let rank = found.validity.unwrap_or(found.presence);
                 let size = self.outputs.size();
-                let logits = self.preprocessor.logits(answer.logits, size, letterbox);
+                let logits = mask::at_frame_size(answer.logits, size, letterbox);
                 claims.push(Claim { logits, rank });
                 claimants.push(i);
             }

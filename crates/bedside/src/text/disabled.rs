@@ -8,18 +8,26 @@ use crate::error::{Error, ErrorKind};
 pub(crate) enum TextEncoder {}
 
 impl TextEncoder {
+    pub(crate) fn available() -> Result<(), Error> {
+        Err(unavailable())
+    }
+
     pub(crate) fn new(
         _: impl FnOnce() -> Result<Vec<u8>, Error>,
         _: impl FnOnce() -> Result<Box<dyn Session>, Error>,
         _: usize,
     ) -> Result<Self, Error> {
-        Err(Error::new(
-            ErrorKind::Prompt,
-            "prompts outside the table are not in this build; hint: build with `--features text`",
-        ))
+        Err(unavailable())
     }
 
     pub(crate) fn encode(&mut self, _: &str) -> Result<Vec<f32>, Error> {
         match *self {}
     }
+}
+
+fn unavailable() -> Error {
+    Error::new(
+        ErrorKind::Prompt,
+        "this build reads no prompts outside the table; hint: build with `--features text`",
+    )
 }

@@ -16,6 +16,11 @@ pub(crate) struct TextEncoder {
 }
 
 impl TextEncoder {
+    /// Whether this build has it.
+    pub(crate) fn available() -> Result<(), Error> {
+        Ok(())
+    }
+
     /// From a `tokenizer.json` and a graph that gives `[1, T, token_dim]` for token ids `[1, T]`.
     pub(crate) fn new(
         tokenizer: impl FnOnce() -> Result<Vec<u8>, Error>,
