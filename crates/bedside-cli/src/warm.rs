@@ -20,7 +20,7 @@ Examples:
   bedside warm --backend tract-cuda --precision f16
   bedside warm --backend ort-tensorrt
 
-Loads the bundle and runs its own test frames twice, at every precision in it or the one told by
+Loads the bundle and runs its own test frames twice, at every precision in it or the one named by
 --precision. Backends on a GPU keep the kernels that they compile at the first run, so that later
 starts are fast; the table shows what that saved.")]
 pub(crate) struct Args {}

@@ -175,5 +175,5 @@ fn print_failed(failed: &[Failed], ui: Ui) -> Result<(), Failure> {
     }
     failed
         .first()
-        .map_or(Ok(()), |row| Err(Failure::from(row.error()).told()))
+        .map_or(Ok(()), |row| Err(Failure::from(row.error()).printed()))
 }
