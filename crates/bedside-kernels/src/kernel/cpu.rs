@@ -5,8 +5,7 @@ use std::sync::OnceLock;
 
 /// Vector instructions that kernels are compiled for.
 ///
-/// The same Rust source is compiled once for each; only the int8 dot product is written in
-/// intrinsics.
+/// The same Rust source is compiled once for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Simd {
     /// What every processor of the architecture has: SSE2 on x86-64, NEON on aarch64.
@@ -19,16 +18,42 @@ pub(crate) enum Simd {
     Avx512,
 }
 
-/// How four u8 times i8 products are summed.
+impl Simd {
+    /// Panels of weights that a tile spans at most.
+    pub(crate) fn panels(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// How products of u8 and i8 are summed; always exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Dot {
-    /// As f32, in sums short enough to be exact.
-    Float,
-    /// `vpdpbusd` on 512-bit vectors.
+    /// As products of i16: `pmaddwd` on x86-64, `smlal` on aarch64.
+    Wide,
+    /// Four at once by `vpdpbusd`, as wide as the vectors for f32.
     #[cfg(target_arch = "x86_64")]
     Vnni,
-    /// `sdot`, from Cortex-A55 and A76 on.
+    /// Four at once by `sdot`, from Cortex-A55 and A76 on.
+    #[cfg(target_arch = "aarch64")]
     Sdot,
+}
+
+impl Dot {
+    /// How many elements of a row are multiplied at once; a panel's weights lie in such groups.
+    pub(crate) fn group(self) -> usize {
+        match self {
+            Self::Wide if cfg!(target_arch = "x86_64") => 2,
+            Self::Wide => 1,
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni => 4,
+            #[cfg(target_arch = "aarch64")]
+            Self::Sdot => 4,
+        }
+    }
 }
 
 /// A choice of kernels.
@@ -70,49 +95,30 @@ impl Cpu {
 
     /// Everything that this processor can run, the best last.
     pub fn supported() -> Vec<Self> {
-        let mut found = vec![Self {
-            simd: Simd::Baseline,
-            dot: Dot::Float,
-        }];
+        let kind = |simd, dot| Self { simd, dot };
+        let mut found = vec![kind(Simd::Baseline, Dot::Wide)];
         #[cfg(target_arch = "aarch64")]
         if std::arch::is_aarch64_feature_detected!("dotprod") {
-            found.push(Self {
-                simd: Simd::Baseline,
-                dot: Dot::Sdot,
-            });
+            found.push(kind(Simd::Baseline, Dot::Sdot));
         }
         #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                found.push(Self {
-                    simd: Simd::Avx2,
-                    dot: Dot::Float,
-                });
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            found.push(kind(Simd::Avx2, Dot::Wide));
+            if is_x86_feature_detected!("avxvnni") {
+                found.push(kind(Simd::Avx2, Dot::Vnni));
             }
-            if found.len() > 1 && ["f", "bw", "dq", "vl"].into_iter().all(avx512) {
-                for (dot, has) in [(Dot::Float, true), (Dot::Vnni, avx512("vnni"))] {
-                    if has {
-                        found.push(Self {
-                            simd: Simd::Avx512,
-                            dot,
-                        });
-                    }
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512dq")
+                && is_x86_feature_detected!("avx512vl")
+            {
+                found.push(kind(Simd::Avx512, Dot::Wide));
+                if is_x86_feature_detected!("avx512vnni") {
+                    found.push(kind(Simd::Avx512, Dot::Vnni));
                 }
             }
         }
         found
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn avx512(part: &str) -> bool {
-    match part {
-        "f" => is_x86_feature_detected!("avx512f"),
-        "bw" => is_x86_feature_detected!("avx512bw"),
-        "dq" => is_x86_feature_detected!("avx512dq"),
-        "vl" => is_x86_feature_detected!("avx512vl"),
-        "vnni" => is_x86_feature_detected!("avx512vnni"),
-        _ => false,
     }
 }
 
@@ -127,46 +133,52 @@ impl fmt::Display for Cpu {
             Simd::Avx512 => "avx512",
         };
         let dot = match self.dot {
-            Dot::Float => "",
+            Dot::Wide => "",
             #[cfg(target_arch = "x86_64")]
             Dot::Vnni => "+vnni",
+            #[cfg(target_arch = "aarch64")]
             Dot::Sdot => "+dot",
         };
         write!(f, "{simd}{dot}")
     }
 }
 
-/// Defines `$name`, which runs `$body::<ROWS, PANELS, FMA>` compiled for the instructions of a
-/// [`Simd`].
+/// Defines `$name`, which runs `$body::<V, FMA>` compiled for the instructions of a [`Simd`]: `V`
+/// are its [`Reals`](super::vector::Reals), `FMA` tells whether it multiplies and adds at once.
 ///
-/// `ROWS` times `PANELS` is how many groups of sixteen f32 fill that register file, a few left for
-/// operands.
-/// The body must be `#[inline(always)]`, or it would be compiled for the baseline.
+/// The body, and all that it calls for arithmetic, must be `#[inline(always)]`, or it would be
+/// compiled for the baseline. So would a closure that is handed to a function of another crate.
 macro_rules! compiled_for_each {
     ($(#[$doc:meta])* $vis:vis fn $name:ident $(<$($g:ident: $bound:path),+>)? ($($arg:ident: $ty:ty),* $(,)?) = $body:ident) => {
         $(#[$doc])*
-        $vis fn $name $(<$($g: $bound),+>)? (simd: $crate::cpu::Simd, $($arg: $ty),*) {
+        $vis fn $name $(<$($g: $bound),+>)? (simd: $crate::kernel::cpu::Simd, $($arg: $ty),*) {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2 $(<$($g: $bound),+>)? ($($arg: $ty),*) {
-                $body::<6, 1, true $(, $($g),+)?>($($arg),*)
+                $body::<$crate::kernel::vector::Ymm, true $(, $($g),+)?>($($arg),*)
             }
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
             fn avx512 $(<$($g: $bound),+>)? ($($arg: $ty),*) {
-                $body::<12, 2, true $(, $($g),+)?>($($arg),*)
+                $body::<$crate::kernel::vector::Zmm, true $(, $($g),+)?>($($arg),*)
             }
             match simd {
-                $crate::cpu::Simd::Baseline => {
-                    $body::<6, 1, { cfg!(target_arch = "aarch64") } $(, $($g),+)?>($($arg),*)
+                #[cfg(target_arch = "x86_64")]
+                $crate::kernel::cpu::Simd::Baseline => {
+                    $body::<$crate::kernel::vector::Sse, false $(, $($g),+)?>($($arg),*)
+                }
+                #[cfg(not(target_arch = "x86_64"))]
+                $crate::kernel::cpu::Simd::Baseline => {
+                    const FMA: bool = cfg!(target_arch = "aarch64");
+                    $body::<$crate::kernel::vector::Array<f32>, FMA $(, $($g),+)?>($($arg),*)
                 }
                 // SAFETY: values of `Simd` other than the baseline come from `Cpu::supported`,
                 // which asked the processor.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::Simd::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::kernel::cpu::Simd::Avx2 => unsafe { avx2($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::cpu::Simd::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::kernel::cpu::Simd::Avx512 => unsafe { avx512($($arg),*) },
             }
         }
     };

@@ -10,14 +10,16 @@ use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::konst::Const;
 use tract_core::ops::nn::GeluExact;
 
-use crate::axes::Axes;
-use crate::contract::Contraction;
-use crate::cpu::Cpu;
-use crate::epilogue::Epilogue;
-use crate::norm::Norm;
-use crate::ops::{Projection, ProjectionPlan, Relayout, extents};
-use crate::product::F32Panels;
-use crate::view::View;
+use crate::kernel::cpu::Cpu;
+use crate::kernel::epilogue::Epilogue;
+use crate::kernel::product::F32Panels;
+use crate::ops::axes::Axes;
+use crate::ops::contract::Contraction;
+use crate::ops::extents;
+use crate::ops::projection::{Projection, ProjectionPlan};
+use crate::ops::relayout::Relayout;
+use crate::ops::view::View;
+use crate::passes::norm::norm;
 
 /// Replace f32 products of an activation's innermost dimensions with constant weights, with the
 /// bias, the limits or the GELU, and the sum that follow them; products of two activations; layer
@@ -64,7 +66,7 @@ pub fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
         }
         let fused = match contraction(&model, node, cpu)? {
             Some(fused) => Some(fused),
-            None => Norm::at(&model, node, cpu)?,
+            None => norm(&model, node, cpu)?,
         };
         let inputs = fused.as_ref().map_or(&*node.inputs, |f| &f.inputs).iter();
         let inputs = inputs.map(|i| wire(&model, &mut target, &mut wired, *i));

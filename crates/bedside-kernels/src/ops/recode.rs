@@ -1,10 +1,10 @@
 //! Between reals and codes where no other operator does it on its way.
-#![allow(unsafe_code, reason = "vector instructions that were asked for")]
 
 use tract_core::internal::*;
 
-use crate::cpu::{Cpu, compiled_for_each};
-use crate::epilogue::{Element, Quant};
+use crate::kernel::cpu::Cpu;
+use crate::kernel::epilogue::{Element, Quant};
+use crate::kernel::recode::recode;
 use crate::ops::{filled, for_blocks, slice};
 
 /// Codes of reals, or reals of codes.
@@ -25,21 +25,6 @@ impl Recode {
             let input = input.get(index * BLOCK..).unwrap_or_default();
             recode(self.cpu.simd, self.quant, input, out);
         });
-    }
-}
-
-compiled_for_each! {
-    fn recode<T: Element, O: Element>(quant: Quant, input: &[T], out: &mut [O]) = recode_body
-}
-
-#[inline(always)]
-fn recode_body<const ROWS: usize, const PANELS: usize, const FMA: bool, T: Element, O: Element>(
-    quant: Quant,
-    input: &[T],
-    out: &mut [O],
-) {
-    for (out, input) in out.iter_mut().zip(input) {
-        *out = O::store::<FMA>(input.real(Some(quant)), Some(quant));
     }
 }
 

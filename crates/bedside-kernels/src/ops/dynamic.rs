@@ -3,184 +3,52 @@
 //! ONNX writes such a product as DynamicQuantizeLinear, MatMulInteger, Cast and Mul. Here it is one
 //! operator: a pass over the activation finds its range, then each block of rows is made codes and
 //! multiplied while it lies in the nearest caches.
-#![allow(unsafe_code, reason = "vector instructions that were asked for")]
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use tract_core::internal::*;
-use tract_core::model::Rewriter;
-use tract_core::ops::cast::Cast;
-use tract_core::ops::einsum::EinSum;
 
-use crate::cpu::{Cpu, compiled_for_each};
-use crate::epilogue::{Epilogue, Quant};
-use crate::lanes::{LANES, lanes};
-use crate::ops::{CODES, block_rows, filled, for_blocks, slice, threads};
-use crate::product::{I8Panels, Rows, product_u8};
-use crate::project::{is_gelu, is_row};
+use crate::kernel::cpu::Cpu;
+use crate::kernel::epilogue::Epilogue;
+use crate::kernel::lanes::lanes;
+use crate::kernel::product::{I8Panels, Rows, product_u8};
+use crate::kernel::range::{Range, encode};
+use crate::ops::{block_rows, filled, for_blocks, slice};
+use crate::passes::project::{is_gelu, is_row};
 
 /// The longest row whose sums and offsets together stay within i32, whatever the codes.
-const DEEPEST: usize = 1 << 15;
+pub(crate) const DEEPEST: usize = 1 << 15;
 
-/// Replace products of an activation, quantized as it comes, with constant i8 weights of zero
-/// point 0. Decluttering the model then puts the bias, the limits or the GELU, and the sum that
-/// follow a product into its operator.
-///
-/// The results are those of the ONNX operators bit for bit, but for two things. Where the outermost
-/// dimension is a symbol, a batch, each of its items has a range of its own, so that it has the same
-/// result in any company: ONNX's of a batch of one. And where an activation holds what is not
-/// finite no result is finite; codes would hide it.
-///
-/// # Errors
-/// tract's, when the new graph can't be built.
-pub fn dynamic(model: &mut TypedModel, cpu: Cpu) -> TractResult<()> {
-    model.prop_consts()?;
-    Rewriter::default()
-        .with_rule_for("dynamic product", move |(), model, node, name, op| {
-            replaced(cpu, model, node, name, op)
-        })
-        .rewrite(&(), model)
-}
-
-fn replaced(
-    cpu: Cpu,
-    model: &TypedModel,
-    node: &TypedNode,
-    name: &str,
-    op: &EinSum,
-) -> TractResult<Option<TypedModelPatch>> {
-    let constant = |outlet: OutletId| model.outlet_fact(outlet).ok()?.konst.clone();
-    let is = |outlet: OutletId, value: f32| {
-        let all = |t: &Tensor| {
-            let reals = t.cast_to::<f32>().ok()?;
-            let reals = reals.try_as_plain_ram().ok()?;
-            Some(reals.as_slice::<f32>().ok()?.iter().all(|v| *v == value))
-        };
-        constant(outlet).and_then(|t| all(&t)).unwrap_or(false)
-    };
-    let [
-        codes,
-        weights,
-        bias,
-        zero,
-        scale,
-        zeros,
-        scales,
-        out_zero,
-        out_scale,
-    ] = *node.inputs
-    else {
-        return Ok(None);
-    };
-    let quantizer = model.node(codes.node);
-    let part = |slot| OutletId::new(quantizer.id, slot);
-    rule_if!(quantizer.op.name() == "DynamicQuantizeLinearU8");
-    rule_if!(codes == part(0) && zero == part(2));
-    rule_if!(op.q_params == Some(DatumType::I32) && op.operating_dt == DatumType::I32);
-    rule_if!([bias, zeros, out_zero].into_iter().all(|o| is(o, 0.0)));
-    rule_if!([scale, scales, out_scale].into_iter().all(|o| is(o, 1.0)));
-    rule_if!(of_rows(&op.axes.to_string()));
-    rule_if_some!(weights = constant(weights));
-    rule_if!(weights.datum_type() == DatumType::I8);
-    let (outer, &[depth, width]) = weights.shape().split_at(weights.rank().max(2) - 2) else {
-        return Ok(None);
-    };
-    rule_if!(outer.iter().all(|n| *n == 1) && width > 0 && (1..=DEEPEST).contains(&depth));
-    rule_if!(model.outlet_fact(codes)?.shape.last() == Some(&depth.to_dim()));
-
-    rule_if_some!(cast = reader(model, node.id));
-    rule_if!(cast.op_as::<Cast>().is_some_and(|c| c.to == DatumType::F32));
-    rule_if_some!(scaled = reader(model, cast.id));
-    rule_if!(scaled.op.name() == "Mul" && scaled.inputs.len() == 2);
-    rule_if_some!(factor = scaled.inputs.iter().find(|i| i.node != cast.id));
-    let factor = model.node(plain(model, *factor).node);
-    rule_if!(factor.op.name() == "Mul" && factor.inputs.len() == 2);
-    let whole = |i: &OutletId| plain(model, *i) == part(1);
-    rule_if!(factor.inputs.iter().any(whole));
-    rule_if_some!(scales = factor.inputs.iter().find_map(|i| constant(*i)));
-    rule_if!(scales.datum_type() == DatumType::F32);
-    rule_if!(scales.len() == 1 || scales.shape().last() == Some(&width) && scales.len() == width);
-
-    let weights = weights.try_as_plain_ram()?.as_slice::<i8>()?;
-    let scales = match scales.try_as_plain_ram()?.as_slice::<f32>()? {
-        [one] => vec![*one; width],
-        many => many.to_vec(),
-    };
-    let panels = I8Panels::new(
-        cpu.dot,
-        depth.next_multiple_of(4),
-        0,
-        &vec![0; width],
-        |k, n| weights.get(k * width + n).copied().unwrap_or(0),
-    );
-    let outermost = model.outlet_fact(codes)?.shape.first();
-    let op = DynamicProduct(Arc::new(Plan {
-        cpu,
-        batch: outermost.is_some_and(|n| n.to_usize().is_err()),
-        depth,
-        panels,
-        scales,
-        epilogue: Epilogue::default(),
-    }));
-    let mut patch = TypedModelPatch::default();
-    let input = patch.tap_model(model, quantizer.inputs[0])?;
-    let outlet = patch.wire_node(name, op, &[input])?[0];
-    patch.shunt_outside(model, scaled.id.into(), outlet)?;
-    Ok(Some(patch))
+thread_local! {
+    static CODES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The only node that reads another, when that is no output of the graph.
-fn reader(model: &TypedModel, id: usize) -> Option<&TypedNode> {
+pub(crate) fn reader(model: &TypedModel, id: usize) -> Option<&TypedNode> {
     match model.outlet_successors(id.into()) {
         [one] if !model.outputs.contains(&id.into()) => Some(model.node(one.node)),
         _ => None,
     }
 }
 
-/// An outlet before dimensions of 1 were put outside of its own.
-fn plain(model: &TypedModel, mut outlet: OutletId) -> OutletId {
-    while let Some(AxisOp::Add(0)) = model.node(outlet.node).op_as() {
-        outlet = model.node(outlet.node).inputs[0];
-    }
-    outlet
-}
-
-/// Whether an expression begins "amk,akn" and ends "->amn".
-fn of_rows(expression: &str) -> bool {
-    let Some((inputs, output)) = expression.split_once("->") else {
-        return false;
-    };
-    let mut inputs = inputs.split(',').map(|i| i.chars().collect::<Vec<_>>());
-    let (Some(rows), Some(weights)) = (inputs.next(), inputs.next()) else {
-        return false;
-    };
-    let output: Vec<char> = output.chars().collect();
-    match (rows.as_slice(), weights.as_slice(), output.as_slice()) {
-        ([outer @ .., m, k], [between @ .., l, n], [all @ .., o, p]) => {
-            (outer, m, k, n) == (between, o, l, p) && outer == all && !rows.contains(n)
-        }
-        _ => false,
-    }
-}
-
 /// A product with constant weights, and what follows it.
 #[derive(Debug, Clone)]
-struct Plan {
-    cpu: Cpu,
+pub(crate) struct DynamicPlan {
+    pub(crate) cpu: Cpu,
     /// Whether the outermost dimension is of items that know nothing of each other.
-    batch: bool,
+    pub(crate) batch: bool,
     /// Length of a row.
-    depth: usize,
+    pub(crate) depth: usize,
     /// For codes whose zero is 0, as deep as their fours are.
-    panels: I8Panels,
+    pub(crate) panels: I8Panels,
     /// Of each column's weights.
-    scales: Vec<f32>,
+    pub(crate) scales: Vec<f32>,
     /// Its factor is made when the activation's scale is known.
-    epilogue: Epilogue,
+    pub(crate) epilogue: Epilogue,
 }
 
-impl Plan {
+impl DynamicPlan {
     /// Of an activation, or of one item of a batch.
     fn run(&self, input: &[f32], residual: &[f32], out: &mut [f32]) {
         let code = Range::of(self.cpu, input).code();
@@ -209,107 +77,9 @@ impl Plan {
     }
 }
 
-/// What an activation's values lie between, 0 with them.
-#[derive(Debug, Clone, Copy, Default)]
-struct Range {
-    low: f32,
-    high: f32,
-    /// 0, or NaN when there was a value that is not finite.
-    flaw: f32,
-}
-
-impl Range {
-    fn of(cpu: Cpu, values: &[f32]) -> Self {
-        const BLOCK: usize = 64 << 10;
-        let one = |values: &[f32]| {
-            let mut range = Self::default();
-            widen(cpu.simd, values, &mut range);
-            range
-        };
-        if threads() > 1 && values.len() > BLOCK {
-            let parts = values.par_chunks(BLOCK).map(one);
-            parts.reduce(Self::default, Self::with)
-        } else {
-            one(values)
-        }
-    }
-
-    fn with(self, other: Self) -> Self {
-        Self {
-            low: self.low.min(other.low),
-            high: self.high.max(other.high),
-            flaw: self.flaw + other.flaw,
-        }
-    }
-
-    /// As ONNX's DynamicQuantizeLinear has it; the scale is NaN when a value was not finite.
-    fn code(self) -> Quant {
-        let scale = match self.high - self.low {
-            0.0 => 1.0,
-            range => range / 255.0,
-        };
-        let zero = (-self.low / scale).clamp(0.0, 255.0).round_ties_even();
-        Quant {
-            scale: scale + self.flaw,
-            zero: zero as u8,
-        }
-    }
-}
-
-compiled_for_each! {
-    /// Make a range one that holds `values` too.
-    fn widen(values: &[f32], range: &mut Range) = widen_body
-}
-
-#[inline(always)]
-fn widen_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(
-    values: &[f32],
-    range: &mut Range,
-) {
-    // Each is a vector or two, and waits for no other.
-    const SIDE: usize = 4 * LANES;
-    let (mut low, mut high, mut flaw) = ([0.0f32; SIDE], [0.0f32; SIDE], [0.0f32; SIDE]);
-    let mut take = |values: &[f32; SIDE]| {
-        for lane in 0..SIDE {
-            let x = values[lane];
-            low[lane] = if x < low[lane] { x } else { low[lane] };
-            high[lane] = if x > high[lane] { x } else { high[lane] };
-            flaw[lane] += x * 0.0;
-        }
-    };
-    let (whole, rest) = values.as_chunks::<SIDE>();
-    whole.iter().for_each(&mut take);
-    let mut last = [0.0; SIDE];
-    last.iter_mut().zip(rest).for_each(|(l, r)| *l = *r);
-    take(&last);
-    for ((low, high), flaw) in low.into_iter().zip(high).zip(flaw) {
-        *range = range.with(Range { low, high, flaw });
-    }
-}
-
-compiled_for_each! {
-    /// Codes of `rows`, each filled up to a multiple of four.
-    fn encode(code: Quant, rows: &[f32], depth: usize, codes: &mut [u8]) = encode_body
-}
-
-#[inline(always)]
-fn encode_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(
-    code: Quant,
-    rows: &[f32],
-    depth: usize,
-    codes: &mut [u8],
-) {
-    let codes = codes.chunks_exact_mut(depth.next_multiple_of(4));
-    for (row, codes) in rows.chunks_exact(depth).zip(codes) {
-        for (real, code_) in row.iter().zip(codes) {
-            *code_ = code.quantize::<FMA>(*real);
-        }
-    }
-}
-
-/// See [`Plan`]. Inputs: the activation, and what is added if anything is.
+/// See [`DynamicPlan`]. Inputs: the activation, and what is added if anything is.
 #[derive(Debug, Clone)]
-struct DynamicProduct(Arc<Plan>);
+pub(crate) struct DynamicProduct(pub(crate) Arc<DynamicPlan>);
 
 impl PartialEq for DynamicProduct {
     fn eq(&self, other: &Self) -> bool {
@@ -325,7 +95,7 @@ impl Op for DynamicProduct {
     }
 
     fn info(&self) -> TractResult<Vec<String>> {
-        let Plan { cpu, depth, .. } = *self.0;
+        let DynamicPlan { cpu, depth, .. } = *self.0;
         let width = self.0.scales.len();
         Ok(vec![format!("{cpu} {depth} to {width}")])
     }
@@ -453,10 +223,10 @@ mod tests {
         }
     }
 
-    fn plan(cpu: Cpu, depth: usize, scales: &[f32], weights: &[i8]) -> Plan {
+    fn plan(cpu: Cpu, depth: usize, scales: &[f32], weights: &[i8]) -> DynamicPlan {
         let width = scales.len();
         let weight = |k: usize, n: usize| weights.get(k * width + n).copied().unwrap_or(0);
-        Plan {
+        DynamicPlan {
             cpu,
             batch: false,
             depth,
@@ -563,14 +333,5 @@ mod tests {
                 assert_eq!(out[0], want as f32 * (1.0 / 255.0), "{cpu}");
             }
         }
-    }
-
-    #[test]
-    fn only_products_of_rows_are_taken() {
-        assert!(of_rows("amk,akn,,,,,,,->amn"));
-        assert!(of_rows("mk,kn,,,,n,n,,->mn"));
-        assert!(!of_rows("amk,ank->amn"));
-        assert!(!of_rows("akm,akn->amn"));
-        assert!(!of_rows("amk,bkn->amn"));
     }
 }

@@ -12,13 +12,16 @@ use tract_core::ops::konst::Const;
 use tract_core::ops::nn::DataFormat;
 use tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearU8};
 
-use crate::cpu::Cpu;
-use crate::depthwise::{Depthwise, Window};
-use crate::epilogue::{Epilogue, Quant};
-use crate::lanes::lanes;
-use crate::ops::{Convolution, ConvolutionPlan, Kernel, Relayout, Sum, Twice};
-use crate::product::{F32Panels, I8Panels};
-use crate::recode::Recode;
+use crate::kernel::cpu::Cpu;
+use crate::kernel::depthwise::{Depthwise, Window};
+use crate::kernel::epilogue::{Epilogue, Quant};
+use crate::kernel::lanes::lanes;
+use crate::kernel::product::{F32Panels, I8Panels};
+use crate::ops::convolution::{Convolution, ConvolutionPlan, Kernel};
+use crate::ops::recode::Recode;
+use crate::ops::relayout::Relayout;
+use crate::ops::sum::Sum;
+use crate::ops::twice::Twice;
 
 /// A constant that a graph holds as integers and dequantizes: `value * scale`, of zero point 0.
 #[derive(Debug, Clone)]
@@ -680,7 +683,11 @@ impl Rewriter<'_> {
         let (a, code) = self.nhwc(a)?;
         let (b, other) = self.nhwc(b)?;
         epilogue.residual = Some(other);
-        let op: Box<dyn TypedOp> = Box::new(Sum { code, epilogue });
+        let op: Box<dyn TypedOp> = Box::new(Sum {
+            cpu: self.cpu,
+            code,
+            epilogue,
+        });
         self.wire(node, op, tvec!(a, b), None, tail)?;
         Ok(true)
     }

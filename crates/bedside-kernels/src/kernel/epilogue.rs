@@ -1,8 +1,11 @@
 //! What happens to a sum of products before it is stored.
+#![allow(unsafe_code, reason = "threads write elements that lie side by side")]
 
 use std::marker::PhantomData;
 
-use crate::lanes::{LANES, Lanes, multiply_add};
+use super::cpu::{Simd, compiled_for_each};
+use super::lanes::{LANES, Lanes, multiply_add};
+use super::vector::Reals;
 
 /// An affine u8 code: `real = (code - zero) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,7 +18,7 @@ pub struct Quant {
 
 /// 1.5 * 2^23: adding it to a small number and taking it away rounds to even, in vectors and without
 /// a library.
-const MAGIC: f32 = 12_582_912.0;
+pub(crate) const MAGIC: f32 = 12_582_912.0;
 
 impl Quant {
     /// Steps from zero, rounded half to even, within what the code can say; NaN gives the least.
@@ -68,9 +71,11 @@ impl Quant {
 
 /// An element of an activation: f32, or u8 that a [`Quant`] explains.
 pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
+    /// Whether elements are codes.
+    const CODED: bool;
     /// The real value.
     fn real(self, quant: Option<Quant>) -> f32;
-    /// Store a real value.
+    /// Store a real value. An f32 that has a code becomes steps from its zero.
     fn store<const FMA: bool>(real: f32, quant: Option<Quant>) -> Self;
     /// Store steps of `quant`.
     fn store_steps(steps: f32, quant: Quant) -> Self;
@@ -81,6 +86,7 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
 }
 
 impl Element for f32 {
+    const CODED: bool = false;
     fn reals(elements: &[Self]) -> Option<&[f32]> {
         Some(elements)
     }
@@ -89,46 +95,37 @@ impl Element for f32 {
         self
     }
     #[inline(always)]
-    fn store<const FMA: bool>(real: f32, _: Option<Quant>) -> Self {
-        real
+    fn store<const FMA: bool>(real: f32, quant: Option<Quant>) -> Self {
+        match quant {
+            Some(quant) => quant.round(quant.steps::<FMA>(real)),
+            None => real,
+        }
     }
     #[inline(always)]
     fn store_steps(steps: f32, quant: Quant) -> Self {
-        quant.round(steps) * quant.scale
+        quant.round(steps)
     }
 }
 
 impl Element for u8 {
+    const CODED: bool = true;
     #[inline(always)]
     fn real(self, quant: Option<Quant>) -> f32 {
-        quant.map_or(f32::from(self), |q| q.real(self))
+        match quant {
+            Some(quant) => quant.real(self),
+            None => f32::from(self),
+        }
     }
     #[inline(always)]
     fn store<const FMA: bool>(real: f32, quant: Option<Quant>) -> Self {
-        quant.map_or(0, |q| q.quantize::<FMA>(real))
+        match quant {
+            Some(quant) => quant.quantize::<FMA>(real),
+            None => 0,
+        }
     }
     #[inline(always)]
     fn store_steps(steps: f32, quant: Quant) -> Self {
         quant.code(steps)
-    }
-}
-
-/// Steps of a code from its zero, as f32: what a window's products are made of.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Steps(f32);
-
-impl Element for Steps {
-    #[inline(always)]
-    fn real(self, quant: Option<Quant>) -> f32 {
-        quant.map_or(self.0, |q| self.0 * q.scale)
-    }
-    #[inline(always)]
-    fn store<const FMA: bool>(real: f32, quant: Option<Quant>) -> Self {
-        quant.map_or(Self(real), |q| Self(q.round(q.steps::<FMA>(real))))
-    }
-    #[inline(always)]
-    fn store_steps(steps: f32, quant: Quant) -> Self {
-        Self(quant.round(steps))
     }
 }
 
@@ -140,12 +137,10 @@ pub(crate) struct Sink<'a, O> {
     owner: PhantomData<&'a mut [O]>,
 }
 
-#[allow(unsafe_code, reason = "threads write channels that lie side by side")]
 // SAFETY: `put` is the only way to the elements, and whoever calls it sees to it that no two
 // threads write the same.
 unsafe impl<O: Send> Sync for Sink<'_, O> {}
 
-#[allow(unsafe_code, reason = "as above")]
 // SAFETY: as above.
 unsafe impl<O: Send> Send for Sink<'_, O> {}
 
@@ -163,7 +158,6 @@ impl<'a, O: Copy> Sink<'a, O> {
     /// # Safety
     /// No other thread writes these elements.
     #[inline(always)]
-    #[allow(unsafe_code, reason = "as above")]
     pub(crate) unsafe fn put(self, at: usize, count: usize, values: &[O; LANES]) {
         if at.checked_add(count).is_some_and(|end| end <= self.len) {
             // SAFETY: within the elements, which are the caller's alone.
@@ -176,7 +170,6 @@ impl<'a, O: Copy> Sink<'a, O> {
     ///
     /// # Safety
     /// No other thread writes these elements.
-    #[allow(unsafe_code, reason = "as above")]
     pub(crate) unsafe fn put_row(self, at: usize, values: &[O]) {
         let end = at.checked_add(values.len());
         if end.is_some_and(|end| end <= self.len) {
@@ -202,11 +195,11 @@ pub(crate) struct Epilogue {
     pub(crate) clip: Option<(f32, f32)>,
     /// Values go through GELU.
     pub(crate) gelu: bool,
-    /// The code of what is stored, when it is coded.
+    /// The code of what is stored: as u8, or as f32 steps from its zero.
     pub(crate) out: Option<Quant>,
 }
 
-/// Where a tile is stored: `M` rows of a channel count, sixteen columns or fewer of each.
+/// Where sums are stored: rows of sixteen channels or fewer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place {
     /// First channel.
@@ -243,103 +236,74 @@ mod kind {
 }
 
 impl Epilogue {
-    /// Finish `M` rows of sums, and store them.
-    #[inline(always)]
-    pub(crate) fn store<const M: usize, const FMA: bool, R: Element, O: Element>(
+    /// End rows of sums, and store them: `residual`, when something is added, lies as `out` does.
+    ///
+    /// # Safety
+    /// No other thread writes these rows.
+    pub(crate) unsafe fn store<R: Element, O: Element>(
         &self,
-        sums: &[[f32; LANES]; M],
+        simd: Simd,
+        sums: &[Lanes<f32>],
         place: Place,
         residual: &[R],
-        out: &mut [O],
+        out: Sink<'_, O>,
     ) {
-        let range = |m: usize| {
-            let at = place.start + m * place.stride;
-            at..at + place.columns
-        };
-        let residual = |m| residual.get(range(m)).unwrap_or_default();
-        let whole = place.columns == LANES && range(M - 1).end <= out.len();
-        self.finish::<M, FMA, R, O>(sums, place.column, residual, |m, values| {
-            if whole {
-                #[allow(unsafe_code, reason = "one check for all rows of a tile")]
-                // SAFETY: the last row ends within `out`, and has sixteen columns.
-                unsafe {
-                    let at = out.as_mut_ptr().add(place.start + m * place.stride);
-                    at.cast::<[O; LANES]>().write_unaligned(values);
-                }
-            } else if let Some(out) = out.get_mut(range(m)) {
-                copy(&values, out);
-            }
-        });
+        finish(simd, self, sums, place, residual, out);
     }
 
-    /// Finish `M` rows of sums of the channels from `column` on: `residual` gives what is added to
-    /// a row, `put` takes the row.
-    #[inline(always)]
-    pub(crate) fn finish<'r, const M: usize, const FMA: bool, R: Element, O: Element>(
-        &self,
-        sums: &[[f32; LANES]; M],
-        column: usize,
-        residual: impl Fn(usize) -> &'r [R],
-        put: impl FnMut(usize, [O; LANES]),
-    ) {
-        let coded = self.steps.is_some() || self.out.is_some();
-        let real = !coded && !matches!(self.residual, Some(Some(_)));
-        if real && (self.factor.is_some() || self.bias.is_some()) {
-            return match (self.gelu, self.residual, self.clip) {
-                (false, _, _) => {
-                    self.rows::<{ kind::SCALED }, M, FMA, R, O>(sums, column, residual, put)
-                }
-                (true, None, None) => {
-                    self.rows::<{ kind::SCALED_GELU }, M, FMA, R, O>(sums, column, residual, put)
-                }
-                _ => self.rows::<{ kind::ANY }, M, FMA, R, O>(sums, column, residual, put),
-            };
-        }
-        let simple = self.residual.is_none() && self.out == self.steps && self.bias.is_none();
-        if !self.gelu && self.bias.is_none() {
-            match (&self.factor, self.steps, self.residual, self.out) {
-                (None, None, Some(None), None) => {
-                    return self.rows::<{ kind::ADDED }, M, FMA, R, O>(sums, column, residual, put);
-                }
-                (Some(_), Some(_), Some(Some(_)), Some(_)) => {
-                    return self
-                        .rows::<{ kind::CODED_ADDED }, M, FMA, R, O>(sums, column, residual, put);
-                }
-                _ => {}
+    /// What the inner loops for these steps are compiled for.
+    fn kind(&self) -> u8 {
+        let Self {
+            factor,
+            bias,
+            steps,
+            residual,
+            clip,
+            gelu,
+            out,
+        } = self;
+        let added = residual.is_some();
+        let real = steps.is_none() && out.is_none() && !matches!(residual, Some(Some(_)));
+        match (factor.is_some(), bias.is_some(), *gelu) {
+            (false, false, false) if real && added => kind::ADDED,
+            (false, false, false) if real && clip.is_some() => kind::CLIPPED,
+            (false, false, false) if real => kind::BARE,
+            (false, false, true) if real && !added && clip.is_none() => kind::GELU,
+            (_, _, false) if real => kind::SCALED,
+            (_, _, true) if real && !added && clip.is_none() => kind::SCALED_GELU,
+            (true, false, false) if !added && clip.is_none() && out.is_some() && out == steps => {
+                kind::CODED
             }
-        }
-        match (simple, &self.factor, self.clip, self.gelu, self.out) {
-            (true, None, None, false, None) => {
-                self.rows::<{ kind::BARE }, M, FMA, R, O>(sums, column, residual, put);
+            (true, false, false)
+                if matches!(residual, Some(Some(_))) && steps.is_some() && out.is_some() =>
+            {
+                kind::CODED_ADDED
             }
-            (true, None, Some(_), false, None) => {
-                self.rows::<{ kind::CLIPPED }, M, FMA, R, O>(sums, column, residual, put);
-            }
-            (true, None, None, true, None) => {
-                self.rows::<{ kind::GELU }, M, FMA, R, O>(sums, column, residual, put);
-            }
-            (true, Some(_), None, false, Some(_)) => {
-                self.rows::<{ kind::CODED }, M, FMA, R, O>(sums, column, residual, put);
-            }
-            _ => self.rows::<{ kind::ANY }, M, FMA, R, O>(sums, column, residual, put),
+            _ => kind::ANY,
         }
     }
 
     #[inline(always)]
-    fn rows<'r, const KIND: u8, const M: usize, const FMA: bool, R: Element, O: Element>(
+    fn rows<const KIND: u8, const FMA: bool, R: Element, O: Element>(
         &self,
-        sums: &[[f32; LANES]; M],
-        column: usize,
-        residual: impl Fn(usize) -> &'r [R],
-        mut put: impl FnMut(usize, [O; LANES]),
+        sums: &[Lanes<f32>],
+        place: Place,
+        residual: &[R],
+        out: Sink<'_, O>,
     ) {
-        let of = |values: &Option<Vec<Lanes<f32>>>, absent: f32| {
-            let found = values.as_ref().and_then(|v| v.get(column / LANES));
-            found.map_or([absent; LANES], |v| v.0)
-        };
-        let factor = of(&self.factor, 1.0);
+        let mut factor = [1.0; LANES];
+        if let Some(found) = self
+            .factor
+            .as_ref()
+            .and_then(|f| f.get(place.column / LANES))
+        {
+            factor = found.0;
+        }
         // Nothing changes when -0 is added to it.
-        let bias = of(&self.bias, -0.0);
+        let mut bias = [-0.0; LANES];
+        if let Some(found) = self.bias.as_ref().and_then(|b| b.get(place.column / LANES)) {
+            bias = found.0;
+        }
         // A copy, which stores to the output can't change: what rows share is made once for all.
         let fixed = Fixed {
             steps: self.steps,
@@ -349,15 +313,65 @@ impl Epilogue {
             out: self.out,
         };
         for (m, sums) in sums.iter().enumerate() {
-            let residual = match KIND {
-                kind::ADDED | kind::CODED_ADDED | kind::SCALED | kind::ANY => residual(m),
-                _ => &[],
-            };
-            put(
-                m,
-                fixed.row::<KIND, FMA, R, O>(*sums, &factor, &bias, residual),
-            );
+            let at = place.start + m * place.stride;
+            let mut other = [R::default(); LANES];
+            if matches!(
+                KIND,
+                kind::ADDED | kind::CODED_ADDED | kind::SCALED | kind::ANY
+            ) && fixed.residual.is_some()
+            {
+                copy(
+                    residual.get(at..at + place.columns).unwrap_or_default(),
+                    &mut other,
+                );
+            }
+            let values = fixed.row::<KIND, FMA, R, O>(sums.0, &factor, &bias, &other);
+            // SAFETY: the caller of `store` vouches for these rows.
+            unsafe {
+                out.put(at, place.columns, &values);
+            }
         }
+    }
+}
+
+compiled_for_each! {
+    fn finish<R: Element, O: Element>(
+        epilogue: &Epilogue,
+        sums: &[Lanes<f32>],
+        place: Place,
+        residual: &[R],
+        out: Sink<'_, O>,
+    ) = finish_body
+}
+
+/// Pairs of elements and steps that networks have are compiled on their own.
+#[inline(always)]
+fn finish_body<V: Reals, const FMA: bool, R: Element, O: Element>(
+    epilogue: &Epilogue,
+    sums: &[Lanes<f32>],
+    place: Place,
+    residual: &[R],
+    out: Sink<'_, O>,
+) {
+    macro_rules! rows {
+        ($($kind:ident),+) => {
+            match epilogue.kind() {
+                $(kind::$kind => epilogue
+                    .rows::<{ kind::$kind }, FMA, R, O>(sums, place, residual, out),)+
+                _ => epilogue.rows::<{ kind::ANY }, FMA, R, O>(sums, place, residual, out),
+            }
+        };
+    }
+    if O::CODED {
+        if R::CODED {
+            rows!(CODED, CODED_ADDED)
+        } else {
+            rows!(CODED)
+        }
+    } else if R::CODED {
+        epilogue.rows::<{ kind::ANY }, FMA, R, O>(sums, place, residual, out);
+    } else {
+        rows!(BARE, CLIPPED, GELU, ADDED, SCALED, SCALED_GELU, CODED)
     }
 }
 
@@ -379,7 +393,7 @@ impl Fixed {
         mut v: [f32; LANES],
         factor: &[f32; LANES],
         bias: &[f32; LANES],
-        residual: &[R],
+        other: &[R; LANES],
     ) -> [O; LANES] {
         let mut stored = [O::default(); LANES];
         let scaled = matches!(KIND, kind::SCALED | kind::SCALED_GELU);
@@ -412,8 +426,6 @@ impl Fixed {
         if (real || matches!(KIND, kind::CODED_ADDED | kind::ANY))
             && let Some(quant) = self.residual
         {
-            let mut other = [R::default(); LANES];
-            copy(residual, &mut other);
             for lane in 0..LANES {
                 v[lane] += other[lane].real(if real { None } else { quant });
             }
@@ -424,7 +436,7 @@ impl Fixed {
         ) && let Some((low, high)) = self.clip
         {
             for lane in 0..LANES {
-                v[lane] = within(v[lane], low, high);
+                v[lane] = clip(v[lane], low, high);
             }
         }
         if KIND == kind::GELU || KIND == kind::SCALED_GELU || KIND == kind::ANY && self.gelu {
@@ -467,15 +479,27 @@ fn gelu<const FMA: bool>(x: f32) -> f32 {
         -7.373_329e-3,
         -1.426_473_9e-2,
     ];
-    let at = |terms: &[f32]| {
-        let mut sum = 0.0;
-        for term in terms {
-            sum = multiply_add::<FMA>(sum, z2, *term);
-        }
-        sum
-    };
+    let above = polynomial::<FMA, 7>(above, z2);
+    let below = polynomial::<FMA, 5>(below, z2);
     let half = 0.5 * x;
-    multiply_add::<FMA>(half, z * at(&above) / at(&below), half)
+    multiply_add::<FMA>(half, z * above / below, half)
+}
+
+/// The polynomial of `x` whose terms these are, the highest first.
+#[inline(always)]
+pub(crate) fn polynomial<const FMA: bool, const N: usize>(terms: [f32; N], x: f32) -> f32 {
+    let mut sum = terms[0];
+    for i in 1..N {
+        sum = multiply_add::<FMA>(sum, x, terms[i]);
+    }
+    sum
+}
+
+/// As `clamp`, by one instruction each for the two limits: NaN stays.
+#[inline(always)]
+fn clip(x: f32, low: f32, high: f32) -> f32 {
+    let x = if low > x { low } else { x };
+    if high < x { high } else { x }
 }
 
 /// As `clamp`, but NaN becomes `low`: what one instruction each for the two limits gives.

@@ -8,6 +8,16 @@ pub(crate) const LANES: usize = 16;
 #[repr(C, align(64))]
 pub(crate) struct Lanes<T>(pub(crate) [T; LANES]);
 
+/// The numbers of groups that lie together.
+pub(crate) fn flat(lanes: &mut [Lanes<f32>]) -> &mut [f32] {
+    let len = lanes.len() * LANES;
+    #[allow(unsafe_code, reason = "one view of the same memory for another")]
+    // SAFETY: a group is its sixteen numbers and nothing else.
+    unsafe {
+        std::slice::from_raw_parts_mut(lanes.as_mut_ptr().cast(), len)
+    }
+}
+
 /// `values` in groups of sixteen, the last filled up with zeros.
 pub(crate) fn lanes<T: Copy + Default>(values: &[T]) -> Vec<Lanes<T>> {
     values

@@ -6,9 +6,9 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
-use crate::cpu::Cpu;
-use crate::epilogue::Epilogue;
-use crate::product::{F32Panels, Rows, product_f32};
+use crate::kernel::cpu::Cpu;
+use crate::kernel::epilogue::Epilogue;
+use crate::kernel::product::{F32Panels, Rows, product_f32};
 
 /// A matrix where it lies in a tensor.
 #[derive(Debug, Clone, Copy)]

@@ -1,15 +1,16 @@
 //! Products of two activations: attention, and masks from pixels.
-#![allow(unsafe_code, reason = "inner loops read without bounds checks")]
+#![allow(unsafe_code, reason = "threads write columns that lie side by side")]
 
 use tract_core::internal::*;
 
-use crate::axes::{Axes, least};
-use crate::cpu::{Cpu, compiled_for_each};
-use crate::epilogue::Sink;
-use crate::lanes::{LANES, multiply_add};
+use crate::kernel::cpu::Cpu;
+use crate::kernel::epilogue::Sink;
+use crate::kernel::lanes::LANES;
+use crate::kernel::packed::{self, Matrix};
+use crate::kernel::strided::{Loop, Part, Product, across, dots};
+use crate::ops::axes::{Axes, least};
+use crate::ops::view::View;
 use crate::ops::{Extent, extents, filled, for_each, slice, threads};
-use crate::packed::{self, Matrix};
-use crate::view::View;
 
 /// A product of two activations, each read where it lies.
 ///
@@ -181,21 +182,6 @@ fn packs(axes: &Axes, sizes: [&[TDim]; 2]) -> bool {
         && least(&axes.summed, 0) >= LANES
 }
 
-/// A loop, and the elements that a step of it passes in the two inputs and the output.
-#[derive(Debug, Clone, Copy)]
-struct Loop {
-    count: usize,
-    steps: [usize; 3],
-}
-
-/// The loops of one matrix product.
-#[derive(Debug, Clone, Copy)]
-struct Product {
-    rows: Loop,
-    summed: Loop,
-    columns: Loop,
-}
-
 impl Product {
     /// Columns that are packed at once: they stay in half a common L2 cache, and every thread gets
     /// its share.
@@ -309,36 +295,6 @@ fn part<'a>(input: &'a Tensor, view: &'a Option<View>) -> TractResult<(&'a [usiz
     }
 }
 
-/// Some columns of one matrix product.
-struct Part<'a> {
-    a: &'a [f32],
-    b: &'a [f32],
-    out: Sink<'a, f32>,
-    out_start: usize,
-    columns: std::ops::Range<usize>,
-    product: Product,
-    factor: f32,
-}
-
-impl Part<'_> {
-    /// Whether all that the loops reach lies within the inputs.
-    fn fits(&self) -> bool {
-        let Product {
-            rows,
-            summed,
-            columns,
-        } = self.product;
-        let end = |of: usize, loops: [Loop; 2]| {
-            let last = |l: Loop| l.count.saturating_sub(1) * l.steps.get(of).copied().unwrap_or(0);
-            loops.into_iter().map(last).sum::<usize>()
-        };
-        rows.count > 0
-            && summed.count > 0
-            && end(0, [rows, summed]) < self.a.len()
-            && end(1, [summed, columns]) < self.b.len()
-    }
-}
-
 fn packed(cpu: Cpu, part: &Part<'_>) {
     let Product {
         rows,
@@ -366,204 +322,4 @@ fn packed(cpu: Cpu, part: &Part<'_>) {
             unsafe { part.out.put_row(at, row) };
         }
     });
-}
-
-compiled_for_each! {
-    fn across(part: &Part<'_>) = across_body
-}
-
-compiled_for_each! {
-    fn dots(part: &Part<'_>) = dots_body
-}
-
-/// Sixteen columns side by side, as they lie in the second input.
-#[inline(always)]
-fn across_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(part: &Part<'_>) {
-    assert!(part.fits());
-    if part.product.rows.count < 4 {
-        // Registers that rows leave free, for more columns.
-        across_columns::<4, FMA>(part);
-    } else {
-        across_columns::<PANELS, FMA>(part);
-    }
-}
-
-#[inline(always)]
-fn across_columns<const N: usize, const FMA: bool>(part: &Part<'_>) {
-    let mut column = part.columns.start;
-    while column < part.columns.end {
-        let left = part.columns.end - column;
-        if left >= N * LANES {
-            across_rows::<N, FMA>(part, column, LANES);
-            column += N * LANES;
-        } else {
-            across_rows::<1, FMA>(part, column, left.min(LANES));
-            column += LANES;
-        }
-    }
-}
-
-#[inline(always)]
-fn across_rows<const N: usize, const FMA: bool>(part: &Part<'_>, column: usize, used: usize) {
-    let mut row = 0;
-    while row + 4 <= part.product.rows.count {
-        across_tile::<4, N, FMA>(part, row, column, used);
-        row += 4;
-    }
-    while row < part.product.rows.count {
-        across_tile::<1, N, FMA>(part, row, column, used);
-        row += 1;
-    }
-}
-
-/// `M` rows, `N` groups of sixteen columns, of the last only `used`.
-#[inline(always)]
-fn across_tile<const M: usize, const N: usize, const FMA: bool>(
-    part: &Part<'_>,
-    row: usize,
-    column: usize,
-    used: usize,
-) {
-    let Product { rows, summed, .. } = part.product;
-    let mut sums = [[[0.0f32; LANES]; N]; M];
-    // SAFETY: `fits` has seen that all rows, columns and summed elements are there.
-    unsafe {
-        let a = part.a.as_ptr().add(row * rows.steps[0]);
-        let b = part.b.as_ptr().add(column);
-        for k in 0..summed.count {
-            let at = column + k * summed.steps[1];
-            let b = b.add(k * summed.steps[1]);
-            // Of a narrow group, what lies behind it is read too where there is something.
-            let values: [[f32; LANES]; N] = if used == LANES || at + LANES <= part.b.len() {
-                std::array::from_fn(|n| b.add(n * LANES).cast::<[f32; LANES]>().read_unaligned())
-            } else {
-                [read(b, used); N]
-            };
-            for m in 0..M {
-                let x = *a.add(m * rows.steps[0] + k * summed.steps[0]);
-                for n in 0..N {
-                    for lane in 0..LANES {
-                        sums[m][n][lane] =
-                            multiply_add::<FMA>(x, values[n][lane], sums[m][n][lane]);
-                    }
-                }
-            }
-        }
-    }
-    for (m, sums) in sums.iter().enumerate() {
-        for (n, sums) in sums.iter().enumerate() {
-            let at = part.out_start + (row + m) * rows.steps[2] + column + n * LANES;
-            let sums = sums.map(|sum| sum * part.factor);
-            // SAFETY: no other part has these rows and columns.
-            unsafe { part.out.put(at, used, &sums) };
-        }
-    }
-}
-
-/// Sixteen summed elements side by side, as they lie in both inputs.
-#[inline(always)]
-fn dots_body<const ROWS: usize, const PANELS: usize, const FMA: bool>(part: &Part<'_>) {
-    assert!(part.fits());
-    let mut column = part.columns.start;
-    while column + 4 <= part.columns.end {
-        dots_rows::<4, FMA>(part, column);
-        column += 4;
-    }
-    while column < part.columns.end {
-        dots_rows::<1, FMA>(part, column);
-        column += 1;
-    }
-}
-
-#[inline(always)]
-fn dots_rows<const N: usize, const FMA: bool>(part: &Part<'_>, column: usize) {
-    let mut row = 0;
-    while row + 2 <= part.product.rows.count {
-        dots_tile::<2, N, FMA>(part, row, column);
-        row += 2;
-    }
-    while row < part.product.rows.count {
-        dots_tile::<1, N, FMA>(part, row, column);
-        row += 1;
-    }
-}
-
-#[inline(always)]
-fn dots_tile<const M: usize, const N: usize, const FMA: bool>(
-    part: &Part<'_>,
-    row: usize,
-    column: usize,
-) {
-    let Product {
-        rows,
-        summed,
-        columns,
-    } = part.product;
-    let mut sums = [[[0.0f32; LANES]; N]; M];
-    // SAFETY: `fits` has seen that all rows, columns and summed elements are there.
-    unsafe {
-        let a = part.a.as_ptr().add(row * rows.steps[0]);
-        let b = part.b.as_ptr().add(column * columns.steps[1]);
-        // The loop over whole groups asks nothing: compilers keep its sums in registers.
-        let whole = summed.count / LANES * LANES;
-        for k in (0..whole).step_by(LANES) {
-            let group = |at: *const f32| at.add(k).cast::<[f32; LANES]>().read_unaligned();
-            let x: [[f32; LANES]; M] = std::array::from_fn(|m| group(a.add(m * rows.steps[0])));
-            let y: [[f32; LANES]; N] = std::array::from_fn(|n| group(b.add(n * columns.steps[1])));
-            add_products::<M, N, FMA>(&mut sums, &x, &y);
-        }
-        if whole < summed.count {
-            let group = |at: *const f32| read(at.add(whole), summed.count - whole);
-            let x: [[f32; LANES]; M] = std::array::from_fn(|m| group(a.add(m * rows.steps[0])));
-            let y: [[f32; LANES]; N] = std::array::from_fn(|n| group(b.add(n * columns.steps[1])));
-            add_products::<M, N, FMA>(&mut sums, &x, &y);
-        }
-    }
-    for (m, sums) in sums.iter().enumerate() {
-        for (n, sums) in sums.iter().enumerate() {
-            let mut half = LANES / 2;
-            let mut tree = *sums;
-            while half > 0 {
-                for lane in 0..half {
-                    tree[lane] += tree[lane + half];
-                }
-                half /= 2;
-            }
-            let at = part.out_start + (row + m) * rows.steps[2] + (column + n) * columns.steps[2];
-            tree[0] *= part.factor;
-            // SAFETY: no other part has these rows and columns.
-            unsafe { part.out.put(at, 1, &tree) };
-        }
-    }
-}
-
-#[inline(always)]
-fn add_products<const M: usize, const N: usize, const FMA: bool>(
-    sums: &mut [[[f32; LANES]; N]; M],
-    x: &[[f32; LANES]; M],
-    y: &[[f32; LANES]; N],
-) {
-    for m in 0..M {
-        for n in 0..N {
-            for lane in 0..LANES {
-                sums[m][n][lane] = multiply_add::<FMA>(x[m][lane], y[n][lane], sums[m][n][lane]);
-            }
-        }
-    }
-}
-
-/// `used` numbers, fewer than sixteen, and zeros.
-///
-/// # Safety
-/// As many are there.
-#[inline(always)]
-unsafe fn read(from: *const f32, used: usize) -> [f32; LANES] {
-    // SAFETY: the caller's.
-    unsafe {
-        let mut values = [0.0; LANES];
-        for (lane, value) in values.iter_mut().take(used).enumerate() {
-            *value = *from.add(lane);
-        }
-        values
-    }
 }
