@@ -4,10 +4,7 @@
 //! frame it is drawn as carried, with its age, and not at all beyond the limit.
 //! Research use; not a medical device; not for clinical decisions.
 
-mod band;
-mod brush;
 mod cadence;
-mod canvas;
 mod control;
 mod device;
 mod error;

@@ -8,11 +8,8 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, PixelFormat, State, Timestamp};
-
-use crate::band::Band;
-use crate::brush::dash;
-use crate::canvas::{Canvas, Colour};
+use bedside::vision::paint::{Band, Canvas, Colour, dash};
+use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, State, Timestamp};
 
 /// How old a painted mask may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -254,17 +251,9 @@ impl std::fmt::Display for Shout {
     }
 }
 
-/// The format that a painted frame of this format has.
-pub(crate) fn painted_format(format: PixelFormat) -> PixelFormat {
-    match format {
-        PixelFormat::Gray8 => PixelFormat::Rgb8,
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use bedside::Degradation;
+    use bedside::{Degradation, PixelFormat};
     use proptest::prelude::*;
 
     use super::*;

@@ -8,6 +8,7 @@ pub mod flow;
 mod letterbox;
 mod mask;
 pub mod overlay;
+pub mod paint;
 mod preprocess;
 pub mod rle;
 

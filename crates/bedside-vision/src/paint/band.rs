@@ -8,7 +8,7 @@ use embedded_graphics::pixelcolor::BinaryColor;
 use embedded_graphics::prelude::*;
 use embedded_graphics::text::{Baseline, Text};
 
-use crate::canvas::Colour;
+use super::canvas::Colour;
 
 /// Background.
 const DARK: Colour = Colour::new(24, 24, 24);
@@ -17,7 +17,7 @@ const LINES: u32 = 3;
 
 /// A strip of pixels that words are written into, left to right and top to bottom.
 #[derive(Debug)]
-pub(crate) struct Band {
+pub struct Band {
     width: u32,
     font: &'static MonoFont<'static>,
     /// The colours in use; the background is the first.
@@ -47,7 +47,7 @@ impl Default for Band {
 
 impl Band {
     /// An empty band of this width.
-    pub(crate) fn begin(&mut self, width: u32) {
+    pub fn begin(&mut self, width: u32) {
         self.width = width;
         self.font = match width {
             0..480 => &FONT_6X10,
@@ -63,17 +63,17 @@ impl Band {
     }
 
     /// Rows; even, so that chroma planes of half the height fit.
-    pub(crate) fn height(&self) -> u32 {
+    pub fn height(&self) -> u32 {
         (LINES * self.pitch() + self.margin()).next_multiple_of(2)
     }
 
     /// The pixels, row by row, as places among the [`inks`](Self::inks).
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &[u8]> {
+    pub fn rows(&self) -> impl Iterator<Item = &[u8]> {
         self.pixels.chunks_exact(self.width.max(1) as usize)
     }
 
     /// The colours in use, at most 256.
-    pub(crate) fn inks(&self) -> &[Colour] {
+    pub fn inks(&self) -> &[Colour] {
         &self.inks
     }
 
@@ -89,7 +89,7 @@ impl Band {
 
     /// Write words where the last ones ended, on a new line if they do not fit; what does not fit
     /// above the closing line is left out.
-    pub(crate) fn word(&mut self, text: &str, colour: Colour) {
+    pub fn word(&mut self, text: &str, colour: Colour) {
         if self.place(self.width_of(text.trim_end())) {
             self.write(text, colour);
             self.x += self.width_of(text);
@@ -97,7 +97,7 @@ impl Band {
     }
 
     /// The same behind a square of the colour `mark`, on one line with it.
-    pub(crate) fn marked_word(&mut self, mark: Colour, text: &str, colour: Colour) {
+    pub fn marked_word(&mut self, mark: Colour, text: &str, colour: Colour) {
         let side = self.font.character_size.height * 3 / 4;
         if !self.place(side + self.width_of(text.trim_end())) {
             return;
@@ -117,7 +117,7 @@ impl Band {
     }
 
     /// The closing line: the first of these that fits, else the last.
-    pub(crate) fn finish(&mut self, texts: &[&str], colour: Colour) {
+    pub fn finish(&mut self, texts: &[&str], colour: Colour) {
         (self.x, self.line) = (self.margin(), LINES - 1);
         let fits = |text: &&&str| self.x + self.width_of(text) <= self.width;
         if let Some(text) = texts.iter().find(fits).or(texts.last()) {

@@ -2,23 +2,23 @@
 
 use std::ops::Range;
 
-use bedside::vision::colour::RgbToYuv;
-use bedside::{BoundingBox, Frame, FrameError, Mask, PixelFormat, YuvSpace};
+use bedside_core::frame::check_size;
+use bedside_core::{BoundingBox, Frame, FrameError, Mask, PixelFormat, Timestamp, YuvSpace};
 
-use crate::band::Band;
-use crate::brush::{Brush, FULL, Style};
-use crate::painter::painted_format;
+use super::band::Band;
+use super::brush::{Brush, FULL, Style};
+use crate::colour::RgbToYuv;
 
 /// Red, green and blue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Colour {
+pub struct Colour {
     pub r: u8,
     pub g: u8,
     pub b: u8,
 }
 
 impl Colour {
-    pub(crate) const fn new(r: u8, g: u8, b: u8) -> Self {
+    pub const fn new(r: u8, g: u8, b: u8) -> Self {
         Self { r, g, b }
     }
 
@@ -35,7 +35,7 @@ impl Colour {
 
 /// The frame that is painted into.
 #[derive(Debug)]
-pub(crate) struct Canvas {
+pub struct Canvas {
     /// What was painted last; its memory is used again.
     done: Option<Frame>,
     data: Vec<u8>,
@@ -45,7 +45,7 @@ pub(crate) struct Canvas {
     height: usize,
     format: PixelFormat,
     yuv: YuvSpace,
-    captured: bedside::Timestamp,
+    captured: Timestamp,
     brush: Brush,
 }
 
@@ -59,7 +59,7 @@ impl Default for Canvas {
             height: 0,
             format: PixelFormat::Rgb8,
             yuv: YuvSpace::default(),
-            captured: bedside::Timestamp::default(),
+            captured: Timestamp::default(),
             brush: Brush::default(),
         }
     }
@@ -67,10 +67,10 @@ impl Default for Canvas {
 
 impl Canvas {
     /// Copy the frame, with room for a band of so many rows below.
-    pub(crate) fn begin(&mut self, frame: &Frame, band: u32) -> Result<(), FrameError> {
+    pub fn begin(&mut self, frame: &Frame, band: u32) -> Result<(), FrameError> {
         let picture = frame.height();
         let height = picture + band;
-        bedside::frame::check_size(frame.width(), height)?;
+        check_size(frame.width(), height)?;
         self.format = painted_format(frame.format());
         (self.width, self.picture) = (frame.width() as usize, picture as usize);
         self.height = height as usize;
@@ -111,7 +111,7 @@ impl Canvas {
     /// Paint a mask of the picture's size: a fill of that opacity, of [`FULL`], and an outline,
     /// whose dashes have so many pixels unless 0.
     /// Nothing beyond the extents is painted.
-    pub(crate) fn mask(
+    pub fn mask(
         &mut self,
         mask: &Mask,
         extents: BoundingBox,
@@ -201,7 +201,7 @@ impl Canvas {
     }
 
     /// Put the band below the picture.
-    pub(crate) fn band(&mut self, band: &Band) {
+    pub fn band(&mut self, band: &Band) {
         let (width, height, half) = (self.width, self.height, self.width.div_ceil(2));
         let chroma = width * height;
         let plane = half * height.div_ceil(2);
@@ -263,16 +263,24 @@ impl Canvas {
     }
 
     /// What was painted last.
-    pub(crate) fn done(&self) -> Option<&Frame> {
+    pub fn done(&self) -> Option<&Frame> {
         self.done.as_ref()
     }
 
     /// What was painted, as a frame.
-    pub(crate) fn finish(&mut self) -> Result<&Frame, FrameError> {
+    pub fn finish(&mut self) -> Result<&Frame, FrameError> {
         let data = std::mem::take(&mut self.data);
         let frame = Frame::new(self.width as u32, self.height as u32, self.format, data)?;
         let frame = frame.with_yuv_space(self.yuv).captured_at(self.captured);
         Ok(self.done.insert(frame))
+    }
+}
+
+/// The format that a painted frame of this format has.
+pub fn painted_format(format: PixelFormat) -> PixelFormat {
+    match format {
+        PixelFormat::Gray8 => PixelFormat::Rgb8,
+        other => other,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bedside::Mask;
+use bedside_core::Mask;
 
 /// Opacity of what is painted over wholly.
 pub(crate) const FULL: u16 = 256;
@@ -19,7 +19,7 @@ pub(crate) struct Style {
 }
 
 /// The dash for pictures of this width.
-pub(crate) fn dash(width: usize) -> usize {
+pub fn dash(width: usize) -> usize {
     (width / 80).max(6)
 }
 
