@@ -1,48 +1,28 @@
-//! A frame that is painted into, in any pixel format.
+//! A frame that is painted into, in its own pixel format.
 
 use std::ops::Range;
 
-use bedside_core::frame::check_size;
-use bedside_core::{BoundingBox, Frame, FrameError, Mask, PixelFormat, Timestamp, YuvSpace};
+use bedside_core::{
+    BoundingBox, ColourModel, Component, Frame, FrameError, FrameView, Mask, PixelFormat,
+    Timestamp, YuvSpace,
+};
 
-use super::band::Band;
+use super::Band;
 use super::brush::{Brush, FULL, Style};
+use super::palette::Colour;
 use crate::colour::RgbToYuv;
 
-/// Red, green and blue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Colour {
-    pub r: u8,
-    pub g: u8,
-    pub b: u8,
-}
-
-impl Colour {
-    pub const fn new(r: u8, g: u8, b: u8) -> Self {
-        Self { r, g, b }
-    }
-
-    fn rgb(self) -> [u8; 3] {
-        [self.r, self.g, self.b]
-    }
-
-    /// Y, U and V.
-    fn yuv(self, to_yuv: &RgbToYuv) -> [u8; 3] {
-        let [u, v] = to_yuv.chroma(self.rgb());
-        [to_yuv.luma(self.rgb()), u, v]
-    }
-}
-
-/// The frame that is painted into.
+/// A copy of a frame that masks are painted into, with a band of words below it. Keeps its buffers
+/// from frame to frame.
 #[derive(Debug)]
 pub struct Canvas {
     /// What was painted last; its memory is used again.
-    done: Option<Frame>,
+    painted: Option<Frame>,
     data: Vec<u8>,
     width: usize,
-    /// Rows of the picture, and with the band.
-    picture: usize,
-    height: usize,
+    /// Rows of the frame, and of frame and band together.
+    frame_rows: usize,
+    rows: usize,
     format: PixelFormat,
     yuv: YuvSpace,
     captured: Timestamp,
@@ -52,12 +32,12 @@ pub struct Canvas {
 impl Default for Canvas {
     fn default() -> Self {
         Self {
-            done: None,
+            painted: None,
             data: Vec::new(),
             width: 0,
-            picture: 0,
-            height: 0,
-            format: PixelFormat::Rgb8,
+            frame_rows: 0,
+            rows: 0,
+            format: PixelFormat::I420,
             yuv: YuvSpace::default(),
             captured: Timestamp::default(),
             brush: Brush::default(),
@@ -66,239 +46,201 @@ impl Default for Canvas {
 }
 
 impl Canvas {
-    /// Copy the frame, with room for a band of so many rows below.
-    pub fn begin(&mut self, frame: &Frame, band: u32) -> Result<(), FrameError> {
-        let picture = frame.height();
-        let height = picture + band;
-        check_size(frame.width(), height)?;
-        self.format = painted_format(frame.format());
-        (self.width, self.picture) = (frame.width() as usize, picture as usize);
-        self.height = height as usize;
-        (self.yuv, self.captured) = (frame.yuv_space(), frame.captured());
-        if let Some(done) = self.done.take() {
-            self.data = done.into_data();
+    /// Copy the frame, with room for a band of so many rows below. Gray frames become I420 of equal
+    /// luma, BT.601 in full range; others keep their format.
+    pub fn begin<'a>(&mut self, frame: impl Into<FrameView<'a>>, band: u32) {
+        let frame = frame.into();
+        let rows = frame.height() + band;
+        (self.width, self.frame_rows) = (frame.width() as usize, frame.height() as usize);
+        self.rows = rows as usize;
+        self.captured = frame.captured();
+        (self.format, self.yuv) = match frame.format().colour_model() {
+            ColourModel::Gray => (PixelFormat::I420, YuvSpace::Bt601Full),
+            ColourModel::Rgb | ColourModel::Yuv => (frame.format(), frame.yuv_space()),
+        };
+        if let Some(painted) = self.painted.take() {
+            self.data = painted.into_data();
         }
         self.data
-            .resize(self.format.byte_len(frame.width(), height), 0);
+            .resize(self.format.byte_len(frame.width(), rows), 0);
         self.brush.fit(self.width);
-        self.copy(frame);
-        Ok(())
+        self.copy(&frame);
     }
 
-    fn copy(&mut self, frame: &Frame) {
-        let from = frame.data();
-        if frame.format() == PixelFormat::Gray8 {
-            for (rgb, gray) in self.data.as_chunks_mut::<3>().0.iter_mut().zip(from) {
-                *rgb = [*gray; 3];
-            }
-            return;
-        }
-        let here = planes(self.format, self.width, self.height);
-        let there = planes(self.format, self.width, self.picture);
-        let (mut to, mut from) = (self.data.as_mut_slice(), from);
-        for (here, there) in here.into_iter().zip(there) {
-            let (plane, rest) = std::mem::take(&mut to)
-                .split_at_mut_checked(here)
+    /// Paint into pixels of RGB that are there already.
+    pub(crate) fn begin_rgb(&mut self, width: u32, height: u32, rgb: Vec<u8>, band: u32) {
+        let rows = height + band;
+        (self.width, self.frame_rows) = (width as usize, height as usize);
+        (self.rows, self.format, self.data) = (rows as usize, PixelFormat::Rgb8, rgb);
+        self.data.resize(self.format.byte_len(width, rows), 0);
+        self.brush.fit(self.width);
+    }
+
+    fn copy(&mut self, frame: &FrameView<'_>) {
+        let sizes = self.format.planes(self.width as u32, self.rows as u32);
+        let mut rest = self.data.as_mut_slice();
+        for (index, size) in sizes.into_iter().enumerate() {
+            let (to, behind) = std::mem::take(&mut rest)
+                .split_at_mut_checked(size.byte_len())
                 .unwrap_or_default();
-            let (source, tail) = from.split_at_checked(there).unwrap_or_default();
-            if let Some(plane) = plane.get_mut(..source.len()) {
-                plane.copy_from_slice(source);
+            rest = behind;
+            let Some(from) = frame.planes().get(index) else {
+                // Chroma of a gray frame.
+                to.fill(128);
+                continue;
+            };
+            match from.packed() {
+                Some(bytes) => {
+                    if let Some(to) = to.get_mut(..bytes.len()) {
+                        to.copy_from_slice(bytes);
+                    }
+                }
+                None => {
+                    for (to, row) in to.chunks_exact_mut(size.row).zip(from.rows()) {
+                        to.copy_from_slice(row);
+                    }
+                }
             }
-            (to, from) = (rest, tail);
         }
     }
 
-    /// Paint a mask of the picture's size: a fill of that opacity, of [`FULL`], and an outline,
-    /// whose dashes have so many pixels unless 0.
-    /// Nothing beyond the extents is painted.
-    pub fn mask(
-        &mut self,
-        mask: &Mask,
-        extents: BoundingBox,
-        colour: Colour,
-        fill: u16,
-        dash: usize,
-    ) {
-        if (mask.width() as usize, mask.height() as usize) != (self.width, self.picture) {
+    /// Paint a mask. Nothing is painted beyond the extents, nor of a mask of another size than the
+    /// frame's: it does not say where in this frame the object is.
+    pub fn mask(&mut self, mask: &Mask, extents: BoundingBox, colour: Colour, style: Style) {
+        if (mask.width() as usize, mask.height() as usize) != (self.width, self.frame_rows) {
             return;
         }
-        let stroke = (self.width / 320).max(2);
         let mut brush = std::mem::take(&mut self.brush);
-        brush.begin(Style { fill, stroke, dash });
+        brush.begin(style);
+        let colour = self.components_of(colour);
         // Whole squares of pixels that share their chroma.
         let range = |start: u32, len: u32, end: usize| {
             let (start, len) = (start as usize, len as usize);
             start / 2 * 2..start.saturating_add(len).next_multiple_of(2).min(end)
         };
         let columns = range(extents.x, extents.width, self.width);
-        for y in range(extents.y, extents.height, self.picture).step_by(2) {
+        for y in range(extents.y, extents.height, self.frame_rows).step_by(2) {
             brush.take(mask, y, &columns);
             self.blend(y, &columns, &brush, colour);
         }
         self.brush = brush;
     }
 
-    /// Blend two rows of the picture from row `y` on.
-    fn blend(&mut self, y: usize, columns: &Range<usize>, brush: &Brush, colour: Colour) {
-        let (width, height) = (self.width, self.height);
-        let half = width.div_ceil(2);
-        let chroma = width * height;
-        let [luma, u, v] = colour.yuv(&RgbToYuv::new(self.yuv));
-        let lines = (y..self.picture).zip(brush.rows());
-        let left = columns.start / 2;
-        let data = self.data.as_mut_slice();
-        match self.format {
-            PixelFormat::Rgb8 | PixelFormat::Gray8 => {
-                for (y, row) in lines {
-                    let pixels = tail(data, (y * width + columns.start) * 3)
-                        .as_chunks_mut::<3>()
-                        .0;
-                    for (pixel, opacity) in pixels.iter_mut().zip(row) {
-                        for (value, target) in pixel.iter_mut().zip(colour.rgb()) {
-                            *value = mixed(*value, target, *opacity);
-                        }
+    /// A colour in the components of the format.
+    fn components_of(&self, colour: Colour) -> [u8; 3] {
+        match self.format.colour_model() {
+            ColourModel::Gray | ColourModel::Rgb => colour.rgb(),
+            ColourModel::Yuv => colour.yuv(&RgbToYuv::new(self.yuv)),
+        }
+    }
+
+    /// The bytes of row `y` of the component's plane, from the sample of column `x` on.
+    fn samples(&mut self, component: &Component, x: usize, y: usize) -> &mut [u8] {
+        let sizes = self.format.planes(self.width as u32, self.rows as u32);
+        let before = sizes.iter().take(component.plane);
+        let plane: usize = before.map(|size| size.byte_len()).sum();
+        let row = sizes.get(component.plane).map_or(0, |size| size.row);
+        let start = plane + (y >> component.row_shift) * row;
+        let first = (x >> component.column_shift) * component.step + component.offset;
+        self.data
+            .get_mut(start + first..start + row)
+            .unwrap_or_default()
+    }
+
+    /// Blend two rows of the frame from row `y` on.
+    fn blend(&mut self, y: usize, columns: &Range<usize>, brush: &Brush, colour: [u8; 3]) {
+        let (format, left) = (self.format, columns.start);
+        let lines = (y..self.frame_rows).zip(brush.rows());
+        let [first, u, v] = format.components() else {
+            return;
+        };
+        let [luma, u_target, v_target] = colour;
+        if format.colour_model() == ColourModel::Rgb {
+            for (y, row) in lines {
+                blend_groups(self.samples(first, left, y), row, colour);
+            }
+            return;
+        }
+        for (y, row) in lines.clone() {
+            blend_samples(self.samples(first, left, y), first.step, row, luma);
+        }
+        if u.row_shift == 0 {
+            // Packed: each row has chroma of its own, which two pixels share.
+            for (y, row) in lines {
+                for (component, target) in [(u, u_target), (v, v_target)] {
+                    let samples = self.samples(component, left, y);
+                    let samples = samples.iter_mut().step_by(component.step);
+                    for (sample, pair) in samples.zip(row.chunks(2)) {
+                        let sum = pair.first().zip(pair.last()).map_or(0, |(a, b)| a + b);
+                        *sample = mixed(*sample, target, sum / 2);
                     }
                 }
             }
-            PixelFormat::Nv12 => {
-                for (y, row) in lines {
-                    blend_row(tail(data, y * width + columns.start), row, luma);
-                }
-                let pairs = tail(data, chroma + (y / 2 * half + left) * 2)
-                    .as_chunks_mut::<2>()
-                    .0;
-                for (pair, opacity) in pairs.iter_mut().zip(brush.halved()) {
-                    *pair = [mixed(pair[0], u, *opacity), mixed(pair[1], v, *opacity)];
-                }
-            }
-            PixelFormat::I420 => {
-                for (y, row) in lines {
-                    blend_row(tail(data, y * width + columns.start), row, luma);
-                }
-                let plane = half * height.div_ceil(2);
-                for (start, target) in [(chroma, u), (chroma + plane, v)] {
-                    blend_row(
-                        tail(data, start + y / 2 * half + left),
-                        brush.halved(),
-                        target,
-                    );
-                }
-            }
-            PixelFormat::Yuyv => {
-                for (y, row) in lines {
-                    let quads = tail(data, (y * half + left) * 4).as_chunks_mut::<4>().0;
-                    for (quad, opacities) in quads.iter_mut().zip(row.chunks(2)) {
-                        let first = opacities.first().copied().unwrap_or_default();
-                        let last = opacities.last().copied().unwrap_or_default();
-                        let [y0, cb, y1, cr] = quad;
-                        (*y0, *y1) = (mixed(*y0, luma, first), mixed(*y1, luma, last));
-                        let both = (first + last) / 2;
-                        (*cb, *cr) = (mixed(*cb, u, both), mixed(*cr, v, both));
-                    }
-                }
+        } else if u.plane == v.plane {
+            let (start, targets) = if u.offset < v.offset {
+                (u, [u_target, v_target])
+            } else {
+                (v, [v_target, u_target])
+            };
+            blend_groups(self.samples(start, left, y), brush.halved(), targets);
+        } else {
+            for (component, target) in [(u, u_target), (v, v_target)] {
+                let samples = self.samples(component, left, y);
+                blend_samples(samples, component.step, brush.halved(), target);
             }
         }
     }
 
-    /// Put the band below the picture.
+    /// Put the band below the frame.
     pub fn band(&mut self, band: &Band) {
-        let (width, height, half) = (self.width, self.height, self.width.div_ceil(2));
-        let chroma = width * height;
-        let plane = half * height.div_ceil(2);
-        let to_yuv = RgbToYuv::new(self.yuv);
         let mut inks = [[0; 3]; 256];
         for (ink, colour) in inks.iter_mut().zip(band.inks()) {
-            *ink = match self.format {
-                PixelFormat::Rgb8 | PixelFormat::Gray8 => colour.rgb(),
-                _ => colour.yuv(&to_yuv),
-            };
+            *ink = self.components_of(*colour);
         }
         let ink = |at: &u8| inks.get(usize::from(*at)).copied().unwrap_or_default();
-        let data = self.data.as_mut_slice();
-        for (y, row) in (self.picture..height).zip(band.rows()) {
-            let pairs = row.chunks(2).map(|pair| match pair {
-                [a, b] => [ink(a), ink(b)],
-                [a] => [ink(a); 2],
-                _ => [[0; 3]; 2],
-            });
-            match self.format {
-                PixelFormat::Rgb8 | PixelFormat::Gray8 => {
-                    let pixels = tail(data, y * width * 3).as_chunks_mut::<3>().0;
+        let rgb = self.format.colour_model() == ColourModel::Rgb;
+        for (y, row) in (self.frame_rows..self.rows).zip(band.rows()) {
+            for (index, component) in self.format.components().iter().enumerate() {
+                if rgb && index == 0 {
+                    let pixels = self.samples(component, 0, y).as_chunks_mut::<3>().0;
                     for (pixel, at) in pixels.iter_mut().zip(row) {
                         *pixel = ink(at);
                     }
                 }
-                PixelFormat::Yuyv => {
-                    let quads = tail(data, y * half * 4).as_chunks_mut::<4>().0;
-                    for (quad, [[y0, u, v], [y1, ..]]) in quads.iter_mut().zip(pairs) {
-                        *quad = [y0, u, y1, v];
-                    }
+                // Of two rows that share chroma, the first that lies in the band for sure gives it.
+                let shared = component.row_shift == 1 && y % 2 == 1;
+                if rgb || shared {
+                    continue;
                 }
-                PixelFormat::Nv12 | PixelFormat::I420 => {
-                    for (luma, at) in tail(data, y * width).iter_mut().zip(row) {
-                        [*luma, ..] = ink(at);
-                    }
-                    // Of a pair of rows the one that lies in the band for sure gives the colour.
-                    if y % 2 == 1 {
-                        continue;
-                    }
-                    let start = y / 2 * half;
-                    if self.format == PixelFormat::Nv12 {
-                        let samples = tail(data, chroma + 2 * start).as_chunks_mut::<2>().0;
-                        for (sample, [[_, u, v], _]) in samples.iter_mut().zip(pairs) {
-                            *sample = [u, v];
-                        }
-                    } else {
-                        let (us, vs) = tail(data, chroma)
-                            .split_at_mut_checked(plane)
-                            .unwrap_or_default();
-                        let samples = us.iter_mut().skip(start).zip(vs.iter_mut().skip(start));
-                        for ((to_u, to_v), [[_, u, v], _]) in samples.zip(pairs) {
-                            (*to_u, *to_v) = (u, v);
-                        }
-                    }
+                let (step, columns) = (component.step, 1 << component.column_shift);
+                let samples = self.samples(component, 0, y).iter_mut().step_by(step);
+                for (sample, at) in samples.zip(row.iter().step_by(columns)) {
+                    *sample = ink(at).get(index).copied().unwrap_or_default();
                 }
             }
         }
     }
 
     /// What was painted last.
-    pub fn done(&self) -> Option<&Frame> {
-        self.done.as_ref()
+    pub fn painted(&self) -> Option<&Frame> {
+        self.painted.as_ref()
     }
 
     /// What was painted, as a frame.
+    ///
+    /// # Errors
+    /// When frame and band together are larger than a frame may be.
     pub fn finish(&mut self) -> Result<&Frame, FrameError> {
         let data = std::mem::take(&mut self.data);
-        let frame = Frame::new(self.width as u32, self.height as u32, self.format, data)?;
+        let frame = Frame::new(self.width as u32, self.rows as u32, self.format, data)?;
         let frame = frame.with_yuv_space(self.yuv).captured_at(self.captured);
-        Ok(self.done.insert(frame))
+        Ok(self.painted.insert(frame))
     }
-}
 
-/// The format that a painted frame of this format has.
-pub fn painted_format(format: PixelFormat) -> PixelFormat {
-    match format {
-        PixelFormat::Gray8 => PixelFormat::Rgb8,
-        other => other,
+    /// What was painted, as bytes, with the number of rows.
+    pub(crate) fn into_bytes(self) -> (u32, Vec<u8>) {
+        (self.rows as u32, self.data)
     }
-}
-
-/// Bytes of each plane.
-fn planes(format: PixelFormat, width: usize, height: usize) -> [usize; 3] {
-    let half = width.div_ceil(2) * height.div_ceil(2);
-    match format {
-        PixelFormat::Rgb8 => [width * height * 3, 0, 0],
-        PixelFormat::Gray8 => [width * height, 0, 0],
-        PixelFormat::Nv12 => [width * height, 2 * half, 0],
-        PixelFormat::I420 => [width * height, half, half],
-        PixelFormat::Yuyv => [width.div_ceil(2) * 4 * height, 0, 0],
-    }
-}
-
-/// The bytes from a place on; none beyond the end.
-fn tail(data: &mut [u8], start: usize) -> &mut [u8] {
-    data.get_mut(start..).unwrap_or_default()
 }
 
 fn mixed(value: u8, target: u8, opacity: u16) -> u8 {
@@ -306,8 +248,26 @@ fn mixed(value: u8, target: u8, opacity: u16) -> u8 {
     ((sum + FULL / 2) / FULL) as u8
 }
 
-fn blend_row(values: &mut [u8], opacities: &[u16], target: u8) {
-    for (value, opacity) in values.iter_mut().zip(opacities) {
-        *value = mixed(*value, target, *opacity);
+/// Blend groups of samples that lie side by side, all of a group alike.
+fn blend_groups<const N: usize>(samples: &mut [u8], opacities: &[u16], targets: [u8; N]) {
+    let groups = samples.as_chunks_mut::<N>().0;
+    for (group, opacity) in groups.iter_mut().zip(opacities) {
+        for (value, target) in group.iter_mut().zip(targets) {
+            *value = mixed(*value, target, *opacity);
+        }
+    }
+}
+
+/// Blend samples that lie `step` bytes apart.
+fn blend_samples(samples: &mut [u8], step: usize, opacities: &[u16], target: u8) {
+    if step == 1 {
+        // Apart, because this compiles to vectors.
+        for (value, opacity) in samples.iter_mut().zip(opacities) {
+            *value = mixed(*value, target, *opacity);
+        }
+    } else {
+        for (value, opacity) in samples.iter_mut().step_by(step).zip(opacities) {
+            *value = mixed(*value, target, *opacity);
+        }
     }
 }
