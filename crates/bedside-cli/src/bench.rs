@@ -8,7 +8,6 @@ use bedside::{Frame, Profile, Prompt, PromptSet, Segmenter, Timings};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::machine;
 use crate::model::ModelArgs;
 use crate::phantom;
 use crate::report::Model;
@@ -144,7 +143,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         height,
         load_ms,
         frames_per_second: 1e3 / total.mean,
-        peak_memory_bytes: machine::peak_memory(),
+        peak_memory_bytes: bedside_live::peak_memory(),
         placement: placed(&segmenter),
         stages: vec![
             stage("preprocess", |t| t.preprocess),

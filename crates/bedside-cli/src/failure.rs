@@ -70,6 +70,12 @@ impl Failure {
         Self { told: true, ..self }
     }
 
+    /// A prompt was refused; where to look for others is the command's to say.
+    fn refused_prompt(error: &dyn fmt::Display) -> Self {
+        let message = format!("{error}; `bedside prompts` lists what is known");
+        Self::new(Exit::Prompt, message)
+    }
+
     pub(crate) fn exit(&self) -> Exit {
         self.exit
     }
@@ -94,11 +100,43 @@ impl fmt::Display for Failure {
     }
 }
 
+impl From<bedside_live::Error> for Failure {
+    fn from(error: bedside_live::Error) -> Self {
+        use bedside_live::ErrorKind;
+        let exit = match error.kind() {
+            ErrorKind::Source => Exit::Input,
+            ErrorKind::Prompt => return Self::refused_prompt(&error),
+            ErrorKind::Load | ErrorKind::SelfTest | ErrorKind::Model => Exit::Engine,
+            ErrorKind::Sink | ErrorKind::Log => Exit::Output,
+            ErrorKind::Config => Exit::Usage,
+            _ => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<bedside_eval::Error> for Failure {
+    fn from(error: bedside_eval::Error) -> Self {
+        use bedside_eval::ErrorKind;
+        let exit = match error.kind() {
+            ErrorKind::Input => Exit::Input,
+            ErrorKind::Masks => {
+                return Self::new(Exit::Usage, format!("{error} (--masks DIR)"));
+            }
+            ErrorKind::Bundle => Exit::Bundle,
+            ErrorKind::Prompt => return Self::refused_prompt(&error),
+            ErrorKind::Engine => Exit::Engine,
+            _ => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
 impl From<bedside::Error> for Failure {
     fn from(error: bedside::Error) -> Self {
         let exit = match error.kind() {
             ErrorKind::Bundle => Exit::Bundle,
-            ErrorKind::Prompt => Exit::Prompt,
+            ErrorKind::Prompt => return Self::refused_prompt(&error),
             ErrorKind::Frame => Exit::Input,
             ErrorKind::Engine => Exit::Engine,
             ErrorKind::Cache => Exit::Output,

@@ -2,18 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt, PromptTable};
-use bedside_live::preview::{self, Facts, Offer, Preview};
+use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
-    AgePolicy, BundleLoader, CadenceConfig, Control, Log, Metrics, Record, Recorder, Session,
-    SessionConfig, Stop, Target, View, Watcher,
+    AgePolicy, BundleLoader, CadenceConfig, Control, Journal, LiveSession, Log, Metrics, Monitor,
+    Recorder, SessionConfig, Stop, Target, Watcher,
 };
 use bedside_video::sink::{Sink, open_sink};
 use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceInfo};
@@ -21,6 +20,7 @@ use clap::Args as Arguments;
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
+use crate::preview::{Page, Shown};
 use crate::ui::{SAFETY, Ui};
 
 /// Arguments of `bedside live`.
@@ -115,6 +115,8 @@ pub(crate) struct Args {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time between two looks at the device and two status lines.
 const EVERY: Duration = Duration::from_secs(1);
+/// Time between two looks at whether to end.
+const NAP: Duration = Duration::from_millis(100);
 
 /// Passes a second.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
@@ -126,80 +128,43 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let source = open(args, clock.clone())?;
-    let listener = listener(args)?;
+    // Before the model is loaded, so that a port in use fails at once.
+    let page = args
+        .preview
+        .map(|address| Page::bind(address, args.preview_anyone))
+        .transpose()?;
     let bundle = model.bundle(None)?;
-    let mut options = model.options(&bundle, ui)?;
-    if options.threads.is_none() {
-        // One core is the video's.
-        options.threads = Some(options.threads().saturating_sub(1).max(1));
-    }
-    let backend = options.backend()?;
-    let manifest = bundle.manifest();
-    let opening = SessionRecord {
-        bedside: env!("CARGO_PKG_VERSION").to_owned(),
-        model: format!("{} {}", manifest.name, manifest.version),
-        precision: options
-            .precision
-            .unwrap_or(manifest.default_precision)
-            .to_string(),
-        backend: backend.name().to_owned(),
-        source: source.info().name.clone(),
-        started_unix_ms: SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
-    };
-    let facts = Facts {
-        session: opening.clone(),
-        licence: manifest.licence.clone(),
-        max_age_ms: args.max_age,
-    };
-    let offers = if listener.is_some() {
-        offers(&bundle.prompt_table().map_err(bedside::Error::from)?)
-    } else {
-        Vec::new()
-    };
-    let loader = Arc::new(BundleLoader::new(bundle, Arc::new(backend), options)?);
+    let options = model.options(&bundle, ui)?;
+    let backend = Arc::new(options.backend()?);
+    let loader = Arc::new(BundleLoader::new(bundle, backend, options)?);
     let prompts: Vec<Prompt> = args.prompts.iter().map(|text| args.prompt(text)).collect();
-    let control = Control::new(loader.clone(), &prompts);
-    let control = Arc::new(control.map_err(|e| Failure::new(Exit::Prompt, e))?);
+    let control = Arc::new(Control::new(loader.clone(), &prompts)?);
     let mut sinks = sinks(args, source.info())?;
-    let mut recorder = recorder(args)?;
-    recorder.record(&Record::Session(opening));
+    let recorder = recorder(args)?;
     let metrics = Arc::new(Metrics::new());
-    let view = Arc::new(View::default());
+    let monitor = Arc::new(Monitor::default());
     let stop = Stop::default();
+    end_on_interrupt(&stop)?;
 
     ui.note(SAFETY);
-    let config = SessionConfig {
-        age: AgePolicy {
-            limit: Duration::from_millis(args.max_age),
-        },
-        cadence: CadenceConfig {
-            target: Duration::from_millis(args.target),
-            interval: args
-                .rate
-                .map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate)),
-            ..CadenceConfig::default()
-        },
-        ..SessionConfig::default()
-    };
-    let page = listener.map(|listener| {
-        let preview = Preview {
-            view: view.clone(),
+    let opening = SessionRecord::of(&loader, &*source.info().name);
+    let page = page.map(|page| {
+        ui.note(format_args!("preview: http://{}/", page.address()));
+        let shown = Shown {
+            monitor: monitor.clone(),
             control: control.clone(),
             metrics: metrics.clone(),
-            facts,
-            offers,
+            loader: &loader,
+            opening: opening.clone(),
+            max_age_ms: args.max_age,
         };
-        (listener, preview)
+        page.serve(shown, stop.clone())
     });
-    let mut session = Session::new(loader, control, metrics.clone(), clock, config);
-    let beside = beside(args, ui, metrics.clone(), view.clone(), page, stop.clone())?;
+    let page = page.transpose()?;
+    let mut session = LiveSession::new(loader, control, metrics.clone(), clock, args.config());
+    let beside = beside(args, ui, metrics.clone(), monitor.clone(), stop.clone())?;
     let mut show = Show {
-        recorder,
-        view: &view,
-        metrics: &metrics,
-        prompts: 0,
+        journal: Journal::begin(recorder, monitor, opening),
         ui,
     };
     let outcome = bedside_live::run(
@@ -207,19 +172,19 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         source,
         &mut sinks,
         &mut show,
-        &metrics,
         args.fast,
         &stop,
     );
     stop.stop();
-    if let Ok(counts) = &outcome {
-        show.recorder.record(&Record::End(*counts));
-    }
-    let recorded = show.recorder.finish(PATIENCE);
-    // It looks at `stop` every second.
+    let counts = outcome.as_ref().ok().copied();
+    let recorded = show.journal.finish(counts, PATIENCE);
+    // Both look at `stop` several times a second.
     let _ = beside.join();
-    outcome.map_err(failure)?;
-    recorded.map_err(failure)?;
+    if let Some(Err(error)) = page.map(crate::preview::Serving::finish) {
+        ui.note(format_args!("note: {error}"));
+    }
+    outcome?;
+    recorded?;
     report(args, ui, &metrics)
 }
 
@@ -232,6 +197,21 @@ impl Args {
         }
     }
 
+    fn config(&self) -> SessionConfig {
+        let interval = |rate| Duration::from_secs_f64(1.0 / rate);
+        SessionConfig {
+            age: AgePolicy {
+                limit: Duration::from_millis(self.max_age),
+            },
+            cadence: CadenceConfig {
+                target: Duration::from_millis(self.target),
+                interval: self.rate.map_or(Duration::ZERO, interval),
+                ..CadenceConfig::default()
+            },
+            ..SessionConfig::default()
+        }
+    }
+
     /// Whether standard output carries video or records, so that the report must not.
     fn fills_stdout(&self) -> bool {
         let stdout = PathBuf::from("-");
@@ -239,50 +219,19 @@ impl Args {
     }
 }
 
-fn failure(error: bedside_live::Error) -> Failure {
-    let exit = match error.kind() {
-        bedside_live::ErrorKind::Source => Exit::Input,
-        bedside_live::ErrorKind::Sink | bedside_live::ErrorKind::Log => Exit::Output,
-        bedside_live::ErrorKind::Model => Exit::Engine,
-        bedside_live::ErrorKind::Config | bedside_live::ErrorKind::Preview => Exit::Usage,
-        _ => Exit::Internal,
-    };
-    Failure::new(exit, error.to_string())
-}
-
 fn open(args: &Args, clock: Arc<dyn Clock>) -> Result<Box<dyn Source>, Failure> {
     let mut options = OpenOptions::new(clock);
     options.pace = if args.fast { Pace::Fast } else { Pace::Own };
     options.raw = args.raw;
     options.repeat = args.repeat;
-    options.capture = args.capture.map(|wish| CaptureFormat {
-        size: Some((wish.width, wish.height)),
-        format: Some(wish.format),
-        frames_per_second: wish.frames_per_second,
+    options.capture = args.capture.map(|asked| CaptureFormat {
+        size: Some((asked.width, asked.height)),
+        format: Some(asked.format),
+        frames_per_second: asked.frames_per_second,
         ..CaptureFormat::default()
     });
     bedside_video::open(&args.source, &options)
         .map_err(|e| Failure::new(Exit::Input, e.to_string()))
-}
-
-/// Taken before the model is loaded, so that a port in use is told at once.
-fn listener(args: &Args) -> Result<Option<TcpListener>, Failure> {
-    let bind = |address| preview::bind(address, args.preview_anyone).map_err(failure);
-    args.preview.map(bind).transpose()
-}
-
-/// What the model was trained on, for the page.
-fn offers(table: &PromptTable) -> Vec<Offer> {
-    let mut offers: Vec<Offer> = table
-        .trained_forms()
-        .map(|form| Offer {
-            modality: form.modality.to_string(),
-            text: form.text(),
-        })
-        .collect();
-    offers.sort();
-    offers.dedup();
-    offers
 }
 
 fn sinks(args: &Args, info: &SourceInfo) -> Result<Vec<Box<dyn Sink>>, Failure> {
@@ -311,69 +260,54 @@ fn recorder(args: &Args) -> Result<Recorder, Failure> {
         targets.push(Target::JsonLines { name, to });
     }
     if let Some(path) = &args.log {
-        targets.push(Target::Log(Log::open(path, None).map_err(failure)?));
+        targets.push(Target::Log(Log::open(path, None)?));
     }
-    Recorder::start(targets).map_err(failure)
+    Ok(Recorder::start(targets)?)
 }
 
-/// What happens beside the video: signals, the clock of `--seconds`, the device's temperature, the
-/// metrics' file, the status line and the preview page.
+/// Have the user's interrupt end the session in order.
+fn end_on_interrupt(stop: &Stop) -> Result<(), Failure> {
+    signal_hook::flag::register(signal_hook::consts::SIGINT, stop.flag())
+        .map(|_| ())
+        .map_err(|e| Failure::new(Exit::Internal, format!("can't watch for signals: {e}")))
+}
+
+/// What happens beside the video: the clock of `--seconds`, the device's temperature, the metrics'
+/// file and the status line.
 fn beside(
     args: &Args,
     ui: Ui,
     metrics: Arc<Metrics>,
-    view: Arc<View>,
-    page: Option<(TcpListener, Preview)>,
+    monitor: Arc<Monitor>,
     stop: Stop,
 ) -> Result<thread::JoinHandle<()>, Failure> {
-    let internal = |e: io::Error| Failure::new(Exit::Internal, format!("can't start: {e}"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(internal)?;
-    let seconds = args
+    let start = Instant::now();
+    let end = args
         .seconds
-        .map(|s| Duration::try_from_secs_f64(s).unwrap_or(Duration::MAX));
+        .map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
     let file = args.metrics.clone();
-    if let Some((listener, _)) = &page {
-        let address = listener.local_addr().map_err(internal)?;
-        ui.note(format_args!("preview: http://{address}/"));
-    }
     let terminal = io::stderr().is_terminal();
-    let work = async move {
-        let mut ticks = tokio::time::interval(EVERY);
-        let end = async {
-            match seconds {
-                Some(seconds) => tokio::time::sleep(seconds).await,
-                None => std::future::pending().await,
+    let work = move || {
+        let mut next = Duration::ZERO;
+        while !stop.is_stopped() {
+            let elapsed = start.elapsed();
+            let left = end.map_or(NAP, |end| end.saturating_sub(elapsed));
+            if left.is_zero() {
+                stop.stop();
             }
-        };
-        tokio::pin!(end);
-        let halt = stop.clone();
-        // Ends with the runtime.
-        let _serving = page.map(|(listener, preview)| {
-            tokio::spawn(async move {
-                if let Err(error) = preview::serve(listener, preview, halt).await {
+            if elapsed >= next {
+                next = elapsed + EVERY;
+                metrics.read_device();
+                if let Some(file) = &file
+                    && let Err(error) = metrics.write_textfile(file)
+                {
                     ui.note(format_args!("note: {error}"));
                 }
-            })
-        });
-        while !stop.is_stopped() {
-            tokio::select! {
-                _ = ticks.tick() => {
-                    metrics.read_device();
-                    if let Some(file) = &file
-                        && let Err(error) = metrics.write_textfile(file)
-                    {
-                        ui.note(format_args!("note: {error}"));
-                    }
-                    if terminal {
-                        ui.status(&status(&view));
-                    }
+                if terminal {
+                    ui.status(&monitor.status().to_string());
                 }
-                _ = tokio::signal::ctrl_c() => stop.stop(),
-                () = &mut end => stop.stop(),
             }
+            thread::sleep(left.min(NAP));
         }
         if terminal {
             ui.status("");
@@ -381,65 +315,25 @@ fn beside(
     };
     thread::Builder::new()
         .name("bedside-beside".to_owned())
-        .spawn(move || runtime.block_on(work))
-        .map_err(internal)
+        .spawn(work)
+        .map_err(|e| Failure::new(Exit::Internal, format!("can't start a thread: {e}")))
 }
 
-/// One line for a person at the terminal.
-fn status(view: &View) -> String {
-    let status = view.status();
-    let mut line = format!(
-        "{} {}  {:.0} fps, {:.0} masks/s, {} dropped, {} failed",
-        &*status.frame.state,
-        &*status.frame.reason,
-        status.frames_per_second,
-        status.masks_per_second,
-        status.counts.dropped,
-        status.counts.failed
-    );
-    for mask in &status.frame.masks {
-        line.push_str(&format!(
-            "  {} {} ms old",
-            &*mask.prompt,
-            mask.age_us / 1000
-        ));
-    }
-    if let Some(message) = status.source_message.or(status.model_message) {
-        line.push_str(&format!("  ({message})"));
-    }
-    line
-}
-
-/// Looks at every frame that was shown.
-struct Show<'a> {
-    recorder: Recorder,
-    view: &'a View,
-    metrics: &'a Metrics,
-    /// Prompts that were last recorded.
-    prompts: usize,
+/// Records every frame that was shown, and prints errors of the source.
+struct Show {
+    journal: Journal,
     ui: Ui,
 }
 
-impl Watcher for Show<'_> {
-    fn shown(&mut self, session: &Session, frame: Option<&Frame>, counts: Counts) {
-        // A session keeps one list of prompts until they are changed.
-        let prompts = session.prompts().as_ptr() as usize;
-        if prompts != self.prompts && !session.prompts().is_empty() {
-            self.prompts = prompts;
-            self.recorder
-                .record(&Record::Prompts(session.prompts().to_vec()));
-        }
-        if frame.is_some() {
-            self.recorder.frame(session.record());
-            self.metrics.records_lost(self.recorder.lost());
-        }
-        self.view.publish(session, frame, counts);
+impl Watcher for Show {
+    fn shown(&mut self, session: &LiveSession, frame: Option<&Frame>, counts: Counts) {
+        self.journal.shown(session, frame, counts);
     }
 
-    fn source(&mut self, complaint: Option<&str>) {
-        self.view.source(complaint);
-        if let Some(complaint) = complaint {
-            self.ui.note(format_args!("note: {complaint}"));
+    fn source(&mut self, error: Option<&str>) {
+        self.journal.source(error);
+        if let Some(error) = error {
+            self.ui.note(format_args!("note: {error}"));
         }
     }
 }

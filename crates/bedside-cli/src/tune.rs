@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bedside::{Outcome, Tuning};
+use bedside::{MonotonicClock, Outcome, Tuning};
 use clap::Args as ClapArgs;
 use serde_json::json;
 
@@ -34,7 +34,12 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     }
     let bundle = model.bundle(args.path.as_ref())?;
     let options = model.told();
-    let tuning = bedside::tune(&bundle, options.backend()?, &options)?;
+    let tuning = bedside::tune(
+        &bundle,
+        options.backend()?,
+        &options,
+        &MonotonicClock::new(),
+    )?;
     let stored = model
         .tunings()
         .and_then(|tunings| Ok(tunings.store(&tuning)?));

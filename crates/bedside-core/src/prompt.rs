@@ -193,13 +193,12 @@ impl fmt::Display for PromptError {
             PromptErrorKind::Unknown if list.is_empty() => {
                 write!(
                     f,
-                    "unknown prompt '{text}'; hint: `bedside prompts` lists what is known"
+                    "unknown prompt '{text}'; hint: name an object type of the prompt table"
                 )
             }
-            PromptErrorKind::Unknown => write!(
-                f,
-                "unknown prompt '{text}'; hint: near names are {list}; `bedside prompts` lists all"
-            ),
+            PromptErrorKind::Unknown => {
+                write!(f, "unknown prompt '{text}'; hint: near names are {list}")
+            }
             PromptErrorKind::Elsewhere => {
                 write!(f, "no '{text}'")?;
                 if let Some(modality) = self.prompt.modality {
@@ -281,7 +280,7 @@ mod tests {
         );
         let error = resolve(&Prompt::new("zzzzzzzzzzzzzzz")).unwrap_err();
         assert!(error.candidates().is_empty());
-        assert!(error.to_string().contains("bedside prompts"));
+        assert!(error.to_string().contains("hint: name an object type"));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! How long the video path holds a frame back, beside models that work, hang, panic, answer with
-//! no numbers, or take ten seconds: from the frame in memory to the annotated frame in memory.
+//! NaN, or take ten seconds: from the frame in memory to the annotated frame in memory.
 //!
 //! `cargo run --release -p bedside-live --example delay -- [FRAMES [MILLISECONDS BETWEEN THEM]]`
 //!
 //! Frames are 1280x720 NV12, one mask is carried and painted. The edge bundle runs on one thread.
 //!
-//! Three times are told: by the clock; of the processor, which leaves out what the system took the
-//! thread off it for, but holds what comes after the annotated frame; and, by the clock, of arithmetic that takes about as long and is done after
-//! every frame. What the last one's slowest take above their median, the system took.
+//! Three times are printed: by the clock; of the processor, which leaves out what the system took
+//! the thread off it for, but holds what comes after the annotated frame; and, by the clock, of
+//! arithmetic that takes about as long and is done after every frame. What the last one's slowest
+//! take above their median, the system took.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use bedside::engine::{Backend, Fault, FaultyBackend, Release, TractCpu};
 use bedside::{Bundle, Clock, Frame, MonotonicClock, Options, PixelFormat, Prompt};
-use bedside_live::{AgePolicy, BundleLoader, Control, Metrics, Session, SessionConfig};
+use bedside_live::{AgePolicy, BundleLoader, Control, LiveSession, Metrics, SessionConfig};
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
 use cpu_time::ThreadTime;
 
@@ -39,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("well", Arc::new(TractCpu)),
         ("hangs", faulty(healthy, move || Fault::Hang(stuck.clone()))),
         ("panics", faulty(healthy, || Fault::Panic)),
-        ("no numbers", faulty(healthy, || Fault::NotANumber)),
+        ("NaN", faulty(healthy, || Fault::NotANumber)),
         (
             "10 s a pass",
             faulty(healthy, || Fault::Slow(Duration::from_secs(10))),
@@ -63,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             },
             ..SessionConfig::default()
         };
-        let mut session = Session::new(loader, control, metrics.clone(), clock.clone(), config);
+        let mut session = LiveSession::new(loader, control, metrics.clone(), clock.clone(), config);
         let mut masks = 0_u64;
         let mut due = Instant::now();
         let [mut clock_times, mut own_times, mut control] = [(); 3].map(|()| Vec::new());

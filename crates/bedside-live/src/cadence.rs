@@ -12,7 +12,7 @@ const SETTLE: u32 = 8;
 /// The target's share that passes must stay below before more is asked again.
 const ROOM: f64 = 0.5;
 
-/// What is wished of the passes.
+/// How often and how long passes should be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CadenceConfig {
     /// Longest time that a pass should take, from frame to answer.
@@ -118,7 +118,7 @@ impl Cadence {
         }
     }
 
-    /// What is not as wished.
+    /// What falls short of the configuration.
     pub(crate) fn degradation(&self) -> Option<Degradation> {
         let slow = |mean: f64| mean > self.config.target.as_secs_f64();
         if self.hot() {

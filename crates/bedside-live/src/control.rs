@@ -1,46 +1,66 @@
-//! What a person wishes of a running session.
+//! What a person asks of a running session.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bedside::{Modality, Prompt};
 
+use crate::error::{Error, ErrorKind};
 use crate::model::Loader;
 use crate::record::Name;
-use crate::worker::Prompts;
 
 /// Most prompts at once; one more is refused, so that a page can't stop the model with a thousand.
 pub const MAX_PROMPTS: usize = 100;
 
-/// Changes a session's prompts and switches it on and off, from any thread.
+/// Changes a session's prompts and switches inference on and off, from any thread.
 pub struct Control {
     loader: Arc<dyn Loader>,
-    wish: Mutex<Wish>,
-    /// Number of the newest wish, so that the video path need not lock to see that there is none.
+    request: Mutex<Request>,
+    /// Generation of the newest request, so that the video path need not lock to see that there is
+    /// no newer one.
     newest: AtomicU64,
 }
 
-/// What is wished now.
+/// What is asked of the session.
 #[derive(Debug, Clone)]
-pub(crate) struct Wish {
-    pub prompts: Arc<Prompts>,
-    pub endoscopy: bool,
+pub(crate) struct Request {
+    /// Counts the changes.
+    pub generation: u64,
+    /// Whether inference is on.
     pub on: bool,
+    pub prompts: Arc<Prompts>,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            generation: 0,
+            on: true,
+            prompts: Arc::default(),
+        }
+    }
+}
+
+/// The prompts that are asked together.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Prompts {
+    /// Generation of the request that brought them.
+    pub generation: u64,
+    pub prompts: Vec<Prompt>,
+    pub names: Vec<Name>,
+    /// Whether all are for endoscopy, where the camera can be outside the body.
+    pub endoscopy: bool,
 }
 
 impl Control {
-    /// On, with these prompts.
+    /// Inference on, with these prompts.
     ///
     /// # Errors
     /// As [`set_prompts`](Self::set_prompts).
-    pub fn new(loader: Arc<dyn Loader>, prompts: &[Prompt]) -> Result<Self, String> {
+    pub fn new(loader: Arc<dyn Loader>, prompts: &[Prompt]) -> Result<Self, Error> {
         let control = Self {
             loader,
-            wish: Mutex::new(Wish {
-                prompts: Arc::default(),
-                endoscopy: false,
-                on: true,
-            }),
+            request: Mutex::default(),
             newest: AtomicU64::new(0),
         };
         control.set_prompts(prompts)?;
@@ -50,25 +70,30 @@ impl Control {
     /// Ask for these from the next pass on; masks of others go at once.
     ///
     /// # Errors
-    /// One line when there is none, there are more than [`MAX_PROMPTS`], or the model does not
-    /// know one; then nothing changes.
-    pub fn set_prompts(&self, prompts: &[Prompt]) -> Result<(), String> {
+    /// [`ErrorKind::Prompt`] when there is none, there are more than [`MAX_PROMPTS`], or the model
+    /// refuses one; then nothing changes.
+    pub fn set_prompts(&self, prompts: &[Prompt]) -> Result<(), Error> {
         if prompts.is_empty() || prompts.len() > MAX_PROMPTS {
-            return Err(format!(
+            let message = format!(
                 "{} prompts; hint: ask for 1 to {MAX_PROMPTS}",
                 prompts.len()
-            ));
+            );
+            return Err(Error::new(ErrorKind::Prompt, message));
         }
         let modality = self.loader.check(prompts)?;
-        self.change(|wish, number| {
-            wish.endoscopy = modality == Some(Modality::Endoscopy);
-            wish.prompts = Arc::new(Prompts {
-                wish: number,
+        self.change(|request| {
+            // The same again: what is known of their objects stays.
+            if request.prompts.prompts == prompts {
+                return;
+            }
+            request.prompts = Arc::new(Prompts {
+                generation: request.generation,
                 prompts: prompts.to_vec(),
                 names: prompts
                     .iter()
                     .map(|p| Name::from(p.text.as_str()))
                     .collect(),
+                endoscopy: modality == Some(Modality::Endoscopy),
             });
         });
         Ok(())
@@ -76,36 +101,28 @@ impl Control {
 
     /// Switch inference on or off; video goes on.
     pub fn switch(&self, on: bool) {
-        self.change(|wish, number| {
-            wish.on = on;
-            let Prompts { prompts, names, .. } = (*wish.prompts).clone();
-            wish.prompts = Arc::new(Prompts {
-                wish: number,
-                prompts,
-                names,
-            });
-        });
+        self.change(|request| request.on = on);
     }
 
-    /// Whether inference is on, and the prompts that are asked.
-    pub fn wished(&self) -> (bool, Vec<Prompt>) {
-        let wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
-        (wish.on, wish.prompts.prompts.clone())
+    /// Whether inference is to be on, and the prompts that are asked from the next pass on.
+    pub fn requested(&self) -> (bool, Vec<Prompt>) {
+        let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        (request.on, request.prompts.prompts.clone())
     }
 
-    fn change(&self, change: impl FnOnce(&mut Wish, u64)) {
-        let mut wish = self.wish.lock().unwrap_or_else(PoisonError::into_inner);
-        let number = self.newest.load(Ordering::Acquire) + 1;
-        change(&mut wish, number);
-        self.newest.store(number, Ordering::Release);
+    fn change(&self, change: impl FnOnce(&mut Request)) {
+        let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        request.generation += 1;
+        change(&mut request);
+        self.newest.store(request.generation, Ordering::Release);
     }
 
-    /// The wish, if there is a newer one. Waits for no one: a wish that is just being written is
-    /// there with the next frame.
-    pub(crate) fn newer_than(&self, number: u64) -> Option<Wish> {
-        if self.newest.load(Ordering::Acquire) == number {
+    /// The request, if it is newer than `generation`. Waits for no one: one that is just being
+    /// written is there with the next frame.
+    pub(crate) fn newer_than(&self, generation: u64) -> Option<Request> {
+        if self.newest.load(Ordering::Acquire) == generation {
             return None;
         }
-        self.wish.try_lock().ok().map(|wish| wish.clone())
+        self.request.try_lock().ok().map(|request| request.clone())
     }
 }

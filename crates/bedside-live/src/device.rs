@@ -3,9 +3,17 @@
 use std::fs;
 use std::path::Path;
 
+/// Where Linux describes this process.
+const STATUS: &str = "/proc/self/status";
+
 /// Memory of this process that is in RAM, bytes; `None` where the system does not say.
 pub fn resident_memory() -> Option<u64> {
-    resident_memory_in(Path::new("/proc/self/status"))
+    memory_in(Path::new(STATUS), "VmRSS:")
+}
+
+/// The most that [`resident_memory`] has been so far, bytes.
+pub fn peak_memory() -> Option<u64> {
+    memory_in(Path::new(STATUS), "VmHWM:")
 }
 
 /// Temperature of the hottest thermal zone, degrees Celsius; `None` where there is none to read.
@@ -13,9 +21,9 @@ pub fn temperature() -> Option<f32> {
     temperature_in(Path::new("/sys/class/thermal"))
 }
 
-fn resident_memory_in(status: &Path) -> Option<u64> {
+fn memory_in(status: &Path, field: &str) -> Option<u64> {
     let text = fs::read_to_string(status).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     kibibytes.checked_mul(1024)
 }
@@ -60,15 +68,16 @@ mod tests {
     }
 
     #[test]
-    fn resident_memory_is_read_in_kibibytes() {
+    fn memory_is_read_in_kibibytes() {
         let folder = tempfile::tempdir().unwrap();
         let status = folder.path().join("status");
         fs::write(
             &status,
-            "Name:\tbedside\nVmRSS:\t   20480 kB\nRssAnon:\t 7 kB\n",
+            "Name:\tbedside\nVmHWM:\t30720 kB\nVmRSS:\t   20480 kB\nRssAnon:\t 7 kB\n",
         )
         .unwrap();
-        assert_eq!(resident_memory_in(&status), Some(20 << 20));
+        assert_eq!(memory_in(&status, "VmRSS:"), Some(20 << 20));
+        assert_eq!(memory_in(&status, "VmHWM:"), Some(30 << 20));
         for damaged in [
             "",
             "VmRSS:\n",
@@ -76,13 +85,17 @@ mod tests {
             "VmRSS: 99999999999999999 kB\n",
         ] {
             fs::write(&status, damaged).unwrap();
-            assert_eq!(resident_memory_in(&status), None, "{damaged:?}");
+            assert_eq!(memory_in(&status, "VmRSS:"), None, "{damaged:?}");
         }
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_process_has_memory() {
+    fn this_process_has_memory_and_its_peak_grows_with_use() {
         assert!(resident_memory().is_some_and(|bytes| bytes > 100_000));
+        let before = peak_memory().unwrap();
+        let block = std::hint::black_box(vec![1_u8; 64 << 20]);
+        assert!(peak_memory().unwrap() >= before + (32 << 20));
+        std::hint::black_box(&block);
     }
 }

@@ -3,13 +3,21 @@
 use std::fmt;
 use std::io;
 
+use bedside::Fault;
+
 /// Where a failure lies, and so who can mend it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// Frames don't come.
+    /// The source gives no frames.
     Source,
-    /// The model can't be loaded or asked.
+    /// A prompt was refused, or there are too few or too many.
+    Prompt,
+    /// The model can't be loaded.
+    Load,
+    /// The model failed its self-test here.
+    SelfTest,
+    /// A pass of the model failed.
     Model,
     /// What was shown can't be handed on.
     Sink,
@@ -17,8 +25,6 @@ pub enum ErrorKind {
     Log,
     /// A setting can't be met.
     Config,
-    /// The preview page can't be served.
-    Preview,
 }
 
 /// Why a session did not start, ended, or lacks a part. The text names the cause and, where there
@@ -27,10 +33,19 @@ pub enum ErrorKind {
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    io: Option<io::Error>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
+    /// A failure in one line: cause and remedy.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
     /// Where the failure lies.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -39,15 +54,8 @@ impl Error {
     /// What the operating system said, where it was asked. A
     /// [`BrokenPipe`](io::ErrorKind::BrokenPipe) is a reader that had enough.
     pub fn io_kind(&self) -> Option<io::ErrorKind> {
-        self.io.as_ref().map(io::Error::kind)
-    }
-
-    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            message: message.into(),
-            io: None,
-        }
+        let source = self.source.as_deref()?;
+        source.downcast_ref::<io::Error>().map(io::Error::kind)
     }
 
     /// `what` is the file, device or pipe concerned.
@@ -60,7 +68,27 @@ impl Error {
         Self {
             kind,
             message: format!("{what}: {cause}; hint: {hint}"),
-            io: Some(cause),
+            source: Some(Box::new(cause)),
+        }
+    }
+
+    /// The same text under another kind, with `source` as the cause.
+    pub(crate) fn of(
+        kind: ErrorKind,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            kind,
+            message: source.to_string(),
+            source: Some(Box::new(source)),
+        }
+    }
+
+    /// What a session's state becomes when the model can't be loaded for this reason.
+    pub(crate) fn fault(&self) -> Fault {
+        match self.kind {
+            ErrorKind::SelfTest => Fault::SelfTest,
+            _ => Fault::Load,
         }
     }
 }
@@ -74,6 +102,17 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         // The message already holds the cause's text: what lies below it is the next in the chain.
-        self.io.as_ref().and_then(std::error::Error::source)
+        self.source.as_deref().and_then(std::error::Error::source)
+    }
+}
+
+impl From<bedside::Error> for Error {
+    /// A refused prompt stays one; all else is a pass that failed.
+    fn from(error: bedside::Error) -> Self {
+        let kind = match error.kind() {
+            bedside::ErrorKind::Prompt => ErrorKind::Prompt,
+            _ => ErrorKind::Model,
+        };
+        Self::of(kind, error)
     }
 }

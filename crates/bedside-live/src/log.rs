@@ -26,7 +26,7 @@ pub struct Log {
     file: File,
     length: u64,
     max_bytes: Option<u64>,
-    found: Found,
+    contents: Contents,
     /// Payloads of the running session's opening and of its prompts.
     context: [Vec<u8>; 2],
     payload: Vec<u8>,
@@ -35,7 +35,7 @@ pub struct Log {
 
 /// What was in a file when it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Found {
+pub struct Contents {
     /// Whole records.
     pub records: u64,
     /// Bytes at the end that were no whole record, and are cut off.
@@ -50,7 +50,7 @@ impl Log {
     /// The least that `max_bytes` may be: room for the longest records that open a file.
     pub const MIN_BYTES: u64 = 1 << 20;
 
-    /// Create the log, or go on with it: its end is repaired, and [`found`](Self::found) says what
+    /// Create the log, or go on with it: its end is repaired, and [`contents`](Self::contents) says what
     /// was there.
     ///
     /// With `max_bytes` no file grows beyond that. The full one is renamed to `NAME.1`, in the
@@ -76,7 +76,7 @@ impl Log {
             file,
             length: 0,
             max_bytes,
-            found: Found::default(),
+            contents: Contents::default(),
             context: Default::default(),
             payload: Vec::new(),
             frame: Vec::new(),
@@ -86,8 +86,8 @@ impl Log {
     }
 
     /// What was in the file when it was opened.
-    pub fn found(&self) -> Found {
-        self.found
+    pub fn contents(&self) -> Contents {
+        self.contents
     }
 
     /// The file.
@@ -174,9 +174,9 @@ impl Log {
             self.scan(header)
                 .map_err(|cause| unreadable(&self.path, cause))?;
         } else {
-            self.found.cut = header;
+            self.contents.cut = header;
         }
-        if self.found.cut > 0 {
+        if self.contents.cut > 0 {
             let cut = self.file.set_len(self.length);
             cut.map_err(|cause| unwritable(&self.path, cause))?;
         }
@@ -188,25 +188,25 @@ impl Log {
     }
 
     fn scan(&mut self, header: u64) -> io::Result<()> {
-        let found = &mut self.found;
+        let contents = &mut self.contents;
         let mut pieces = Pieces::new(&self.file, header);
         while let Some(piece) = pieces.next()? {
             let (at, bytes) = match piece {
                 Piece::Whole { payload, .. } if decode(payload).is_some() => {
-                    found.records += 1;
+                    contents.records += 1;
                     continue;
                 }
                 Piece::Whole { at, payload } => (at, (HEAD + payload.len()) as u64),
                 Piece::Damage { at, bytes } => (at, bytes),
                 Piece::Tail { bytes, .. } => {
-                    found.cut = bytes;
+                    contents.cut = bytes;
                     continue;
                 }
             };
-            found.damaged += bytes;
-            found.first_damage.get_or_insert(at);
+            contents.damaged += bytes;
+            contents.first_damage.get_or_insert(at);
         }
-        self.length = self.file.seek(SeekFrom::End(0))? - found.cut;
+        self.length = self.file.seek(SeekFrom::End(0))? - contents.cut;
         Ok(())
     }
 

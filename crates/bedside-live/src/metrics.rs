@@ -18,7 +18,7 @@ use crate::record::Counts;
 use distribution::Distribution;
 pub use distribution::Latency;
 
-/// Upper bounds of buckets, milliseconds: the picture's own delay...
+/// Upper bounds of buckets, milliseconds: the video path's own delay...
 const DELAY_MS: [f64; 12] = [
     0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, 35.0, 100.0,
 ];
@@ -65,7 +65,7 @@ pub struct Metrics {
     glass_to_mask: Distribution,
 }
 
-/// What the device last told.
+/// What the device last reported.
 #[derive(Debug, Clone, Copy, Default)]
 struct Device {
     resident_memory: Option<u64>,
@@ -132,7 +132,7 @@ impl Metrics {
         self.mask_age.record(age);
     }
 
-    /// An answer came into the picture for the first time, so long after the capture of its frame:
+    /// An answer's masks were painted for the first time, so long after the capture of their frame:
     /// what a person waits from the change before the lens to its mask.
     pub fn glass_to_mask(&self, whole: Duration) {
         self.glass_to_mask.record(whole);
@@ -148,7 +148,7 @@ impl Metrics {
         self.late.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A pass failed or answered with numbers that are none, or the session came to a fault.
+    /// A pass failed or gave NaN or infinite values, or the session came to a fault.
     pub fn fault(&self) {
         self.faults.fetch_add(1, Ordering::Relaxed);
     }
@@ -265,7 +265,7 @@ impl Metrics {
             ),
             (
                 "bedside_faults_total",
-                "Passes that failed or gave no numbers, and faults of the session.",
+                "Passes that failed or gave NaN or infinite values, and faults of the session.",
                 self.faults.load(Ordering::Relaxed),
             ),
             (

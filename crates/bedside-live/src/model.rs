@@ -5,32 +5,26 @@ use std::sync::Arc;
 
 use bedside::engine::Backend;
 use bedside::{
-    Bundle, Fault, Finding, Frame, Modality, Options, Prompt, PromptErrorKind, PromptSet,
-    PromptTable, Segmenter,
+    Bundle, Finding, Frame, Modality, Options, Prompt, PromptErrorKind, PromptSet, PromptTable,
+    Segmenter,
 };
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind};
 
 /// A loaded model.
 pub trait Model {
     /// Answer the prompts from here on; places in `segment` count within these.
     ///
     /// # Errors
-    /// One line for a prompt that the model does not know.
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), String>;
+    /// [`ErrorKind::Prompt`] for a prompt that the model refuses.
+    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error>;
 
     /// One finding for each of the prompts at these places, in order.
     ///
     /// # Errors
-    /// One line: the backend failed, or answered with numbers that are none.
-    fn segment(&mut self, frame: &Frame, places: Range<usize>) -> Result<Vec<Finding>, String>;
-}
-
-/// Why a model is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadError {
-    /// What the session's state becomes.
-    pub fault: Fault,
-    /// One line: cause and remedy.
-    pub message: String,
+    /// [`ErrorKind::Model`] when the backend failed, or gave NaN or infinite values.
+    fn segment(&mut self, frame: &Frame, places: Range<usize>) -> Result<Vec<Finding>, Error>;
 }
 
 /// Loads the model, again after each restart, on the thread that will run it.
@@ -38,15 +32,15 @@ pub trait Loader: Send + Sync {
     /// A fresh model.
     ///
     /// # Errors
-    /// When it can't be loaded, or fails its self-test.
-    fn load(&self) -> Result<Box<dyn Model>, LoadError>;
+    /// [`ErrorKind::SelfTest`] when it fails its self-test, any other kind when it can't be loaded.
+    fn load(&self) -> Result<Box<dyn Model>, Error>;
 
     /// See whether the model knows these prompts, without loading it, and which modality they
     /// have in common; `None` when they have none, or it is not known.
     ///
     /// # Errors
-    /// One line for a prompt that can't be asked.
-    fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, String>;
+    /// [`ErrorKind::Prompt`] for a prompt that the model refuses.
+    fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, Error>;
 }
 
 /// Loads a bundle on a backend; it may paint only if its self-test passes there.
@@ -58,8 +52,19 @@ pub struct BundleLoader {
     options: Options,
 }
 
+/// A prompt that a model was trained on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct TrainedPrompt {
+    /// Kind of imaging, for order.
+    pub modality: String,
+    /// What to ask, such as "polyp in colon endoscope".
+    pub text: String,
+}
+
 impl BundleLoader {
     /// For a bundle that is open; nothing is loaded yet.
+    ///
+    /// Unless `options` name a number of threads, one core is left to the video path.
     ///
     /// # Errors
     /// When the bundle's prompt table can't be read.
@@ -68,34 +73,60 @@ impl BundleLoader {
         backend: Arc<dyn Backend>,
         options: Options,
     ) -> Result<Self, bedside::Error> {
+        let beside_video = options.threads().saturating_sub(1).max(1);
         Ok(Self {
             table: bundle.prompt_table()?,
             bundle,
             backend,
-            options,
+            options: Options {
+                threads: options.threads.or(Some(beside_video)),
+                ..options
+            },
         })
+    }
+
+    /// The bundle.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// The backend that the bundle runs on.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    /// How it runs.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// What the model was trained on, by modality and text: what a page or menu may offer.
+    pub fn trained_prompts(&self) -> Vec<TrainedPrompt> {
+        let forms = self.table.trained_forms();
+        let mut prompts: Vec<_> = forms
+            .map(|form| TrainedPrompt {
+                modality: form.modality.to_string(),
+                text: form.text(),
+            })
+            .collect();
+        prompts.sort();
+        prompts.dedup();
+        prompts
     }
 }
 
 impl Loader for BundleLoader {
-    fn load(&self) -> Result<Box<dyn Model>, LoadError> {
-        let failed = |error: bedside::Error| LoadError {
-            fault: Fault::Load,
-            message: error.to_string(),
-        };
+    fn load(&self) -> Result<Box<dyn Model>, Error> {
+        let failed = |error: bedside::Error| Error::of(ErrorKind::Load, error);
         let mut segmenter =
             Segmenter::new(self.bundle.clone(), &*self.backend, &self.options).map_err(failed)?;
         let cases = segmenter.self_test().map_err(failed)?;
         if let Some(case) = cases.iter().find(|case| !case.passed()) {
             let message = format!(
-                "self-test '{}' reached IoU {:.3} of {:.3}; hint: another precision or backend, \
-                 and `bedside verify`",
+                "self-test '{}' reached IoU {:.3} of {:.3}; hint: another precision or backend",
                 case.prompt, case.iou, case.min_iou
             );
-            return Err(LoadError {
-                fault: Fault::SelfTest,
-                message,
-            });
+            return Err(Error::new(ErrorKind::SelfTest, message));
         }
         Ok(Box::new(Loaded {
             segmenter,
@@ -104,17 +135,18 @@ impl Loader for BundleLoader {
         }))
     }
 
-    fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, String> {
+    fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, Error> {
         let mut modalities = Vec::new();
         for prompt in prompts {
             let trained = prompt.resolve(self.table.trained_forms());
             match (trained, prompt.resolve(self.table.forms())) {
                 (Ok(form), _) => modalities.push(Some(form.modality)),
                 (Err(_), Ok(form)) => {
-                    return Err(format!(
+                    let message = format!(
                         "'{}' is an object type that these weights were not trained on",
                         form.object
-                    ));
+                    );
+                    return Err(Error::new(ErrorKind::Prompt, message));
                 }
                 // Words that no form bears are for the bundle's own text part, where it has one.
                 (Err(_), Err(error))
@@ -122,7 +154,7 @@ impl Loader for BundleLoader {
                         || error.kind() != PromptErrorKind::Unknown
                         || prompt.text.trim().is_empty() =>
                 {
-                    return Err(error.to_string());
+                    return Err(Error::of(ErrorKind::Prompt, error));
                 }
                 _ => modalities.push(None),
             }
@@ -140,25 +172,22 @@ struct Loaded {
 }
 
 impl Model for Loaded {
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), String> {
-        let all = self.segmenter.prompts(prompts).map_err(|e| e.to_string())?;
+    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error> {
+        let all = self.segmenter.prompts(prompts)?;
         self.prompts = prompts.to_vec();
         self.sets = vec![(0..prompts.len(), all)];
         Ok(())
     }
 
-    fn segment(&mut self, frame: &Frame, places: Range<usize>) -> Result<Vec<Finding>, String> {
+    fn segment(&mut self, frame: &Frame, places: Range<usize>) -> Result<Vec<Finding>, Error> {
         if !self.sets.iter().any(|(range, _)| *range == places) {
             let some = self.prompts.get(places.clone()).unwrap_or_default();
-            let set = self.segmenter.prompts(some).map_err(|e| e.to_string())?;
+            let set = self.segmenter.prompts(some)?;
             self.sets.push((places.clone(), set));
         }
         let set = self.sets.iter().find(|(range, _)| *range == places);
-        let (_, set) = set.ok_or("no such prompts")?;
-        let answer = self
-            .segmenter
-            .segment(frame, set)
-            .map_err(|e| e.to_string())?;
-        Ok(answer.findings)
+        let missing = || Error::new(ErrorKind::Prompt, "no such prompts");
+        let (_, set) = set.ok_or_else(missing)?;
+        Ok(self.segmenter.segment(frame, set)?.findings)
     }
 }

@@ -1,15 +1,16 @@
-//! What is told of a session, frame by frame: one type for JSON lines and the result log.
+//! The records of a session, frame by frame: one type for JSON lines and the result log.
 
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bedside::{State, Timestamp};
+use bedside::{BoundingBox, State, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::model::BundleLoader;
 use crate::painter::Claim;
 
-/// A word told over and over, such as a prompt: cloning it allocates nothing.
+/// A text that every frame repeats, such as a prompt: cloning it allocates nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
@@ -39,7 +40,7 @@ impl<'de> Deserialize<'de> for Name {
     }
 }
 
-/// One thing told. In JSON an object with one key, the variant's name.
+/// One record. In JSON an object with one key, the variant's name.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {
@@ -68,6 +69,24 @@ pub struct SessionRecord {
     pub source: String,
     /// Wall clock at the start, milliseconds since 1970 (UTC); no decision reads it.
     pub started_unix_ms: u64,
+}
+
+impl SessionRecord {
+    /// What a loader is about to run on frames of `source`, starting now.
+    pub fn of(loader: &BundleLoader, source: impl Into<String>) -> Self {
+        let manifest = loader.bundle().manifest();
+        let precision = loader.options().precision;
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            bedside: env!("CARGO_PKG_VERSION").to_owned(),
+            model: format!("{} {}", manifest.name, manifest.version),
+            precision: precision.unwrap_or(manifest.default_precision).to_string(),
+            backend: loader.backend().name().to_owned(),
+            source: source.into(),
+            started_unix_ms: since_1970
+                .map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
+        }
+    }
 }
 
 /// One frame as it was shown.
@@ -128,8 +147,8 @@ pub struct MaskRecord {
     pub presence: f32,
     /// Pixels as painted.
     pub area: u64,
-    /// Extents as painted: left, top, width, height.
-    pub bounding_box: Option<[u32; 4]>,
+    /// Extents as painted.
+    pub bounding_box: Option<BoundingBox>,
 }
 
 impl MaskRecord {
@@ -141,7 +160,7 @@ impl MaskRecord {
             confidence,
             presence: claim.presence,
             area: claim.area,
-            bounding_box: claim.bounding_box.map(|b| [b.x, b.y, b.width, b.height]),
+            bounding_box: claim.bounding_box,
         }
     }
 }

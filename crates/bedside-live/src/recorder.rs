@@ -38,7 +38,7 @@ pub struct Recorder {
     lanes: Vec<Lane>,
 }
 
-/// The way to one target. Buffers go round: filled, written, free.
+/// The queue to one target. Buffers go round: filled, written, free.
 #[derive(Debug)]
 struct Lane {
     name: String,
@@ -86,7 +86,7 @@ impl Recorder {
         lost.map(|lost| lost.load(Ordering::Relaxed)).sum()
     }
 
-    /// The failure of a target, each told once. The others go on.
+    /// The failure of a target, each given once. The others go on.
     pub fn error(&self) -> Option<Error> {
         let mut ended = self
             .lanes
@@ -98,7 +98,7 @@ impl Recorder {
     /// Write what waits, and end.
     ///
     /// # Errors
-    /// The first failure that [`error`](Self::error) did not tell, or that of a target which is
+    /// The first failure that [`error`](Self::error) did not give, or that of a target which is
     /// still stalled after `patience`; what waits for it is given up.
     pub fn finish(self, patience: Duration) -> Result<(), Error> {
         let until = Instant::now() + patience;
@@ -108,7 +108,7 @@ impl Recorder {
             let left = until.saturating_duration_since(Instant::now());
             let result = match ended.recv_timeout(left) {
                 Ok(result) => result,
-                // It failed earlier, and `error` told so.
+                // It failed earlier, and `error` gave the cause.
                 Err(RecvTimeoutError::Disconnected) => Ok(()),
                 Err(RecvTimeoutError::Timeout) => {
                     let message = format!(
@@ -265,6 +265,8 @@ fn failed(name: &str, cause: io::Error) -> Error {
 mod tests {
     use std::sync::Mutex;
 
+    use bedside::BoundingBox;
+
     use super::*;
     use crate::log::Reader;
     use crate::record::{Counts, MaskRecord};
@@ -340,7 +342,12 @@ mod tests {
                 confidence: 0.5,
                 presence: 0.75,
                 area: 12,
-                bounding_box: Some([1, 2, 3, 4]),
+                bounding_box: Some(BoundingBox {
+                    x: 1,
+                    y: 2,
+                    width: 3,
+                    height: 4,
+                }),
             }],
             ..FrameRecord::default()
         }
@@ -383,7 +390,8 @@ mod tests {
                 "state": "degraded", "reason": "slow",
                 "masks": [{
                     "prompt": "polyp", "made_for": 7, "age_us": 33000, "confidence": 0.5,
-                    "presence": 0.75, "area": 12, "bounding_box": [1, 2, 3, 4],
+                    "presence": 0.75, "area": 12,
+                    "bounding_box": {"x": 1, "y": 2, "width": 3, "height": 4},
                 }],
                 "absent": [],
             }})
@@ -424,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_once_and_stops_no_other() {
+    fn a_failure_is_given_once_and_stops_no_other() {
         let page = Page::default();
         let targets = vec![lines("disk", Full(3)), lines("page", page.clone())];
         let mut recorder = Recorder::start(targets).unwrap();
@@ -450,7 +458,7 @@ mod tests {
         recorder.frame(&frame(0));
         assert!(
             recorder.finish(PATIENCE).is_err(),
-            "what nobody asked for is told at the end"
+            "what nobody asked for is given at the end"
         );
     }
 

@@ -1,4 +1,4 @@
-//! From a source to sinks: the threads around a [`Session`].
+//! From a source to sinks: the threads around a [`LiveSession`].
 //!
 //! One thread reads the source and puts each frame into a slot of one place, where the newest
 //! wins; the caller's thread takes frames from there, has them annotated, and writes them to the
@@ -14,9 +14,8 @@ use bedside_video::sink::Sink;
 use bedside_video::{Source, SourceError, SourceErrorKind};
 
 use crate::error::{Error, ErrorKind};
-use crate::metrics::Metrics;
 use crate::record::Counts;
-use crate::session::Session;
+use crate::session::LiveSession;
 use crate::slot::{Slot, Waited};
 
 /// Time without a frame after which the session looks after the model and its state.
@@ -30,6 +29,11 @@ impl Stop {
     /// Take no further frame.
     pub fn stop(&self) {
         self.0.store(true, Ordering::Release);
+    }
+
+    /// Set to true, it stops: for handlers of signals.
+    pub fn flag(&self) -> Arc<AtomicBool> {
+        self.0.clone()
     }
 
     /// Whether it was asked to stop.
@@ -55,24 +59,24 @@ struct Feed {
     failed: AtomicU64,
     /// Why the source has ended, if not in order.
     ended: Mutex<Option<SourceError>>,
-    /// What it complains of while it goes on.
-    complaint: Mutex<Option<String>>,
+    /// Its present error, where it goes on.
+    error: Mutex<Option<String>>,
 }
 
 /// Whatever wants to see each frame after it was annotated. Called on the video path: it must not
 /// wait.
 pub trait Watcher {
     /// The annotated frame, or `None` when none came for a while.
-    fn shown(&mut self, session: &Session, frame: Option<&Frame>, counts: Counts);
+    fn shown(&mut self, session: &LiveSession, frame: Option<&Frame>, counts: Counts);
 
-    /// What the source complains of, such as an unplugged camera; `None` once it is well.
-    fn source(&mut self, complaint: Option<&str>);
+    /// The error of a source that goes on, such as an unplugged camera; `None` once it is well.
+    fn source(&mut self, error: Option<&str>);
 }
 
 /// Run until the source ends or `stop` says so.
 ///
 /// With `wait`, no frame is dropped: reading waits until each frame is shown. That suits files
-/// that are read as fast as they can be; a camera's picture it would delay.
+/// that are read as fast as they can be; the video of a camera it would delay.
 ///
 /// Gives where the frames went: `captured = shown + dropped + failed`.
 ///
@@ -80,11 +84,10 @@ pub trait Watcher {
 /// [`ErrorKind::Source`] when the source ends with an error, [`ErrorKind::Sink`] when no sink is
 /// left.
 pub fn run(
-    session: &mut Session,
+    session: &mut LiveSession,
     source: Box<dyn Source>,
     sinks: &mut [Box<dyn Sink>],
     watcher: &mut dyn Watcher,
-    metrics: &Metrics,
     wait: bool,
     stop: &Stop,
 ) -> Result<Counts, Error> {
@@ -95,7 +98,7 @@ pub fn run(
         .name("bedside-capture".to_owned())
         .spawn(move || read(source, &reader, wait, &halt))
         .map_err(|e| Error::new(ErrorKind::Source, format!("can't start a thread: {e}")))?;
-    let outcome = show(session, &feed, sinks, watcher, metrics, stop);
+    let outcome = show(session, &feed, sinks, watcher, stop);
     feed.newest.close();
     let finished = sinks.iter_mut().try_for_each(|sink| sink.finish());
     let counts = outcome?;
@@ -113,18 +116,15 @@ pub fn run(
 
 /// Read frames until there are no more.
 fn read(mut source: Box<dyn Source>, feed: &Feed, wait: bool, stop: &Stop) {
-    let complain = |text: Option<String>| {
-        *feed
-            .complaint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = text;
+    let report = |error: Option<String>| {
+        *feed.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     };
     let mut number = 0;
     while !stop.is_stopped() {
         let buffer = feed.spare.take().unwrap_or_default();
         match source.next(buffer) {
             Ok(Some(frame)) => {
-                complain(None);
+                report(None);
                 feed.captured.fetch_add(1, Ordering::AcqRel);
                 let captured = Captured { frame, number };
                 number += 1;
@@ -143,13 +143,13 @@ fn read(mut source: Box<dyn Source>, feed: &Feed, wait: bool, stop: &Stop) {
                 feed.captured.fetch_add(1, Ordering::AcqRel);
                 feed.failed.fetch_add(1, Ordering::AcqRel);
                 number += 1;
-                complain(Some(error.to_string()));
+                report(Some(error.to_string()));
             }
             Err(error) if error.kind() == SourceErrorKind::Fatal => {
                 *feed.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 break;
             }
-            Err(error) => complain(Some(error.to_string())),
+            Err(error) => report(Some(error.to_string())),
         }
     }
     feed.newest.close();
@@ -157,15 +157,14 @@ fn read(mut source: Box<dyn Source>, feed: &Feed, wait: bool, stop: &Stop) {
 
 /// Show frames until no more come.
 fn show(
-    session: &mut Session,
+    session: &mut LiveSession,
     feed: &Feed,
     sinks: &mut [Box<dyn Sink>],
     watcher: &mut dyn Watcher,
-    metrics: &Metrics,
     stop: &Stop,
 ) -> Result<Counts, Error> {
     let (mut shown, mut unpainted) = (0, 0);
-    let mut complaint: Option<String> = None;
+    let mut error: Option<String> = None;
     let counts = |shown, unpainted| {
         // Captured last, so that a frame is never counted as gone before it came.
         let dropped = feed.dropped.load(Ordering::Acquire);
@@ -179,11 +178,11 @@ fn show(
         }
     };
     loop {
-        if let Ok(newest) = feed.complaint.try_lock()
-            && *newest != complaint
+        if let Ok(newest) = feed.error.try_lock()
+            && *newest != error
         {
-            complaint.clone_from(&newest);
-            watcher.source(complaint.as_deref());
+            error.clone_from(&newest);
+            watcher.source(error.as_deref());
         }
         match feed.newest.wait(PATIENCE) {
             Waited::Value(Captured { frame, number }) => {
@@ -201,7 +200,7 @@ fn show(
                 }
                 feed.spare.put(frame.into_data());
                 let counts = counts(shown, unpainted);
-                metrics.counts(counts);
+                session.metrics().counts(counts);
                 watcher.shown(session, session.annotated(), counts);
             }
             Waited::TimedOut => {
@@ -215,7 +214,7 @@ fn show(
         }
     }
     let counts = counts(shown, unpainted);
-    metrics.counts(counts);
+    session.metrics().counts(counts);
     Ok(counts)
 }
 

@@ -1,7 +1,7 @@
 //! One session: frame by frame, what is painted, what is asked of the model, and the state.
 //!
-//! A [`Session`] belongs to the thread of the video path. It never waits: the model runs on
-//! another thread, and what it says is taken up when it is there.
+//! A [`LiveSession`] belongs to the thread of the video path. It never waits: the model runs on
+//! another thread, and its answers are taken up when they are there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use bedside::{Clock, Frame, FrameError, Mask, Pause, Stall, State, Timestamp};
 
 use crate::cadence::{Cadence, CadenceConfig};
-use crate::control::Control;
+use crate::control::{Control, Request};
 use crate::metrics::Metrics;
 use crate::model::Loader;
 use crate::painter::{AgePolicy, Caption, Claim, Painted, Painter};
@@ -17,9 +17,9 @@ use crate::rate::Rate;
 use crate::record::{FrameRecord, MaskRecord, Name};
 use crate::scene::Scene;
 use crate::tracker::{Change, Tracker};
-use crate::worker::{Event, Prompts, Reply, Supervisor, WatchdogConfig};
+use crate::worker::{Event, Reply, Supervisor, WatchdogConfig};
 
-/// How a session runs.
+/// How a [`LiveSession`] runs.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SessionConfig {
     /// How old a painted mask may be.
@@ -47,7 +47,7 @@ impl Default for SessionConfig {
 const TEMPERATURE_EVERY: Duration = Duration::from_secs(2);
 
 /// See the module.
-pub struct Session {
+pub struct LiveSession {
     config: SessionConfig,
     clock: Arc<dyn Clock>,
     control: Arc<Control>,
@@ -57,8 +57,7 @@ pub struct Session {
     scene: Scene,
     cadence: Cadence,
     painter: Painter,
-    prompts: Arc<Prompts>,
-    on: bool,
+    request: Request,
     pause: Option<Pause>,
     /// Whether the present worker has answered.
     answered: bool,
@@ -68,7 +67,7 @@ pub struct Session {
     changed: Option<Timestamp>,
     warmth: Option<Timestamp>,
     state: State,
-    /// What the model last complained of.
+    /// The model's last error, until it answers.
     message: Option<String>,
     /// The newest answer's frame, until its masks are first painted.
     unseen: Option<u64>,
@@ -76,9 +75,11 @@ pub struct Session {
     masks: Rate,
     absent: Vec<Name>,
     record: FrameRecord,
+    /// Place of each of the record's masks among the prompts.
+    painted: Vec<usize>,
 }
 
-impl Session {
+impl LiveSession {
     /// Begin; the model is loaded meanwhile on another thread.
     pub fn new(
         loader: Arc<dyn Loader>,
@@ -93,8 +94,7 @@ impl Session {
             scene: Scene::default(),
             cadence: Cadence::new(config.cadence),
             painter: Painter::default(),
-            prompts: Arc::default(),
-            on: true,
+            request: Request::default(),
             pause: None,
             answered: false,
             started: clock.now(),
@@ -108,6 +108,7 @@ impl Session {
             masks: Rate::default(),
             absent: Vec::new(),
             record: FrameRecord::empty(),
+            painted: Vec::new(),
             config,
             clock,
             control,
@@ -125,7 +126,7 @@ impl Session {
         &self.record
     }
 
-    /// What the model last complained of, in one line.
+    /// The model's last error in one line; none since it answered.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
@@ -142,12 +143,10 @@ impl Session {
 
     /// The masks that were painted on the newest frame, with what the record says of them.
     pub fn masks(&self) -> impl Iterator<Item = (&MaskRecord, &Mask)> {
-        let carried = self.tracker.carried();
-        carried.filter_map(|carried| {
-            let prompt = self.prompts.names.get(carried.place)?;
-            let painted = |m: &&MaskRecord| m.prompt == *prompt && m.made_for == carried.made_for;
-            let record = self.record.masks.iter().find(painted)?;
-            Some((record, carried.mask))
+        let painted = self.record.masks.iter().zip(&self.painted);
+        painted.filter_map(|(record, place)| {
+            let mask = self.tracker.mask(*place, record.made_for)?;
+            Some((record, mask))
         })
     }
 
@@ -164,7 +163,17 @@ impl Session {
 
     /// The prompts that are asked.
     pub fn prompts(&self) -> &[Name] {
-        &self.prompts.names
+        &self.request.prompts.names
+    }
+
+    /// Changes whenever [`prompts`](Self::prompts) do; 0 before there are any.
+    pub fn prompts_generation(&self) -> u64 {
+        self.request.prompts.generation
+    }
+
+    /// Counts and latencies.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// No frame came for a while: look after the model and the state.
@@ -177,9 +186,10 @@ impl Session {
             .newest
             .map_or(Duration::ZERO, |newest| now.since(newest));
         let limit = self.config.age.limit;
-        self.record
-            .masks
-            .retain(|mask| Duration::from_micros(mask.age_us) + since <= limit);
+        let young = |mask: &MaskRecord| Duration::from_micros(mask.age_us) + since <= limit;
+        let mut masks = self.record.masks.iter();
+        self.painted.retain(|_| masks.next().is_some_and(young));
+        self.record.masks.retain(young);
     }
 
     /// Take frame `number`: [`annotated`](Self::annotated) is what to show then, and
@@ -202,22 +212,22 @@ impl Session {
         }
         self.frames.add(arrived);
         self.paint(frame, number, arrived)?;
-        // Last, so that what it takes to copy the frame does not hold the picture back.
+        // Last, so that copying the frame does not delay the video.
         self.ask(frame, number, change, arrived);
         Ok(())
     }
 
-    /// Take up wishes, answers and the temperature.
+    /// Take up requests, answers and the temperature.
     fn attend(&mut self, now: Timestamp) {
-        if let Some(wish) = self.control.newer_than(self.prompts.wish) {
-            self.on = wish.on;
-            if wish.prompts.prompts != self.prompts.prompts {
-                self.tracker.set_prompts(wish.prompts.prompts.len());
+        if let Some(request) = self.control.newer_than(self.request.generation) {
+            let prompts = &request.prompts;
+            if prompts.generation != self.prompts_generation() {
+                self.tracker.set_prompts(prompts.prompts.len());
                 self.tracker.forget();
-                self.cadence.set_prompts(wish.prompts.prompts.len());
+                self.cadence.set_prompts(prompts.prompts.len());
+                self.scene.set_endoscopy(prompts.endoscopy);
             }
-            self.scene.set_endoscopy(wish.endoscopy);
-            self.prompts = wish.prompts;
+            self.request = request;
         }
         while let Some(event) = self.supervisor.poll(now) {
             match event {
@@ -253,7 +263,7 @@ impl Session {
                 self.metrics.inference(reply.took);
                 self.cadence.took(reply.took);
                 // An answer to prompts that are no longer asked would fill the wrong places.
-                let current = reply.wish == self.prompts.wish;
+                let current = reply.prompts == self.prompts_generation();
                 if current && self.tracker.answered(reply.number, reply.places, &findings) {
                     self.masks.add(now);
                     self.unseen = Some(reply.number);
@@ -262,10 +272,10 @@ impl Session {
                     self.metrics.late();
                 }
             }
-            Err(message) => {
+            Err(error) => {
                 self.metrics.fault();
                 self.tracker.failed(reply.number);
-                self.message = Some(message);
+                self.message = Some(error.to_string());
             }
         }
     }
@@ -280,7 +290,7 @@ impl Session {
             State::Fault(fault)
         } else if silent(self.newest) || silent(self.changed) {
             State::Stalled(Stall::Input)
-        } else if !self.on {
+        } else if !self.request.on {
             State::Paused(Pause::Off)
         } else if let Some(pause) = self.pause {
             State::Paused(pause)
@@ -294,7 +304,7 @@ impl Session {
             State::Active
         };
         if state != self.state {
-            // What was known before the picture went away belongs to another picture.
+            // What was known before the interruption belongs to another scene.
             if matches!(state, State::Paused(_) | State::Stalled(Stall::Input)) {
                 self.tracker.forget();
             }
@@ -302,6 +312,7 @@ impl Session {
             self.record.set_state(state);
             if state.permit().is_none() {
                 self.record.masks.clear();
+                self.painted.clear();
             }
         }
         self.metrics.state(state);
@@ -313,7 +324,7 @@ impl Session {
         if paused || self.state == State::Stalled(Stall::Input) {
             self.metrics.skipped(self.state.reason());
         } else if change == Change::None && self.tracker.knows_all(now, self.config.age.limit / 2) {
-            // A mask of a picture that stands still is asked for again before it is too old.
+            // Where the video stands still, a mask is asked for again before it is too old.
             self.metrics.skipped("unchanged");
         } else if self.supervisor.loaded() && !self.scene.suspects() {
             let waiting = self.supervisor.waiting();
@@ -324,7 +335,9 @@ impl Session {
                 self.cadence.started(now);
             }
             let places = self.cadence.places();
-            let overtook = self.supervisor.offer(frame, number, &self.prompts, places);
+            let overtook = self
+                .supervisor
+                .offer(frame, number, &self.request.prompts, places);
             self.tracker.offered(number, frame.captured(), overtook);
         }
     }
@@ -332,28 +345,18 @@ impl Session {
     fn paint(&mut self, frame: &Frame, number: u64, arrived: Timestamp) -> Result<(), FrameError> {
         let now = self.clock.now();
         let rates = (self.frames.per_second(now), self.masks.per_second(now));
-        self.tracker.absent(&self.prompts.names, &mut self.absent);
+        let names = &self.request.prompts.names;
+        self.tracker.absent(names, &mut self.absent);
         let caption = Caption {
             state: self.state,
             rates,
             absent: &self.absent,
         };
-        let names = &self.prompts.names;
-        let claims = self.tracker.carried().filter_map(|carried| {
-            Some(Claim {
-                prompt: names.get(carried.place)?,
-                place: carried.place,
-                mask: carried.mask,
-                area: carried.area,
-                bounding_box: carried.bounding_box,
-                made_for: carried.made_for,
-                captured: carried.captured,
-                trusted: carried.trusted,
-                presence: carried.presence,
-            })
-        });
-        let (record, metrics, unseen) = (&mut self.record, &*self.metrics, &mut self.unseen);
+        let claims = self.tracker.claims(names);
+        let (record, painted_places) = (&mut self.record, &mut self.painted);
+        let (metrics, unseen) = (&*self.metrics, &mut self.unseen);
         record.begin(number, frame.captured());
+        painted_places.clear();
         record.absent.clone_from(&self.absent);
         let became = |claim: &Claim<'_>, painted: Painted| {
             let confidence = match painted {
@@ -367,9 +370,9 @@ impl Session {
                 metrics.glass_to_mask(age);
             }
             if let Some(prompt) = names.get(claim.place) {
-                record
-                    .masks
-                    .push(MaskRecord::new(prompt, claim, age, confidence));
+                let mask = MaskRecord::new(prompt, claim, age, confidence);
+                record.masks.push(mask);
+                painted_places.push(claim.place);
             }
         };
         self.painter.paint(

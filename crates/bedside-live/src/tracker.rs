@@ -6,6 +6,7 @@ use std::time::Duration;
 use bedside::vision::flow::{Carrier, Flow, Luma, Track, Verdict};
 use bedside::{BoundingBox, Finding, Frame, Mask, Timestamp};
 
+use crate::painter::Claim;
 use crate::record::Name;
 
 /// Probability of presence from which an object shows at its first answer; below it, at its second
@@ -20,8 +21,8 @@ const TRUST: f32 = 0.5;
 /// to objects that were answered in different passes.
 const TRACKS: usize = 6;
 
-/// The way from one frame to the newest.
-struct Open {
+/// The motion from one frame to the newest.
+struct OpenTrack {
     number: u64,
     captured: Timestamp,
     track: Track,
@@ -46,28 +47,22 @@ struct Object {
 }
 
 impl Object {
+    /// Number and capture of the frame that the mask was made for, where it may be shown.
+    fn visible(&self) -> Option<(u64, Timestamp)> {
+        let shows = self.shown && self.trusted >= TRUST;
+        self.made_for.filter(|_| shows)
+    }
+
     fn clear(&mut self) {
         self.made_for = None;
         (self.hits, self.misses, self.shown) = (0, 0, false);
     }
 }
 
-/// A mask on the newest frame.
-pub(crate) struct Carried<'a> {
-    pub place: usize,
-    pub mask: &'a Mask,
-    pub area: u64,
-    pub bounding_box: Option<BoundingBox>,
-    pub made_for: u64,
-    pub captured: Timestamp,
-    pub trusted: f32,
-    pub presence: f32,
-}
-
 /// How the newest frame differs from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Not at all, as far as the reduced picture tells.
+    /// Not at all, as far as the reduced luma shows.
     None,
     /// By movement that can be followed.
     Moved,
@@ -75,14 +70,14 @@ pub(crate) enum Change {
     Cut,
 }
 
-/// Follows the picture.
+/// Follows the motion of the video, and carries masks along it.
 #[derive(Default)]
 pub(crate) struct Tracker {
     before: Luma,
     luma: Luma,
     flow: Flow,
     started: bool,
-    open: Vec<Open>,
+    open: Vec<OpenTrack>,
     /// Tracks to be used again.
     spare: Vec<Track>,
     /// The frame that waits to be taken by the model, and the one that was.
@@ -98,12 +93,12 @@ impl Tracker {
         self.objects.resize_with(prompts, Object::default);
     }
 
-    /// The newest frame's reduced picture.
+    /// The newest frame's reduced luma.
     pub(crate) fn luma(&self) -> &Luma {
         &self.luma
     }
 
-    /// Follow the picture to the next frame.
+    /// Follow the motion to the next frame.
     pub(crate) fn step(&mut self, frame: &Frame) -> Change {
         std::mem::swap(&mut self.before, &mut self.luma);
         self.luma.reduce(frame);
@@ -132,7 +127,7 @@ impl Tracker {
         }
     }
 
-    /// Drop all masks, and what the model is about to say of frames before this one.
+    /// Drop all masks, and the answers to come on frames before this one.
     pub(crate) fn forget(&mut self) {
         self.objects.iter_mut().for_each(Object::clear);
         (self.waiting, self.taken) = (None, None);
@@ -154,7 +149,7 @@ impl Tracker {
         }
         let mut track = self.spare.pop().unwrap_or_default();
         track.start(&self.luma);
-        self.open.push(Open {
+        self.open.push(OpenTrack {
             number,
             captured,
             track,
@@ -204,7 +199,7 @@ impl Tracker {
         self.objects = objects;
     }
 
-    fn close(&mut self, mut unused: impl FnMut(&Open) -> bool) {
+    fn close(&mut self, mut unused: impl FnMut(&OpenTrack) -> bool) {
         let mut at = 0;
         while let Some(open) = self.open.get(at) {
             if unused(open) {
@@ -233,27 +228,34 @@ impl Tracker {
         }
     }
 
-    /// The objects' masks on the newest frame, as [`carry`](Self::carry) left them.
-    pub(crate) fn carried(&self) -> impl Iterator<Item = Carried<'_>> {
-        self.objects
-            .iter()
-            .enumerate()
-            .filter_map(|(place, object)| {
-                let (made_for, captured) = object.made_for.filter(|_| object.shown)?;
-                (object.trusted >= TRUST).then_some(Carried {
-                    place,
-                    mask: object.carrier.carried(),
-                    area: object.area,
-                    bounding_box: object.bounding_box,
-                    made_for,
-                    captured,
-                    trusted: object.trusted,
-                    presence: object.presence,
-                })
+    /// The objects' masks on the newest frame, as [`carry`](Self::carry) left them. `names` are
+    /// those of the prompts.
+    pub(crate) fn claims<'a>(&'a self, names: &'a [Name]) -> impl Iterator<Item = Claim<'a>> {
+        let objects = self.objects.iter().zip(names).enumerate();
+        objects.filter_map(|(place, (object, name))| {
+            let (made_for, captured) = object.visible()?;
+            Some(Claim {
+                prompt: name,
+                place,
+                mask: object.carrier.carried(),
+                area: object.area,
+                bounding_box: object.bounding_box,
+                made_for,
+                captured,
+                trusted: object.trusted,
+                presence: object.presence,
             })
+        })
     }
 
-    /// Whether every prompt was answered, on this picture or one from which it is followed, and no
+    /// The mask of the prompt at `place` on the newest frame, if it was made for that frame.
+    pub(crate) fn mask(&self, place: usize, made_for: u64) -> Option<&Mask> {
+        let object = self.objects.get(place)?;
+        let (number, _) = object.visible()?;
+        (number == made_for).then(|| object.carrier.carried())
+    }
+
+    /// Whether every prompt was answered, on this frame or one from which motion is followed, and no
     /// mask is older than this.
     pub(crate) fn knows_all(&self, now: Timestamp, oldest: Duration) -> bool {
         let answered = |o: &Object| match o.made_for {

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use bedside::{Clock, Fault, Finding, Frame, Prompt, Timestamp};
+use bedside::{Clock, Fault, Finding, Frame, Timestamp};
 
-use crate::model::{LoadError, Loader, Model};
-use crate::record::Name;
+use crate::control::Prompts;
+use crate::error::{Error, ErrorKind};
+use crate::model::{Loader, Model};
 use crate::slot::{Slot, Waited};
 
 /// When inference is given up, and how often it may be.
@@ -48,14 +49,6 @@ const BUFFERS: usize = 4;
 /// How long a worker sleeps between looks at whether it is still wanted.
 const NAP: Duration = Duration::from_millis(500);
 
-/// Prompts, and the number of the wish that they came with.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Prompts {
-    pub wish: u64,
-    pub prompts: Vec<Prompt>,
-    pub names: Vec<Name>,
-}
-
 /// What the worker is asked.
 struct Job {
     frame: Frame,
@@ -66,11 +59,13 @@ struct Job {
 
 /// What it answers.
 pub(crate) struct Reply {
-    generation: u64,
+    /// Generation of the worker.
+    worker: u64,
     pub number: u64,
-    pub wish: u64,
+    /// Generation of the prompts.
+    pub prompts: u64,
     pub places: Range<usize>,
-    pub result: Result<Vec<Finding>, String>,
+    pub result: Result<Vec<Finding>, Error>,
     /// Whether the model refused the prompts, which is no fault of its own.
     refused: bool,
     pub took: Duration,
@@ -78,8 +73,8 @@ pub(crate) struct Reply {
     buffer: Vec<u8>,
 }
 
-/// What worker and video share. A worker that was given up keeps its own, so that nothing it
-/// still says is heard.
+/// What worker and video share. A worker that was given up keeps its own, so that its late answers
+/// reach no one.
 #[derive(Default)]
 struct Link {
     jobs: Slot<Job>,
@@ -89,7 +84,7 @@ struct Link {
     /// When the present pass, or loading, began: nanoseconds and 1, or 0 for idle.
     busy: AtomicU64,
     loaded: AtomicBool,
-    failed: Mutex<Option<LoadError>>,
+    failed: Mutex<Option<Error>>,
     /// The model broke; the thread has ended or is about to.
     broken: AtomicBool,
 }
@@ -106,7 +101,7 @@ impl Link {
         Some(now.since(began))
     }
 
-    fn fail(&self, error: LoadError) {
+    fn fail(&self, error: Error) {
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
     }
 }
@@ -171,10 +166,9 @@ impl Supervisor {
             .name("bedside-inference".into())
             .spawn(work);
         if let Err(error) = started {
-            self.link.fail(LoadError {
-                fault: Fault::Load,
-                message: format!("can't start a thread: {error}; hint: free memory or processes"),
-            });
+            let hint = "end other programs";
+            let error = Error::caused(ErrorKind::Load, "thread for inference", error, hint);
+            self.link.fail(error);
         }
     }
 
@@ -234,7 +228,7 @@ impl Supervisor {
             return None;
         }
         if let Some(mut reply) = self.link.replies.take() {
-            if reply.generation != self.generation {
+            if reply.worker != self.generation {
                 return None;
             }
             self.keep(std::mem::take(&mut reply.buffer));
@@ -253,8 +247,8 @@ impl Supervisor {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(LoadError { fault, message }) = failed {
-            return Some(self.give_up(fault, message));
+        if let Some(error) = failed {
+            return Some(self.give_up(error.fault(), error.to_string()));
         }
         let limit = if self.link.loaded.load(Ordering::Acquire) {
             self.config.hang
@@ -325,16 +319,14 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
         Ok(Ok(model)) => model,
         Ok(Err(error)) => return link.fail(error),
         Err(_) => {
-            return link.fail(LoadError {
-                fault: Fault::Load,
-                message: "the engine panicked while it loaded the model; hint: `bedside verify`"
-                    .to_owned(),
-            });
+            let message = "the engine panicked while it loaded the model; hint: another backend";
+            return link.fail(Error::new(ErrorKind::Load, message));
         }
     };
     link.loaded.store(true, Ordering::Release);
     link.busy.store(0, Ordering::Release);
-    let mut wish = None;
+    // Generation of the prompts that the model has.
+    let mut prompts = None;
     loop {
         let job = match link.jobs.wait(NAP) {
             Waited::Value(job) => job,
@@ -343,16 +335,17 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
         };
         let began = clock.now();
         link.begin(began);
-        let answer = catch_unwind(AssertUnwindSafe(|| answer(&mut *model, &job, &mut wish)));
-        let refused = answer.is_ok() && wish.is_none();
+        let answer = catch_unwind(AssertUnwindSafe(|| answer(&mut *model, &job, &mut prompts)));
+        let refused = answer.is_ok() && prompts.is_none();
         let broken = answer.is_err();
         let reply = Reply {
-            generation,
+            worker: generation,
             number: job.number,
-            wish: job.prompts.wish,
+            prompts: job.prompts.generation,
             places: job.places,
             refused,
-            result: answer.unwrap_or_else(|_| Err("the model panicked".to_owned())),
+            result: answer
+                .unwrap_or_else(|_| Err(Error::new(ErrorKind::Model, "the model panicked"))),
             took: clock.now().since(began),
             buffer: job.frame.into_data(),
         };
@@ -372,12 +365,12 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
 fn answer(
     model: &mut dyn Model,
     job: &Job,
-    wish: &mut Option<u64>,
-) -> Result<Vec<Finding>, String> {
-    if *wish != Some(job.prompts.wish) {
-        *wish = None;
+    prompts: &mut Option<u64>,
+) -> Result<Vec<Finding>, Error> {
+    if *prompts != Some(job.prompts.generation) {
+        *prompts = None;
         model.set_prompts(&job.prompts.prompts)?;
-        *wish = Some(job.prompts.wish);
+        *prompts = Some(job.prompts.generation);
     }
     model.segment(&job.frame, job.places.clone())
 }

@@ -1,10 +1,5 @@
 //! The result log: what is appended is there again, whatever happens to the file or the process.
 
-#![allow(
-    clippy::unwrap_used,
-    reason = "a test that cannot set itself up has failed"
-)]
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -13,8 +8,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use bedside::BoundingBox;
 use bedside_live::record::{Counts, FrameRecord, MaskRecord, Name, SessionRecord};
-use bedside_live::{ErrorKind, Found, Log, Reader, Record};
+use bedside_live::{Contents, ErrorKind, Log, Reader, Record};
 use proptest::prelude::*;
 
 const HEADER: usize = 16;
@@ -35,7 +31,12 @@ fn mask() -> impl Strategy<Value = MaskRecord> {
             confidence: shares.0,
             presence: shares.1,
             area,
-            bounding_box: place,
+            bounding_box: place.map(|[x, y, width, height]| BoundingBox {
+                x,
+                y,
+                width,
+                height,
+            }),
         },
     )
 }
@@ -125,8 +126,8 @@ proptest! {
         prop_assert_eq!(read(&path), (records[..whole].to_vec(), vec![], torn));
 
         let mut log = Log::open(&path, None).unwrap();
-        let found = Found { records: whole as u64, cut: (cut - sound) as u64, ..Found::default() };
-        prop_assert_eq!(log.found(), found);
+        let contents = Contents { records: whole as u64, cut: (cut - sound) as u64, ..Contents::default() };
+        prop_assert_eq!(log.contents(), contents);
         log.append(&frame(7)).unwrap();
         let mut expected = records[..whole].to_vec();
         expected.push(frame(7));
@@ -159,7 +160,7 @@ proptest! {
 
         let (found, errors, torn) = read(&path);
         prop_assert_eq!(&found, &expected);
-        let opened = Log::open(&path, None).unwrap().found();
+        let opened = Log::open(&path, None).unwrap().contents();
         prop_assert_eq!(opened.records, expected.len() as u64);
         if hit + 1 == records.len() {
             prop_assert_eq!((errors.len(), torn), (0, size));
@@ -191,7 +192,7 @@ proptest! {
         match Log::open(&path, None) {
             Ok(log) if headed => {
                 let cut = noise.len() as u64;
-                prop_assert_eq!(log.found(), Found { cut, ..Found::default() });
+                prop_assert_eq!(log.contents(), Contents { cut, ..Contents::default() });
             }
             Ok(_) => prop_assert!(noise.is_empty()),
             Err(error) => {
@@ -238,7 +239,7 @@ fn one_process_at_a_time_writes() {
     log.append(&frame(1)).unwrap();
     assert_eq!(read(&path).0, [frame(1)], "reading goes on beside it");
     drop(log);
-    assert_eq!(Log::open(&path, None).unwrap().found().records, 1);
+    assert_eq!(Log::open(&path, None).unwrap().contents().records, 1);
 }
 
 #[test]
@@ -330,7 +331,7 @@ fn p_23_a_kill_at_any_moment_costs_at_most_the_last_record() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "child_that_appends_until_it_is_killed",
+                "log::child_that_appends_until_it_is_killed",
                 "--nocapture",
             ])
             .env(CHILD, &path)
@@ -360,14 +361,14 @@ fn p_23_a_kill_at_any_moment_costs_at_most_the_last_record() {
         let completed = completed.into_inner();
 
         let mut log = Log::open(&path, None).unwrap();
-        let found = log.found();
+        let contents = log.contents();
         assert!(
-            (completed..=completed + 1).contains(&found.records),
-            "run {run}: {completed} appends were done, {found:?}"
+            (completed..=completed + 1).contains(&contents.records),
+            "run {run}: {completed} appends were done, {contents:?}"
         );
-        assert_eq!(found.damaged, 0, "run {run}");
-        log.append(&frame(found.records)).unwrap();
-        let expected: Vec<_> = (0..=found.records).map(frame).collect();
+        assert_eq!(contents.damaged, 0, "run {run}");
+        log.append(&frame(contents.records)).unwrap();
+        let expected: Vec<_> = (0..=contents.records).map(frame).collect();
         assert!(
             read(&path) == (expected, vec![], 0),
             "run {run}: other records"
@@ -426,7 +427,12 @@ fn samples() -> Vec<Record> {
                 confidence: 0.75,
                 presence: 0.5,
                 area: 300,
-                bounding_box: Some([1, 2, 300, 4]),
+                bounding_box: Some(BoundingBox {
+                    x: 1,
+                    y: 2,
+                    width: 300,
+                    height: 4,
+                }),
             }],
             absent: vec!["kidney".into()],
         }),

@@ -414,7 +414,7 @@ fn standard_input_is_read() {
         return;
     }
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "standard_input_is_read"])
+        .args(["--exact", "streams::standard_input_is_read"])
         .env(CHILD, "1")
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

@@ -3,10 +3,10 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bedside_bundle::{Bundle, Precision};
-use bedside_core::{Frame, Prompt};
+use bedside_core::{Clock, Frame, Prompt};
 use bedside_engine::Backend;
 use bedside_kernels::Cpu;
 use serde::{Deserialize, Serialize};
@@ -118,12 +118,18 @@ impl Outcome {
 /// Run the self-tests of every precision of a bundle, and time those that pass, in turns: up to
 /// nine passes each of the bundle's first self-test frame, fewer where they take long.
 ///
-/// All precisions that pass are in memory at once. `options.precision` is not looked at.
+/// All precisions that pass are in memory at once. `options.precision` is not looked at. `clock`
+/// times the passes, a [`MonotonicClock`](bedside_core::MonotonicClock) on a device.
 ///
 /// # Errors
 /// As [`TuningKey::new`]. A precision that fails, in whatever way, is no error but an
 /// [`Outcome`].
-pub fn tune(bundle: &Bundle, backend: &dyn Backend, options: &Options) -> Result<Tuning, Error> {
+pub fn tune(
+    bundle: &Bundle,
+    backend: &dyn Backend,
+    options: &Options,
+    clock: &dyn Clock,
+) -> Result<Tuning, Error> {
     let key = TuningKey::new(bundle, backend, options)?;
     let mut candidates: Vec<(Precision, Result<Candidate, String>)> = Vec::new();
     for variant in &bundle.manifest().variants {
@@ -134,14 +140,14 @@ pub fn tune(bundle: &Bundle, backend: &dyn Backend, options: &Options) -> Result
         };
         candidates.push((precision, Candidate::new(bundle, backend, &options)));
     }
-    let start = Instant::now();
+    let start = clock.now();
     for round in 0..ROUNDS {
-        if round > 0 && start.elapsed() > BUDGET {
+        if round > 0 && clock.now().since(start) > BUDGET {
             break;
         }
         for (_, candidate) in &mut candidates {
             if let Ok(ready) = candidate
-                && let Err(error) = ready.pass()
+                && let Err(error) = ready.pass(clock)
             {
                 *candidate = Err(error.to_string());
             }
@@ -202,9 +208,10 @@ impl Candidate {
         })
     }
 
-    fn pass(&mut self) -> Result<(), Error> {
-        let answer = self.segmenter.segment(&self.frame, &self.prompts)?;
-        self.times.push(answer.timings.total());
+    fn pass(&mut self, clock: &dyn Clock) -> Result<(), Error> {
+        let start = clock.now();
+        self.segmenter.segment(&self.frame, &self.prompts)?;
+        self.times.push(clock.now().since(start));
         Ok(())
     }
 }
@@ -217,7 +224,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 /// Tunings in a folder, a file each.
 ///
 /// ```no_run
-/// use bedside::{Bundle, Options, Segmenter, TuningKey, Tunings};
+/// use bedside::{Bundle, MonotonicClock, Options, Segmenter, TuningKey, Tunings};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let bundle = Bundle::open("models/edge/edge.bedside")?;
@@ -227,7 +234,7 @@ fn median(mut times: Vec<Duration>) -> Duration {
 /// let tunings = Tunings::at("/var/cache/bedside");
 /// let tuning = match tunings.find(&key)? {
 ///     Some(tuning) => tuning,
-///     None => bedside::tune(&bundle, backend, &options)?,
+///     None => bedside::tune(&bundle, backend, &options, &MonotonicClock::new())?,
 /// };
 /// tunings.store(&tuning)?;
 /// options.precision = tuning.fastest();

@@ -99,20 +99,25 @@ impl Distribution {
             let counts = self.lock();
             (counts.fine.clone(), counts.nanos, counts.least, counts.most)
         };
-        let percentile = |p| {
-            let micros = Duration::from_micros(fine.value_at_percentile(p));
+        let count = fine.len();
+        let percentile = |permille: u64| {
+            // The rank in integers, and then the middle of its step: 99.9 / 100 * 1000 as f64 is
+            // more than 999, which would give the rank above.
+            let rank = u128::from(count) * u128::from(permille);
+            let quantile = (rank.div_ceil(1000) as f64 - 0.5) / count as f64;
+            let micros = Duration::from_micros(fine.value_at_quantile(quantile));
             // The fine counts round: no percentile lies outside what was measured.
             millis(micros.clamp(least, most))
         };
         (!fine.is_empty()).then(|| Latency {
-            count: fine.len(),
+            count,
             min_ms: millis(least),
-            mean_ms: nanos as f64 / fine.len() as f64 / 1e6,
-            p50_ms: percentile(50.0),
-            p90_ms: percentile(90.0),
-            p95_ms: percentile(95.0),
-            p99_ms: percentile(99.0),
-            p99_9_ms: percentile(99.9),
+            mean_ms: nanos as f64 / count as f64 / 1e6,
+            p50_ms: percentile(500),
+            p90_ms: percentile(900),
+            p95_ms: percentile(950),
+            p99_ms: percentile(990),
+            p99_9_ms: percentile(999),
             max_ms: millis(most),
             std_dev_ms: fine.stdev() / 1e3,
         })
@@ -171,6 +176,16 @@ mod tests {
         assert_eq!(distribution.latency().unwrap().max_ms, 9e6);
     }
 
+    #[test]
+    fn of_a_thousand_the_last_but_one_is_the_99_9th_percentile() {
+        let distribution = Distribution::new(&[]);
+        for _ in 0..999 {
+            distribution.record(Duration::from_millis(1));
+        }
+        distribution.record(Duration::from_millis(100));
+        assert_eq!(distribution.latency().unwrap().p99_9_ms, 1.0);
+    }
+
     proptest! {
         #[test]
         fn percentiles_are_those_of_the_sorted_durations(
@@ -184,16 +199,16 @@ mod tests {
             let n = micros.len();
             let latency = distribution.latency().unwrap();
             let near = |got: f64, expected: f64| (got - expected).abs() <= expected * 1.1e-3;
-            for (got, share) in [
-                (latency.p50_ms, 0.5),
-                (latency.p90_ms, 0.9),
-                (latency.p95_ms, 0.95),
-                (latency.p99_ms, 0.99),
-                (latency.p99_9_ms, 0.999),
+            for (got, permille) in [
+                (latency.p50_ms, 500),
+                (latency.p90_ms, 900),
+                (latency.p95_ms, 950),
+                (latency.p99_ms, 990),
+                (latency.p99_9_ms, 999),
             ] {
-                let rank = ((share * n as f64 - 1e-6).ceil() as usize).max(1);
+                let rank = (n * permille).div_ceil(1000);
                 let expected = micros[rank - 1] as f64 / 1e3;
-                prop_assert!(near(got, expected), "{share}: {got} is not {expected}");
+                prop_assert!(near(got, expected), "{permille}: {got} is not {expected}");
             }
             let mean = micros.iter().sum::<u64>() as f64 / n as f64 / 1e3;
             let variance = micros.iter().map(|m| (*m as f64 / 1e3 - mean).powi(2)).sum::<f64>();

@@ -1,0 +1,4 @@
+//! Backends from outside, in one binary: each binary more is linked against tract.
+
+mod conformance;
+mod quantized;

@@ -1,0 +1,35 @@
+//! The examples run. Cargo has built them beside this test.
+
+use std::path::Path;
+use std::process::Command;
+
+/// What an example prints on standard output.
+fn output_of(name: &str) -> String {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let example = profile.join("examples").join(name);
+    let output = Command::new(&example)
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
+        .output();
+    let output = output.unwrap_or_else(|e| panic!("{}: {e}", example.display()));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{name}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_session_with_a_sink_of_its_own_shows_and_records_each_frame() {
+    let lines = output_of("own_sink");
+    let frames = lines.lines().filter(|line| line.starts_with("{\"frame\""));
+    let frames = frames.count();
+    assert!((100..=101).contains(&frames), "{frames}");
+    let last = lines.lines().last().unwrap();
+    assert!(last.starts_with("{\"end\""), "{last}");
+}
+
+#[test]
+fn a_camera_loop_of_its_own_calls_once_a_frame() {
+    let lines = output_of("camera_loop");
+    assert_eq!(lines.lines().count(), 100);
+    assert!(lines.starts_with("frame 0: starting"), "{lines}");
+}

@@ -1,0 +1,133 @@
+//! What hosts share: the records of a session, and what a bundle's loader knows before it loads.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bedside::engine::TractCpu;
+use bedside::{Bundle, Options, Prompt};
+use bedside_live::record::{Counts, SessionRecord};
+use bedside_live::{BundleLoader, Journal, Monitor, Recorder, SessionConfig, Target, Watcher};
+use serde_json::Value;
+
+use crate::rig::{Bench, Scripted};
+
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What was written, line by line.
+#[derive(Clone, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Page {
+    fn lines(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        let lines = text.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().unwrap()
+    }
+}
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn opening() -> SessionRecord {
+    SessionRecord {
+        bedside: "0".to_owned(),
+        model: "scripted 1".to_owned(),
+        precision: "f32".to_owned(),
+        backend: "none".to_owned(),
+        source: "test".to_owned(),
+        started_unix_ms: 0,
+    }
+}
+
+#[test]
+fn a_journal_holds_opening_prompts_frames_and_end_in_order() {
+    let page = Page::default();
+    let recorder = Recorder::start(vec![Target::JsonLines {
+        name: "page".to_owned(),
+        to: Box::new(page.clone()),
+    }]);
+    let monitor = Arc::new(Monitor::default());
+    let mut journal = Journal::begin(recorder.unwrap(), monitor.clone(), opening());
+    let mut bench = Bench::new(&Scripted::sure(), SessionConfig::default());
+    let mut show = |bench: &mut Bench| {
+        bench.step_next();
+        let counts = Counts {
+            captured: bench.next,
+            shown: bench.next,
+            ..Counts::default()
+        };
+        journal.shown(&bench.session, bench.session.annotated(), counts);
+        counts
+    };
+    show(&mut bench);
+    // Neither the switch nor the same prompts again are other prompts.
+    bench.control.switch(false);
+    bench.control.switch(true);
+    bench.control.set_prompts(&[Prompt::new("thing")]).unwrap();
+    show(&mut bench);
+    bench.control.set_prompts(&[Prompt::new("other")]).unwrap();
+    let counts = show(&mut bench);
+    let status = monitor.status();
+    assert_eq!((status.counts, status.frame.frame), (counts, 2));
+    journal.shown(&bench.session, None, counts);
+    journal.source(Some("unplugged"));
+    assert!(monitor.status().to_string().ends_with("  (unplugged)"));
+    journal.finish(Some(counts), PATIENCE).unwrap();
+
+    let lines = page.lines();
+    let keys: Vec<&str> = lines
+        .iter()
+        .map(|line| line.as_object().unwrap().keys().next().unwrap().as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        [
+            "session", "prompts", "frame", "frame", "prompts", "frame", "end"
+        ]
+    );
+    assert_eq!(lines[1]["prompts"][0], "thing");
+    assert_eq!(lines[4]["prompts"][0], "other");
+    let mask = &lines[3]["frame"]["masks"][0];
+    assert!(mask["bounding_box"]["width"].as_u64() > Some(0), "{mask}");
+    assert_eq!(lines[6]["end"]["shown"], 3);
+}
+
+#[test]
+fn a_loader_knows_what_it_runs_and_leaves_a_core_to_the_video() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/edge/edge.bedside");
+    let loader = |options| {
+        let bundle = Bundle::open(&path).unwrap();
+        BundleLoader::new(bundle, Arc::new(TractCpu), options).unwrap()
+    };
+    let usual = loader(Options::default());
+    let cores = Options::default().threads();
+    assert_eq!(usual.options().threads(), (cores - 1).max(1));
+    let two = loader(Options {
+        threads: Some(2),
+        ..Options::default()
+    });
+    assert_eq!(two.options().threads(), 2, "as told");
+
+    let record = SessionRecord::of(&usual, "camera");
+    let manifest = usual.bundle().manifest();
+    assert_eq!(
+        (record.source.as_str(), record.backend.as_str()),
+        ("camera", "tract-cpu")
+    );
+    assert!(record.model.starts_with(&manifest.name));
+    assert_eq!(record.precision, manifest.default_precision.to_string());
+
+    let prompts = usual.trained_prompts();
+    let polyp = |p: &bedside_live::TrainedPrompt| p.text == "polyp in colon endoscope";
+    assert_eq!(prompts.iter().filter(|p| polyp(p)).count(), 1);
+    assert!(prompts.is_sorted());
+}

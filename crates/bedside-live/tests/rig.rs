@@ -1,0 +1,288 @@
+//! A session beside a model that does as a test says, on a clock that only the test moves.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bedside::{
+    BoundingBox, Clock, Finding, Frame, ManualClock, Mask, Modality, PixelFormat, Prompt, State,
+};
+use bedside_live::{
+    Control, Error, ErrorKind, LiveSession, Loader, Metrics, Model, SessionConfig, WatchdogConfig,
+};
+
+pub(crate) const WIDTH: u32 = 160;
+pub(crate) const HEIGHT: u32 = 120;
+/// Time between two frames.
+pub(crate) const BETWEEN: Duration = Duration::from_millis(40);
+/// A guard against waiting for ever; nothing is measured by it.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A gray frame with texture, moved to the right by so many pixels.
+pub(crate) fn picture(moved: u64) -> Frame {
+    let mut data = Vec::with_capacity((WIDTH * HEIGHT) as usize);
+    for y in 0..HEIGHT {
+        for x in 0..WIDTH {
+            let x = f64::from(x) - moved as f64;
+            let y = f64::from(y);
+            let wave = (x / 7.0).sin() + (y / 5.0).cos() + (x * y / 300.0).sin();
+            data.push((128.0 + 35.0 * wave) as u8);
+        }
+    }
+    Frame::new(WIDTH, HEIGHT, PixelFormat::Gray8, data).unwrap()
+}
+
+/// A square in the middle.
+fn square() -> Mask {
+    let inside = |v: u32, side: u32| (side / 4..side / 2).contains(&v);
+    let pixels = (0..HEIGHT)
+        .flat_map(|y| (0..WIDTH).map(move |x| u8::from(inside(x, WIDTH) && inside(y, HEIGHT))));
+    Mask::from_bytes(WIDTH, HEIGHT, pixels.collect()).unwrap()
+}
+
+fn finding(prompt: &str, presence: f32) -> Finding {
+    let mask = square();
+    let present = presence >= 0.5;
+    Finding {
+        prompt: prompt.to_owned(),
+        object: None,
+        present,
+        presence,
+        meta_object: None,
+        area: mask.area(),
+        mask: present.then_some(mask),
+        bounding_box: Some(BoundingBox {
+            x: WIDTH / 4,
+            y: HEIGHT / 4,
+            width: WIDTH / 4,
+            height: HEIGHT / 4,
+        }),
+        mean_probability: Some(0.9),
+        validity: None,
+    }
+}
+
+/// Holds back whoever waits until it is opened.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    pub(crate) fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    pub(crate) fn wait(&self) {
+        let open = self.0.0.lock().unwrap();
+        drop(self.0.1.wait_while(open, |open| !*open).unwrap());
+    }
+}
+
+/// Wait for what another thread is about to do.
+pub(crate) fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "never: {what}");
+        thread::sleep(Duration::from_micros(200));
+    }
+}
+
+pub(crate) fn failure(message: &str) -> Error {
+    Error::new(ErrorKind::Model, message)
+}
+
+type Script = dyn Fn(u32) -> Result<f32, Error> + Send + Sync;
+
+/// Answers each prompt as a script says: with the square at a presence, or with an error. The
+/// script is asked with the number of the pass over all loads.
+#[derive(Clone)]
+pub(crate) struct Scripted {
+    script: Arc<Script>,
+    begun: Arc<AtomicU32>,
+    ended: Arc<AtomicU32>,
+    loads: Arc<AtomicU32>,
+}
+
+impl Scripted {
+    pub(crate) fn new(script: impl Fn(u32) -> Result<f32, Error> + Send + Sync + 'static) -> Self {
+        Self {
+            script: Arc::new(script),
+            begun: Arc::default(),
+            ended: Arc::default(),
+            loads: Arc::default(),
+        }
+    }
+
+    /// Finds the square in every frame.
+    pub(crate) fn sure() -> Self {
+        Self::new(|_| Ok(0.95))
+    }
+
+    /// Passes that were begun, and that gave an answer or an error.
+    pub(crate) fn begun(&self) -> u32 {
+        self.begun.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn ended(&self) -> u32 {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn loads(&self) -> u32 {
+        self.loads.load(Ordering::SeqCst)
+    }
+}
+
+impl Loader for Scripted {
+    fn load(&self) -> Result<Box<dyn Model>, Error> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        Ok(Box::new(Loaded {
+            script: self.clone(),
+            prompts: Vec::new(),
+        }))
+    }
+
+    fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, Error> {
+        match prompts.iter().find(|p| p.text == "unknown") {
+            Some(_) => Err(Error::new(ErrorKind::Prompt, "unknown prompt 'unknown'")),
+            None => Ok(Some(Modality::Ultrasound)),
+        }
+    }
+}
+
+struct Loaded {
+    script: Scripted,
+    prompts: Vec<Prompt>,
+}
+
+impl Model for Loaded {
+    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error> {
+        if prompts.iter().any(|p| p.text == "refused") {
+            let message = "'refused' names several things";
+            return Err(Error::new(ErrorKind::Prompt, message));
+        }
+        self.prompts = prompts.to_vec();
+        Ok(())
+    }
+
+    fn segment(&mut self, _: &Frame, places: Range<usize>) -> Result<Vec<Finding>, Error> {
+        let pass = self.script.begun.fetch_add(1, Ordering::SeqCst);
+        let presence = (self.script.script)(pass);
+        self.script.ended.fetch_add(1, Ordering::SeqCst);
+        let (presence, asked) = (presence?, self.prompts.get(places).unwrap_or_default());
+        Ok(asked.iter().map(|p| finding(&p.text, presence)).collect())
+    }
+}
+
+/// A session on a script, with what looks at it.
+pub(crate) struct Bench {
+    pub(crate) session: LiveSession,
+    pub(crate) control: Arc<Control>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) next: u64,
+}
+
+impl Bench {
+    /// Ready, the model loaded.
+    pub(crate) fn new(script: &Scripted, config: SessionConfig) -> Self {
+        let loader: Arc<dyn Loader> = Arc::new(script.clone());
+        let control = Arc::new(Control::new(loader.clone(), &[Prompt::new("thing")]).unwrap());
+        let metrics = Arc::new(Metrics::new());
+        let clock = Arc::new(ManualClock::default());
+        let session = LiveSession::new(
+            loader,
+            control.clone(),
+            metrics.clone(),
+            clock.clone(),
+            config,
+        );
+        let mut bench = Self {
+            session,
+            control,
+            metrics,
+            clock,
+            next: 0,
+        };
+        bench.settle();
+        bench
+    }
+
+    /// Show one frame; the picture part of what came out, as gray.
+    pub(crate) fn show(&mut self, frame: Frame) -> Vec<u8> {
+        let frame = frame.captured_at(self.clock.now());
+        let number = self.next;
+        self.next += 1;
+        self.session.frame(&frame, number).unwrap();
+        let painted = self.session.annotated().unwrap().clone();
+        assert_eq!(painted.format(), PixelFormat::Rgb8);
+        let rgb = painted.data().as_chunks::<3>().0;
+        let pixels = rgb.iter().take((WIDTH * HEIGHT) as usize);
+        let out: Vec<u8> = pixels.map(|p| p[0]).collect();
+        if self.session.record().masks.is_empty() {
+            assert_eq!(out, frame.data(), "without masks the picture is as it came");
+            assert!(rgb.iter().take(out.len()).all(|[r, g, b]| r == g && g == b));
+        }
+        out
+    }
+
+    /// Show the next of the moving frames, without waiting for the model.
+    pub(crate) fn show_next(&mut self) -> Vec<u8> {
+        self.show(picture(self.next))
+    }
+
+    /// Wait, while time stands still, until the model is loaded and has answered all that it was
+    /// asked.
+    pub(crate) fn settle(&mut self) {
+        let session = &mut self.session;
+        wait_for("a model without work", || {
+            session.idle();
+            let ready = session.is_loaded() && session.asked().is_none();
+            ready || matches!(session.state(), State::Fault(_))
+        });
+    }
+
+    /// Show a frame, have the model answer, and go on to the next frame's time.
+    pub(crate) fn step(&mut self, frame: Frame) -> Vec<u8> {
+        let out = self.show(frame);
+        self.settle();
+        self.clock.advance(BETWEEN);
+        out
+    }
+
+    pub(crate) fn step_next(&mut self) -> Vec<u8> {
+        self.step(picture(self.next))
+    }
+
+    /// Go on until something holds, which it must within fifty frames.
+    pub(crate) fn until(&mut self, what: &str, mut holds: impl FnMut(&LiveSession) -> bool) {
+        for _ in 0..50 {
+            self.step_next();
+            if holds(&self.session) {
+                return;
+            }
+        }
+        let state = self.session.state();
+        panic!("not within fifty frames: {what}; it is {state}");
+    }
+
+    pub(crate) fn until_masked(&mut self) {
+        self.until("a mask", |s| !s.record().masks.is_empty());
+    }
+}
+
+/// Short times, so that a few frames are enough to exceed them.
+pub(crate) fn quick() -> SessionConfig {
+    SessionConfig {
+        watchdog: WatchdogConfig {
+            stall: Duration::from_millis(60),
+            hang: Duration::from_millis(200),
+            load: Duration::from_secs(5),
+            restarts: 2,
+            window: Duration::from_secs(600),
+        },
+        frozen: Duration::from_millis(400),
+        ..SessionConfig::default()
+    }
+}

@@ -1,0 +1,4 @@
+//! Video in and out from outside the crate, in one binary.
+
+mod files;
+mod streams;

@@ -1,0 +1,7 @@
+//! Pixels from outside the crate, in one binary.
+
+mod flow;
+mod frames;
+mod golden;
+mod overlay;
+mod properties;
