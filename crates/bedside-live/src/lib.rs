@@ -14,10 +14,7 @@
 //!
 //! Research use; not a medical device; not for clinical decisions.
 
-mod band;
-mod brush;
 mod cadence;
-mod canvas;
 mod control;
 mod device;
 mod error;
