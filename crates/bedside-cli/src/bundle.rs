@@ -30,7 +30,7 @@ Examples:
   bedside verify edge.bedside --precision int8
 
 Compares the size and SHA-256 of every part with the manifest (exit code 5 if one differs), then
-runs the bundle's own test frames on this machine, at every precision in it or the one of
+runs the bundle's own test frames on this machine, at every precision in it or the one named by
 --precision (exit code 7 if a mask comes out wrong).")]
 pub(crate) struct VerifyArgs {
     /// File or folder; without it, the bundle that other commands would use
@@ -216,7 +216,7 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
         ),
     );
     ui.fail(&failure);
-    Err(failure.reported())
+    Err(failure.printed())
 }
 
 pub(crate) fn pack(args: &PackArgs, ui: Ui) -> Result<(), Failure> {

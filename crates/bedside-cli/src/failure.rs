@@ -1,4 +1,4 @@
-//! What ends a command early, and the exit code that tells scripts why.
+//! What ends a command early, and the exit code that says why.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Failure {
     exit: Exit,
     message: String,
-    reported: bool,
+    printed: bool,
 }
 
 impl Failure {
@@ -51,7 +51,7 @@ impl Failure {
         Self {
             exit,
             message: message.into(),
-            reported: false,
+            printed: false,
         }
     }
 
@@ -64,11 +64,11 @@ impl Failure {
         }
     }
 
-    /// The same failure, which was reported already.
+    /// The same failure, which has been printed already.
     #[must_use]
-    pub(crate) fn reported(self) -> Self {
+    pub(crate) fn printed(self) -> Self {
         Self {
-            reported: true,
+            printed: true,
             ..self
         }
     }
@@ -83,8 +83,8 @@ impl Failure {
         self.exit
     }
 
-    pub(crate) fn is_reported(&self) -> bool {
-        self.reported
+    pub(crate) fn is_printed(&self) -> bool {
+        self.printed
     }
 }
 
@@ -112,6 +112,23 @@ impl From<bedside_live::Error> for Failure {
             ErrorKind::Load | ErrorKind::SelfTest | ErrorKind::Model => Exit::Engine,
             ErrorKind::Sink | ErrorKind::Log => Exit::Output,
             ErrorKind::Config => Exit::Usage,
+            _ => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+impl From<bedside_eval::Error> for Failure {
+    fn from(error: bedside_eval::Error) -> Self {
+        use bedside_eval::ErrorKind;
+        let exit = match error.kind() {
+            ErrorKind::Input => Exit::Input,
+            ErrorKind::Masks => {
+                return Self::new(Exit::Usage, format!("{error} (--masks DIR)"));
+            }
+            ErrorKind::Bundle => Exit::Bundle,
+            ErrorKind::Prompt => return Self::refused_prompt(&error),
+            ErrorKind::Engine => Exit::Engine,
             _ => Exit::Internal,
         };
         Self::new(exit, error.to_string())

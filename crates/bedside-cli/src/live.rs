@@ -20,7 +20,7 @@ use clap::Args as Arguments;
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
-use crate::preview::{Page, Shown};
+use crate::preview::{Page, Serving, Shown};
 use crate::ui::{SAFETY, Ui};
 
 /// Arguments of `bedside live`.
@@ -128,7 +128,7 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let source = open(args, clock.clone())?;
-    // Before the model is loaded, so that a port in use is told at once.
+    // Before the model is loaded, so that a port in use fails at once.
     let page = args
         .preview
         .map(|address| Page::bind(address, args.preview_anyone))
@@ -147,7 +147,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     end_on_interrupt(&stop)?;
 
     ui.note(SAFETY);
-    let opening = SessionRecord::of(&loader, &*source.info().name);
+    let opening = SessionRecord::of(&loader, &source.info().name);
     let page = page.map(|page| {
         ui.note(format_args!("preview: http://{}/", page.address()));
         let shown = Shown {
@@ -180,7 +180,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let recorded = show.journal.finish(counts, PATIENCE);
     // Both look at `stop` several times a second.
     let _ = beside.join();
-    if let Some(Err(error)) = page.map(crate::preview::Serving::finish) {
+    if let Some(Err(error)) = page.map(Serving::finish) {
         ui.note(format_args!("note: {error}"));
     }
     outcome?;
@@ -319,7 +319,7 @@ fn beside(
         .map_err(|e| Failure::new(Exit::Internal, format!("can't start a thread: {e}")))
 }
 
-/// Records every frame that was shown, and tells what the source complains of.
+/// Records every frame that was shown, and prints errors of the source.
 struct Show {
     journal: Journal,
     ui: Ui,
@@ -330,10 +330,10 @@ impl Watcher for Show {
         self.journal.shown(session, frame, counts);
     }
 
-    fn source(&mut self, complaint: Option<&str>) {
-        self.journal.source(complaint);
-        if let Some(complaint) = complaint {
-            self.ui.note(format_args!("note: {complaint}"));
+    fn source(&mut self, error: Option<&str>) {
+        self.journal.source(error);
+        if let Some(error) = error {
+            self.ui.note(format_args!("note: {error}"));
         }
     }
 }

@@ -2,11 +2,9 @@
 
 use std::path::Path;
 
-use bedside::vision::{colour, overlay, rle};
-use bedside::{
-    BoundingBox, Finding, Frame, Manifest, Mask, Options, PixelFormat, Segmentation, Segmenter,
-    Timings,
-};
+use bedside::vision::{overlay, rle};
+use bedside::{BoundingBox, Finding, Frame, Mask, PixelFormat, Segmentation, Timings};
+pub(crate) use bedside_eval::Model;
 use serde::Serialize;
 
 use crate::failure::{Exit, Failure};
@@ -14,44 +12,6 @@ use crate::image_file;
 use crate::output::{NewFile, Stems};
 use crate::table::Table;
 use crate::ui::SAFETY;
-
-/// Which model answered.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Model {
-    pub name: String,
-    pub version: String,
-    pub licence: String,
-    pub precision: String,
-    pub backend: String,
-    pub threads: usize,
-}
-
-impl Model {
-    pub(crate) fn of(segmenter: &Segmenter) -> Self {
-        let manifest = segmenter.manifest();
-        Self {
-            name: manifest.name.clone(),
-            version: manifest.version.clone(),
-            licence: manifest.licence.clone(),
-            precision: segmenter.precision().to_string(),
-            backend: segmenter.backend().to_owned(),
-            threads: segmenter.threads(),
-        }
-    }
-
-    /// What will be loaded, before it is.
-    pub(crate) fn planned(manifest: &Manifest, options: &Options, backend: &str) -> Self {
-        let precision = options.precision.unwrap_or(manifest.default_precision);
-        Self {
-            name: manifest.name.clone(),
-            version: manifest.version.clone(),
-            licence: manifest.licence.clone(),
-            precision: precision.to_string(),
-            backend: backend.to_owned(),
-            threads: options.threads(),
-        }
-    }
-}
 
 /// One JSON document: what `--json` prints and what lies beside the pictures.
 #[derive(Debug, Serialize)]
@@ -81,7 +41,7 @@ pub(crate) enum Image {
         file: String,
         width: u32,
         height: u32,
-        findings: Vec<Found>,
+        findings: Vec<FindingJson>,
         milliseconds: Milliseconds,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         written: Vec<String>,
@@ -98,7 +58,7 @@ impl Image {
             file: file.display().to_string(),
             width: frame.width(),
             height: frame.height(),
-            findings: answer.findings.iter().map(Found::from).collect(),
+            findings: answer.findings.iter().map(FindingJson::from).collect(),
             milliseconds: answer.timings.into(),
             written: Vec::new(),
         }
@@ -114,7 +74,7 @@ impl Image {
 
 /// A [`Finding`] as it stands in JSON.
 #[derive(Debug, Serialize)]
-pub(crate) struct Found {
+pub(crate) struct FindingJson {
     prompt: String,
     object: Option<String>,
     present: bool,
@@ -127,7 +87,7 @@ pub(crate) struct Found {
     mask: Option<CocoRle>,
 }
 
-impl From<&Finding> for Found {
+impl From<&Finding> for FindingJson {
     fn from(finding: &Finding) -> Self {
         Self {
             prompt: finding.prompt.clone(),
@@ -286,8 +246,6 @@ pub(crate) fn files(
 
 /// The frame with every present object drawn in, a legend and the safety line.
 fn overlay_png(frame: &Frame, answer: &Segmentation) -> Result<Vec<u8>, Failure> {
-    let mut rgb = Vec::new();
-    colour::rgb_pixels(frame, &mut rgb);
     let items = answer.findings.iter().filter_map(|finding| {
         Some(overlay::Item {
             mask: finding.mask.as_ref()?,
@@ -299,17 +257,11 @@ fn overlay_png(frame: &Frame, answer: &Segmentation) -> Result<Vec<u8>, Failure>
             ),
         })
     });
-    let picture = overlay::draw(
-        frame.width(),
-        frame.height(),
-        &rgb,
-        &items.collect::<Vec<_>>(),
-        SAFETY,
-    );
+    let overlay = overlay::draw(frame, &items.collect::<Vec<_>>(), SAFETY);
     image_file::png(
-        picture.width,
-        picture.height,
+        overlay.width,
+        overlay.height,
         PixelFormat::Rgb8,
-        &picture.data,
+        &overlay.rgb,
     )
 }

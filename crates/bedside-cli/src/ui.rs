@@ -9,8 +9,7 @@ use serde::Serialize;
 use crate::failure::{Exit, Failure};
 
 /// Printed by every command that shows what a model found.
-pub(crate) const SAFETY: &str =
-    "Research use only. Not a medical device. Not for clinical decisions.";
+pub(crate) use bedside_eval::SAFETY;
 
 /// Where a command writes, and in which form.
 #[derive(Debug, Clone, Copy)]

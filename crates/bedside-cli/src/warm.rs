@@ -21,8 +21,9 @@ Examples:
   bedside warm --backend ort-tensorrt
 
 Runs a small inference to see that the backend works here, then loads the bundle and runs its own
-test frames twice, at every precision in it or the one of --precision. Backends on a GPU keep the kernels that they compile at the first run, so that later
-starts are fast; the table shows what that saved.")]
+test frames twice, at every precision in it or the one named by --precision. Backends on a GPU keep
+the kernels that they compile at the first run, so that later starts are fast; the table shows what
+that saved.")]
 pub(crate) struct Args {}
 
 /// Where the nodes of a graph run, as tables and JSON show it.

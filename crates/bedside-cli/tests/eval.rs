@@ -1,5 +1,5 @@
 //! `bedside eval` from folder to report, with the tiny bundle of `golden/make.py`: for it red is
-//! a polyp and dark is a breast tumor, so that every number can be told beforehand.
+//! a polyp and dark is a breast tumor, so that every number is known beforehand.
 
 #![allow(
     clippy::unwrap_used,
@@ -158,11 +158,11 @@ fn a_folder_gives_the_numbers_known_beforehand() {
         .collect();
     assert_eq!(failed, [9, 10, 11]);
     for (line, cause) in [(9, "8x8"), (10, "gone.png"), (11, "spleen")] {
-        let told = stderr
+        let line = stderr
             .lines()
             .find(|l| l.contains(&format!("line {line}: ")))
             .unwrap();
-        assert!(told.contains(cause) && told.contains("hint: "), "{told}");
+        assert!(line.contains(cause) && line.contains("hint: "), "{line}");
     }
 
     let page = fs::read_to_string(page).unwrap();
@@ -316,10 +316,6 @@ fn a_clip_is_shown_as_live_video_and_measured_against_its_masks() {
 #[test]
 fn the_shipped_bundle_answers_on_phantoms() {
     let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/edge/edge.bedside");
-    if !bundle.exists() {
-        println!("skipped: there is no {}", bundle.display());
-        return;
-    }
     let folder = tempfile::tempdir().unwrap();
     let set = folder.path().join("set");
     let (bundle, set) = (bundle.to_str().unwrap(), set.to_str().unwrap());
@@ -339,14 +335,17 @@ fn the_shipped_bundle_answers_on_phantoms() {
     assert_eq!(json["records"].as_array().unwrap().len(), 9);
     assert_eq!(json["failed"], Value::Array(Vec::new()));
     let prompts = json["prompts"].as_array().unwrap();
-    assert!(
-        prompts.len() >= 3,
+    let shown: Vec<&Value> = prompts.iter().filter(|p| !p["shown"].is_null()).collect();
+    assert_eq!(
+        shown.len(),
+        3,
         "each kind of phantom has an object that the weights know"
     );
-    for prompt in prompts.iter().filter(|p| !p["shown"].is_null()) {
+    for prompt in shown {
+        // The weights reach 0.95 and more on these nine.
         let dice = prompt["shown"]["dice"]["mean"].as_f64().unwrap();
         let iou = prompt["shown"]["iou"]["mean"].as_f64().unwrap();
-        assert!((0.0..=1.0).contains(&dice) && iou <= dice, "{prompt}");
+        assert!(dice > 0.9 && iou > 0.8 && iou <= dice, "{prompt}");
         assert!(prompt["milliseconds"].as_f64() > Some(0.0), "{prompt}");
     }
 }

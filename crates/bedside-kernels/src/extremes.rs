@@ -11,11 +11,11 @@ use tract_core::ops::einsum::EinSum;
 use tract_core::ops::nn::DataFormat;
 use tract_core::ops::quant::{DequantizeLinearF32, quantize_linear_u8};
 
-use crate::cpu::{Cpu, Dot};
-use crate::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, strip};
-use crate::epilogue::{Epilogue, Quant, Sink};
-use crate::product::{F32Panels, I8Panels};
-use crate::rewrite::{Coded, rewrite};
+use crate::kernel::cpu::{Cpu, Dot};
+use crate::kernel::depthwise::{Depthwise, Expansion, Map, Strip, Window, strip};
+use crate::kernel::epilogue::{Epilogue, Quant, Sink};
+use crate::kernel::product::{F32Panels, I8Panels};
+use crate::passes::rewrite::{Coded, rewrite};
 use crate::tests::{in_strips, noise, weights};
 
 fn run(model: TypedModel, inputs: &[Tensor]) -> Vec<f32> {
@@ -216,12 +216,12 @@ fn a_strip_below_the_input_is_padding() {
     let depthwise = Depthwise::new(window, 0, &[0.5], |_, tap| tap as f32);
     for cpu in Cpu::supported() {
         let out = in_strips(&depthwise, 1, |part| {
-            let map = Map {
+            let mut map = Map {
                 input: &[2.0],
                 zero: 0.0,
             };
             // SAFETY: one thread alone writes.
-            unsafe { strip(cpu, part.of(map)) };
+            unsafe { strip(cpu, part, &mut map) };
         });
         assert_eq!(out, [8.5, 2.5, 0.5, 0.5, 0.5, 0.5, 0.5]);
     }
@@ -230,11 +230,11 @@ fn a_strip_below_the_input_is_padding() {
 #[test]
 #[should_panic(expected = "multiple_of")]
 fn codes_that_fill_no_fours_are_refused() {
-    I8Panels::new(Dot::Float, 5, 0, &[0], |_, _| 1);
+    I8Panels::new(Dot::Wide, 5, 0, &[0], |_, _| 1);
 }
 
 #[test]
-#[should_panic(expected = "width()")]
+#[should_panic(expected = "count()")]
 fn an_expansion_has_the_channels_that_the_window_reads() {
     let window = Window {
         channels: 32,
@@ -247,9 +247,8 @@ fn an_expansion_has_the_channels_that_the_window_reads() {
     let depthwise = Depthwise::new(window, 0, &[0.0; 32], |_, _| 1.0);
     let panels = F32Panels::new(4, &[0.0; 16], |_, _| 1.0);
     let (epilogue, mut out) = (Epilogue::default(), vec![0.0f32; 128]);
-    let strip = Strip {
+    let part: Strip<f32, _> = Strip {
         depthwise: &depthwise,
-        source: ([0.0; 16].as_slice(), &epilogue),
         rows: 0..2,
         blocks: 0..2,
         residual: &[],
@@ -258,5 +257,8 @@ fn an_expansion_has_the_channels_that_the_window_reads() {
         out: Sink::new(&mut out),
     };
     // SAFETY: one thread alone writes.
-    unsafe { expanded_f32(Cpu::detect().unwrap(), &panels, strip) };
+    unsafe {
+        let mut source = Expansion::of_f32(&[0.0; 16], &panels, &epilogue);
+        strip(Cpu::detect().unwrap(), part, &mut source);
+    }
 }

@@ -8,30 +8,17 @@
 //! Here, and in one line of `bedside-map`, stands the workspace's `unsafe` code: inner loops without bounds
 //! checks, instructions chosen at run time, and output memory that is not cleared first.
 
-mod attention;
-mod axes;
-mod contract;
-mod cpu;
-mod depthwise;
-mod dynamic;
-mod epilogue;
 #[cfg(test)]
 mod extremes;
-mod lanes;
-mod norm;
+mod kernel;
 mod ops;
-mod packed;
-mod product;
-mod project;
-mod recode;
-mod rewrite;
+mod passes;
 #[cfg(test)]
 mod tests;
-mod view;
 
-pub use attention::attention;
-pub use cpu::Cpu;
-pub use dynamic::dynamic;
-pub use epilogue::Quant;
-pub use project::project;
-pub use rewrite::{Coded, rewrite};
+pub use kernel::cpu::Cpu;
+pub use kernel::epilogue::Quant;
+pub use passes::attention::attention;
+pub use passes::dynamic::dynamic;
+pub use passes::project::project;
+pub use passes::rewrite::{Coded, rewrite};

@@ -8,11 +8,11 @@ use tract_core::ops::einsum::EinSum;
 use tract_core::ops::math;
 use tract_core::ops::nn::{Reduce, Reducer, RmsNorm};
 
-use crate::cpu::{Cpu, Dot};
-use crate::depthwise::{Depthwise, Map, Strip, Window, expanded_f32, expanded_u8, strip};
-use crate::epilogue::{Epilogue, Quant, Sink, Steps};
-use crate::lanes::lanes;
-use crate::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
+use crate::kernel::cpu::{Cpu, Dot};
+use crate::kernel::depthwise::{Depthwise, Expansion, Map, Strip, Window, strip};
+use crate::kernel::epilogue::{Epilogue, Quant, Sink};
+use crate::kernel::lanes::lanes;
+use crate::kernel::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
 
 /// Numbers that repeat nowhere soon, from -1 to 1.
 pub(crate) fn noise(n: usize, seed: u32) -> Vec<f32> {
@@ -51,7 +51,7 @@ fn near(got: &[f32], want: &[f64], scale: f64) {
 pub(crate) fn in_strips(
     depthwise: &Depthwise,
     channels: usize,
-    compute: impl Fn(Strip<'_, (), f32, f32>),
+    compute: impl Fn(Strip<'_, f32, f32>),
 ) -> Vec<f32> {
     let [height, width] = depthwise.window.output;
     let blocks = channels.div_ceil(16);
@@ -62,7 +62,6 @@ pub(crate) fn in_strips(
         for block in (0..blocks).step_by(2) {
             compute(Strip {
                 depthwise,
-                source: (),
                 rows: first..(first + 2).min(height),
                 blocks: block..(block + 2).min(blocks),
                 residual: &[],
@@ -101,12 +100,35 @@ proptest! {
         }
     }
 
-    /// Integers are exact, up to the longest rows and the largest codes.
+    /// Rows so long that they are multiplied in stretches.
     #[test]
-    fn products_of_codes_are_exact(m in 1usize..20, k4 in 1usize..300, n in 1usize..40, zero: u8, most: bool, seed: u32) {
+    fn long_products_are_the_sums(m in 1usize..60, k in 1000usize..1700, n in 1usize..50, seed: u32) {
+        let (a, b, bias) = (noise(m * k, seed), noise(k * n, seed ^ 1), noise(n, seed ^ 2));
+        let panels = F32Panels::new(k, &bias, |row, column| b[row * n + column]);
+        let epilogue = Epilogue::default();
+        for cpu in Cpu::supported() {
+            let mut out = vec![f32::NAN; m * n];
+            let rows = Rows::<f32, f32> { rows: &a, residual: &[], epilogue: &epilogue };
+            product_f32(cpu, &panels, &rows, &mut out);
+            for (row, column) in [(0, 0), (m - 1, n - 1), (m / 2, n / 2)] {
+                let terms = (0..k).map(|k_| f64::from(a[row * k + k_]) * f64::from(b[k_ * n + column]));
+                let want = terms.sum::<f64>() + f64::from(bias[column]);
+                near(&out[row * n + column..][..1], &[want], k as f64);
+            }
+        }
+    }
+
+    /// Integers are exact, up to the longest rows and the largest codes: what saturates on its way
+    /// (`pmaddubsw`) would not be.
+    #[test]
+    fn products_of_codes_are_exact(m in 1usize..60, k4 in 1usize..300, n in 1usize..70, zero: u8, most in 0..3, seed: u32) {
         let k = 4 * k4;
-        let a = if most { vec![255; m * k] } else { codes(m * k, seed) };
-        let b = if most { vec![-128; k * n] } else { weights(k * n, seed ^ 1) };
+        let a = if most > 0 { vec![255; m * k] } else { codes(m * k, seed) };
+        let b = match most {
+            0 => weights(k * n, seed ^ 1),
+            1 => vec![-128; k * n],
+            _ => vec![127; k * n],
+        };
         let bias: Vec<i32> = noise(n, seed ^ 2).iter().map(|x| (x * 1e5) as i32).collect();
         let want: Vec<f32> = (0..m * n)
             .map(|i| {
@@ -167,9 +189,9 @@ proptest! {
         for cpu in Cpu::supported() {
             let out = in_strips(&depthwise, channels, |part| match coded {
                 // SAFETY: one thread alone writes.
-                true => unsafe { strip(cpu, part.of(Map { input: &integers, zero: f32::from(zero) })) },
+                true => unsafe { strip(cpu, part, &mut Map { input: &integers, zero: f32::from(zero) }) },
                 // SAFETY: as above.
-                false => unsafe { strip(cpu, part.of(Map { input: &reals, zero: 0.0 })) },
+                false => unsafe { strip(cpu, part, &mut Map { input: &reals, zero: 0.0 }) },
             });
             near(&out, &want, if coded { 255.0 * taps as f64 } else { taps as f64 });
         }
@@ -206,11 +228,11 @@ proptest! {
             product_f32(cpu, &panels, &Rows::<f32, f32> { rows: &reals, residual: &[], epilogue: &real }, &mut map);
             // SAFETY: one thread alone writes.
             let want = in_strips(&depthwise, channels, |part| unsafe {
-                strip(cpu, part.of(Map { input: &map, zero: 0.0 }));
+                strip(cpu, part, &mut Map { input: &map, zero: 0.0 });
             });
             // SAFETY: one thread alone writes.
             let got = in_strips(&depthwise, channels, |part| unsafe {
-                expanded_f32(cpu, &panels, part.of((&reals, &real)));
+                strip(cpu, part, &mut Expansion::of_f32(&reals, &panels, &real));
             });
             prop_assert_eq!(&got, &want, "{}", cpu);
 
@@ -220,11 +242,11 @@ proptest! {
             product_u8(cpu, &panels, &Rows::<u8, f32> { rows: &integers, residual: &[], epilogue: &coded }, &mut map);
             // SAFETY: one thread alone writes.
             let want = in_strips(&depthwise, channels, |part| unsafe {
-                strip(cpu, part.of(Map { input: &map, zero: f32::from(zero) }));
+                strip(cpu, part, &mut Map { input: &map, zero: f32::from(zero) });
             });
             // SAFETY: one thread alone writes.
             let got = in_strips(&depthwise, channels, |part| unsafe {
-                expanded_u8::<Steps, f32>(cpu, &panels, part.of((&integers, &coded)));
+                strip(cpu, part, &mut Expansion::of_u8(&integers, &panels, &coded));
             });
             prop_assert_eq!(&got, &want, "{}", cpu);
         }
@@ -294,8 +316,34 @@ proptest! {
     }
 }
 
+/// A limit would turn it into a value like any other.
 #[test]
-fn numbers_that_are_none_become_the_least_code() {
+fn nan_passes_a_limit() {
+    let panels = F32Panels::new(1, &[0.0; 20], |_, _| 1.0);
+    for clip in [(0.0, f32::INFINITY), (f32::NEG_INFINITY, 6.0), (0.0, 6.0)] {
+        for added in [None, Some(None)] {
+            let epilogue = Epilogue {
+                clip: Some(clip),
+                residual: added,
+                ..Epilogue::default()
+            };
+            for cpu in Cpu::supported() {
+                let mut out = vec![0.0f32; 40];
+                let rows = Rows {
+                    rows: &[f32::NAN, 7.0],
+                    residual: &[0.0f32; 40],
+                    epilogue: &epilogue,
+                };
+                product_f32(cpu, &panels, &rows, &mut out);
+                assert!(out[..20].iter().all(|v| v.is_nan()), "{cpu}");
+                assert!(out[20..].iter().all(|v| *v == clip.1.min(7.0)), "{cpu}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_becomes_the_least_code() {
     fn check<const FMA: bool>() {
         let quant = Quant {
             scale: 0.1,
@@ -341,7 +389,7 @@ fn the_best_supported_is_picked() {
     }
     let refused = Cpu::choose(Some("abacus")).unwrap_err();
     assert!(refused.contains("abacus") && refused.contains(&supported[0].to_string()));
-    assert_eq!(supported[0].dot, Dot::Float);
+    assert_eq!(supported[0].dot, Dot::Wide);
 }
 
 /// A product of two inputs in a graph; -> its output in tract alone, and with our operators.

@@ -48,7 +48,7 @@ pub(crate) struct Prompts {
     pub generation: u64,
     pub prompts: Vec<Prompt>,
     pub names: Vec<Name>,
-    /// Whether all are for endoscopy, where a picture can be outside the body.
+    /// Whether all are for endoscopy, where the camera can be outside the body.
     pub endoscopy: bool,
 }
 

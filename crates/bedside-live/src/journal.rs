@@ -62,7 +62,7 @@ impl Watcher for Journal {
         self.monitor.publish(session, frame, counts);
     }
 
-    fn source(&mut self, complaint: Option<&str>) {
-        self.monitor.source(complaint);
+    fn source(&mut self, error: Option<&str>) {
+        self.monitor.source(error);
     }
 }

@@ -18,7 +18,7 @@ use crate::record::Counts;
 use distribution::Distribution;
 pub use distribution::Latency;
 
-/// Upper bounds of buckets, milliseconds: the picture's own delay...
+/// Upper bounds of buckets, milliseconds: the video path's own delay...
 const DELAY_MS: [f64; 12] = [
     0.5, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 12.0, 20.0, 35.0, 100.0,
 ];
@@ -132,7 +132,7 @@ impl Metrics {
         self.mask_age.record(age);
     }
 
-    /// An answer came into the picture for the first time, so long after the capture of its frame:
+    /// An answer's masks were painted for the first time, so long after the capture of their frame:
     /// what a person waits from the change before the lens to its mask.
     pub fn glass_to_mask(&self, whole: Duration) {
         self.glass_to_mask.record(whole);

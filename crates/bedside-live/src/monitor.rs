@@ -1,4 +1,4 @@
-//! What others may see of a running session: its newest picture and figures, for pages and lamps.
+//! What others may see of a running session: its newest frame and figures, for pages and lamps.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,9 +25,9 @@ pub struct Status {
     pub masks_per_second: f32,
     /// The prompts that are asked.
     pub prompts: Vec<Name>,
-    /// What the model last complained of.
+    /// The model's last error; none since it answered.
     pub model_message: Option<String>,
-    /// What the source complains of.
+    /// The source's present error, such as an unplugged camera.
     pub source_message: Option<String>,
 }
 
@@ -58,8 +58,8 @@ impl fmt::Display for Status {
 #[derive(Debug)]
 pub struct Monitor {
     status: Mutex<Status>,
-    picture: Slot<Frame>,
-    /// Memory of pictures that are done with: one is copied into while another is looked at and a
+    frame: Slot<Frame>,
+    /// Memory of frames that are done with: one is copied into while another is looked at and a
     /// third waits.
     spare: [Slot<Vec<u8>>; 2],
     watchers: AtomicUsize,
@@ -77,7 +77,7 @@ impl Default for Monitor {
                 model_message: None,
                 source_message: None,
             }),
-            picture: Slot::default(),
+            frame: Slot::default(),
             spare: Default::default(),
             watchers: AtomicUsize::new(0),
         }
@@ -107,7 +107,7 @@ impl Monitor {
             // The same bytes with the same size and format are a frame again.
             if let Ok(copy) = Frame::new(frame.width(), frame.height(), frame.format(), buffer) {
                 let copy = copy.with_yuv_space(frame.yuv_space());
-                if let Some(older) = self.picture.put(copy.captured_at(frame.captured())) {
+                if let Some(older) = self.frame.put(copy.captured_at(frame.captured())) {
                     self.keep(older);
                 }
             }
@@ -121,10 +121,10 @@ impl Monitor {
         }
     }
 
-    /// Tell what the source complains of; `None` when it is well.
-    pub fn source(&self, complaint: Option<&str>) {
+    /// Publish the error of the source; `None` when it is well.
+    pub fn source(&self, error: Option<&str>) {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        status.source_message = complaint.map(str::to_owned);
+        status.source_message = error.map(str::to_owned);
     }
 
     /// The session as it is now.
@@ -135,7 +135,7 @@ impl Monitor {
             .clone()
     }
 
-    /// Begin to look at pictures; they are copied only while somebody does.
+    /// Begin to look at frames; they are copied only while somebody does.
     pub fn watch(&self) -> Watch<'_> {
         self.watchers.fetch_add(1, Ordering::AcqRel);
         Watch(self)
@@ -147,15 +147,15 @@ impl Monitor {
 pub struct Watch<'a>(&'a Monitor);
 
 impl Watch<'_> {
-    /// The newest annotated picture that nobody took yet; `None` when none comes in that time.
-    pub fn picture(&self, patience: Duration) -> Option<Frame> {
-        match self.0.picture.wait(patience) {
+    /// The newest annotated frame that nobody took yet; `None` when none comes in that time.
+    pub fn frame(&self, patience: Duration) -> Option<Frame> {
+        match self.0.frame.wait(patience) {
             Waited::Value(frame) => Some(frame),
             Waited::TimedOut | Waited::Closed => None,
         }
     }
 
-    /// Hand a picture's memory back.
+    /// Hand a frame's memory back.
     pub fn done(&self, frame: Frame) {
         self.0.keep(frame);
     }

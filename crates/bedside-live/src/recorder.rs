@@ -38,7 +38,7 @@ pub struct Recorder {
     lanes: Vec<Lane>,
 }
 
-/// The way to one target. Buffers go round: filled, written, free.
+/// The queue to one target. Buffers go round: filled, written, free.
 #[derive(Debug)]
 struct Lane {
     name: String,

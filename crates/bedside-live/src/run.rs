@@ -59,8 +59,8 @@ struct Feed {
     failed: AtomicU64,
     /// Why the source has ended, if not in order.
     ended: Mutex<Option<SourceError>>,
-    /// What it complains of while it goes on.
-    complaint: Mutex<Option<String>>,
+    /// Its present error, where it goes on.
+    error: Mutex<Option<String>>,
 }
 
 /// Whatever wants to see each frame after it was annotated. Called on the video path: it must not
@@ -69,14 +69,14 @@ pub trait Watcher {
     /// The annotated frame, or `None` when none came for a while.
     fn shown(&mut self, session: &LiveSession, frame: Option<&Frame>, counts: Counts);
 
-    /// What the source complains of, such as an unplugged camera; `None` once it is well.
-    fn source(&mut self, complaint: Option<&str>);
+    /// The error of a source that goes on, such as an unplugged camera; `None` once it is well.
+    fn source(&mut self, error: Option<&str>);
 }
 
 /// Run until the source ends or `stop` says so.
 ///
 /// With `wait`, no frame is dropped: reading waits until each frame is shown. That suits files
-/// that are read as fast as they can be; a camera's picture it would delay.
+/// that are read as fast as they can be; the video of a camera it would delay.
 ///
 /// Gives where the frames went: `captured = shown + dropped + failed`.
 ///
@@ -116,18 +116,15 @@ pub fn run(
 
 /// Read frames until there are no more.
 fn read(mut source: Box<dyn Source>, feed: &Feed, wait: bool, stop: &Stop) {
-    let complain = |text: Option<String>| {
-        *feed
-            .complaint
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = text;
+    let report = |error: Option<String>| {
+        *feed.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
     };
     let mut number = 0;
     while !stop.is_stopped() {
         let buffer = feed.spare.take().unwrap_or_default();
         match source.next(buffer) {
             Ok(Some(frame)) => {
-                complain(None);
+                report(None);
                 feed.captured.fetch_add(1, Ordering::AcqRel);
                 let captured = Captured { frame, number };
                 number += 1;
@@ -146,13 +143,13 @@ fn read(mut source: Box<dyn Source>, feed: &Feed, wait: bool, stop: &Stop) {
                 feed.captured.fetch_add(1, Ordering::AcqRel);
                 feed.failed.fetch_add(1, Ordering::AcqRel);
                 number += 1;
-                complain(Some(error.to_string()));
+                report(Some(error.to_string()));
             }
             Err(error) if error.kind() == SourceErrorKind::Fatal => {
                 *feed.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                 break;
             }
-            Err(error) => complain(Some(error.to_string())),
+            Err(error) => report(Some(error.to_string())),
         }
     }
     feed.newest.close();
@@ -167,7 +164,7 @@ fn show(
     stop: &Stop,
 ) -> Result<Counts, Error> {
     let (mut shown, mut unpainted) = (0, 0);
-    let mut complaint: Option<String> = None;
+    let mut error: Option<String> = None;
     let counts = |shown, unpainted| {
         // Captured last, so that a frame is never counted as gone before it came.
         let dropped = feed.dropped.load(Ordering::Acquire);
@@ -181,11 +178,11 @@ fn show(
         }
     };
     loop {
-        if let Ok(newest) = feed.complaint.try_lock()
-            && *newest != complaint
+        if let Ok(newest) = feed.error.try_lock()
+            && *newest != error
         {
-            complaint.clone_from(&newest);
-            watcher.source(complaint.as_deref());
+            error.clone_from(&newest);
+            watcher.source(error.as_deref());
         }
         match feed.newest.wait(PATIENCE) {
             Waited::Value(Captured { frame, number }) => {

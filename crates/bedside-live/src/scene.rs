@@ -8,8 +8,8 @@
 //!
 //! A rule must hold for [`HOLD`] frames before it pauses, and fail as long before it ends.
 
-use bedside::vision::colour::YuvToRgb;
 use bedside::{ColourModel, Frame, Pause};
+use bedside_vision::colour::YuvToRgb;
 use bedside_vision::flow::Luma;
 
 /// Frames that a finding must persist.

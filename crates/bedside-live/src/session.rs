@@ -1,7 +1,7 @@
 //! One session: frame by frame, what is painted, what is asked of the model, and the state.
 //!
 //! A [`LiveSession`] belongs to the thread of the video path. It never waits: the model runs on
-//! another thread, and what it says is taken up when it is there.
+//! another thread, and its answers are taken up when they are there.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +67,7 @@ pub struct LiveSession {
     changed: Option<Timestamp>,
     warmth: Option<Timestamp>,
     state: State,
-    /// What the model last complained of.
+    /// The model's last error, until it answers.
     message: Option<String>,
     /// The newest answer's frame, until its masks are first painted.
     unseen: Option<u64>,
@@ -126,7 +126,7 @@ impl LiveSession {
         &self.record
     }
 
-    /// What the model last complained of, in one line.
+    /// The model's last error in one line; none since it answered.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
@@ -212,7 +212,7 @@ impl LiveSession {
         }
         self.frames.add(arrived);
         self.paint(frame, number, arrived)?;
-        // Last, so that what it takes to copy the frame does not hold the picture back.
+        // Last, so that copying the frame does not delay the video.
         self.ask(frame, number, change, arrived);
         Ok(())
     }
@@ -304,7 +304,7 @@ impl LiveSession {
             State::Active
         };
         if state != self.state {
-            // What was known before the picture went away belongs to another picture.
+            // What was known before the interruption belongs to another scene.
             if matches!(state, State::Paused(_) | State::Stalled(Stall::Input)) {
                 self.tracker.forget();
             }
@@ -324,7 +324,7 @@ impl LiveSession {
         if paused || self.state == State::Stalled(Stall::Input) {
             self.metrics.skipped(self.state.reason());
         } else if change == Change::None && self.tracker.knows_all(now, self.config.age.limit / 2) {
-            // A mask of a picture that stands still is asked for again before it is too old.
+            // Where the video stands still, a mask is asked for again before it is too old.
             self.metrics.skipped("unchanged");
         } else if self.supervisor.loaded() && !self.scene.suspects() {
             let waiting = self.supervisor.waiting();

@@ -21,8 +21,8 @@ const TRUST: f32 = 0.5;
 /// to objects that were answered in different passes.
 const TRACKS: usize = 6;
 
-/// The way from one frame to the newest.
-struct Open {
+/// The motion from one frame to the newest.
+struct OpenTrack {
     number: u64,
     captured: Timestamp,
     track: Track,
@@ -62,7 +62,7 @@ impl Object {
 /// How the newest frame differs from the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Not at all, as far as the reduced picture tells.
+    /// Not at all, as far as the reduced luma shows.
     None,
     /// By movement that can be followed.
     Moved,
@@ -70,14 +70,14 @@ pub(crate) enum Change {
     Cut,
 }
 
-/// Follows the picture.
+/// Follows the motion of the video, and carries masks along it.
 #[derive(Default)]
 pub(crate) struct Tracker {
     before: Luma,
     luma: Luma,
     flow: Flow,
     started: bool,
-    open: Vec<Open>,
+    open: Vec<OpenTrack>,
     /// Tracks to be used again.
     spare: Vec<Track>,
     /// The frame that waits to be taken by the model, and the one that was.
@@ -93,12 +93,12 @@ impl Tracker {
         self.objects.resize_with(prompts, Object::default);
     }
 
-    /// The newest frame's reduced picture.
+    /// The newest frame's reduced luma.
     pub(crate) fn luma(&self) -> &Luma {
         &self.luma
     }
 
-    /// Follow the picture to the next frame.
+    /// Follow the motion to the next frame.
     pub(crate) fn step(&mut self, frame: &Frame) -> Change {
         std::mem::swap(&mut self.before, &mut self.luma);
         self.luma.reduce(frame);
@@ -127,7 +127,7 @@ impl Tracker {
         }
     }
 
-    /// Drop all masks, and what the model is about to say of frames before this one.
+    /// Drop all masks, and the answers to come on frames before this one.
     pub(crate) fn forget(&mut self) {
         self.objects.iter_mut().for_each(Object::clear);
         (self.waiting, self.taken) = (None, None);
@@ -149,7 +149,7 @@ impl Tracker {
         }
         let mut track = self.spare.pop().unwrap_or_default();
         track.start(&self.luma);
-        self.open.push(Open {
+        self.open.push(OpenTrack {
             number,
             captured,
             track,
@@ -199,7 +199,7 @@ impl Tracker {
         self.objects = objects;
     }
 
-    fn close(&mut self, mut unused: impl FnMut(&Open) -> bool) {
+    fn close(&mut self, mut unused: impl FnMut(&OpenTrack) -> bool) {
         let mut at = 0;
         while let Some(open) = self.open.get(at) {
             if unused(open) {
@@ -255,7 +255,7 @@ impl Tracker {
         (number == made_for).then(|| object.carrier.carried())
     }
 
-    /// Whether every prompt was answered, on this picture or one from which it is followed, and no
+    /// Whether every prompt was answered, on this frame or one from which motion is followed, and no
     /// mask is older than this.
     pub(crate) fn knows_all(&self, now: Timestamp, oldest: Duration) -> bool {
         let answered = |o: &Object| match o.made_for {

@@ -73,8 +73,8 @@ pub(crate) struct Reply {
     buffer: Vec<u8>,
 }
 
-/// What worker and video share. A worker that was given up keeps its own, so that nothing it
-/// still says is heard.
+/// What worker and video share. A worker that was given up keeps its own, so that its late answers
+/// reach no one.
 #[derive(Default)]
 struct Link {
     jobs: Slot<Job>,

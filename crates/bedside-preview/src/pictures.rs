@@ -84,13 +84,13 @@ impl Pictures {
     fn encode(&self) {
         let watch = self.monitor.watch();
         // What was left there when the last viewer went is old.
-        if let Some(old) = watch.picture(Duration::ZERO) {
+        if let Some(old) = watch.frame(Duration::ZERO) {
             watch.done(old);
         }
         let mut size = 0;
         while *self.viewers.borrow() > 0 && !self.stop.is_stopped() {
             let began = Instant::now();
-            let Some(frame) = watch.picture(PATIENCE) else {
+            let Some(frame) = watch.frame(PATIENCE) else {
                 continue;
             };
             let mut jpeg = Vec::with_capacity(size + size / 4);

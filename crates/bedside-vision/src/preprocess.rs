@@ -1,8 +1,9 @@
 //! From a frame to an encoder's input, and back.
 
 use bedside_core::FrameView;
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::colour::rgb_pixels;
 use crate::letterbox::Letterbox;
@@ -123,11 +124,12 @@ fn convolve(
     from: (&[u8], u32, u32),
     to: (&mut [u8], u32, u32),
 ) {
-    let from = ImageRef::new(from.1, from.2, from.0, PixelType::U8x3).expect("a whole source");
-    let mut to = Image::from_slice_u8(to.1, to.2, to.0, PixelType::U8x3).expect("a whole target");
+    let from = TypedImageRef::<U8x3>::from_buffer(from.1, from.2, from.0).expect("a whole source");
+    let mut to = TypedImage::from_buffer(to.1, to.2, to.0).expect("a whole target");
+    // Of this one pixel type: the crate compiles every filter for each type that may occur.
     resizer
-        .resize(&from, &mut to, options)
-        .expect("equal pixel types");
+        .resize_typed(&from, &mut to, options)
+        .expect("nothing is cropped");
 }
 
 /// Copy the frame's RGB pixels between black columns.

@@ -231,8 +231,10 @@ proptest! {
         prop_assert_eq!(found.len(), (width * height) as usize);
         for (i, logit) in (0..).zip(found) {
             let centre = (f64::from(i % width) + 0.5, f64::from(i / width) + 0.5);
-            let model = letterbox.to_model(centre, side);
-            let beyond = if down { model.1 - edge } else { model.0 - edge };
+            let across = centre.0 + f64::from(letterbox.left());
+            let down_by = centre.1 + f64::from(letterbox.top());
+            let at = if down == transpose { across } else { down_by };
+            let beyond = at * f64::from(side) / f64::from(letterbox.square()) - edge;
             if beyond.abs() > 1e-4 {
                 prop_assert_eq!(logit > 0.0, beyond > 0.0, "{:?}", centre);
             }

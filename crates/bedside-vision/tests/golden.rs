@@ -7,7 +7,6 @@
 )]
 
 use bedside_core::{Frame, Mask, PixelFormat, YuvSpace};
-use bedside_vision::components::components;
 use bedside_vision::mask::at_frame_size;
 use bedside_vision::{Preprocessor, ResizeFilter, colour, rle};
 use serde::Deserialize;
@@ -233,36 +232,5 @@ fn run_lengths_are_those_of_pycocotools() {
         assert_eq!(rle::from_string(&case.text).unwrap(), case.counts);
         let mask = rle::decode(case.width, case.height, &case.counts).unwrap();
         assert_eq!(rle::encode(&mask), case.counts);
-    }
-}
-
-#[derive(Deserialize)]
-struct Parts {
-    width: u32,
-    height: u32,
-    mask: String,
-    components: Vec<[u64; 5]>,
-}
-
-#[test]
-fn components_are_those_of_opencv() {
-    for case in cases::<Parts>(include_str!("golden/components.json")) {
-        let found = components(&mask(case.width, case.height, &case.mask));
-        let mut told: Vec<[u64; 5]> = found
-            .iter()
-            .map(|c| {
-                let b = c.bounding_box;
-                [
-                    c.area,
-                    b.x.into(),
-                    b.y.into(),
-                    b.width.into(),
-                    b.height.into(),
-                ]
-            })
-            .collect();
-        assert!(told.is_sorted_by(|a, b| a[0] >= b[0]), "largest first");
-        told.sort_unstable();
-        assert_eq!(told, case.components);
     }
 }

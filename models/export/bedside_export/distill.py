@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from bedside_train import data
+from bedside_train import data, forms
 from bedside_train import export as student_export
-from bedside_train.model import META_CLASSES, WIDTH, Student
+from bedside_train.model import META_CLASSES, SUB, WIDTH, Student
 from bedside_train.text import ontology, package_file, pad
 from PIL import Image
 from tokenizers import Tokenizer
@@ -103,7 +103,7 @@ def remember(teacher, shown, rows, side, folder):
             features, logits = teacher(frame, rows)
             arrays = {
                 "features": resized(features, side // 16),
-                "logits": resized(logits, side // 4),
+                "logits": resized(logits, SUB * side // 4),
             }
             if not all(np.isfinite(a).all() for a in arrays.values()):
                 raise ExportError("the teacher answers with numbers that are none")
@@ -129,7 +129,7 @@ class Pupil(torch.nn.Module):
                 module.momentum = 0.05  # the usual 0.01 would take hundreds of steps to settle
 
     def forward(self, images, tokens, mask):
-        """-> projected features [B,C,s/16,s/16], logits [B,P,s/4,s/4], score [B,P], meta."""
+        """-> projected features [B,C,s/16,s/16], logits [B,P,s/2,s/2], score [B,P], meta."""
         encoder = self.student.encoder
         maps = encoder.pyramid(images)
         pixels, keys, values = encoder.features(*maps)
@@ -289,7 +289,7 @@ def write(average, teacher, rows, chosen, shown, figures, args, work):
             if any(r["modality"] == o["modality"] and r["site"] == o["site"] for r in chosen)
         ],
         "validity": [],
-        "meta_objects": student_export.meta_objects(),
+        "meta_objects": forms.meta_objects(),
         "self_tests": self_tests(work, runners, choices),
     }
     table = prompts.table(teacher.encode, teacher.dim, set(args.prompt))
@@ -370,7 +370,7 @@ def distill(args, config=None):
         rows = [teacher.encode(p).astype(np.float16).astype(np.float32) for p in args.prompt]
         kept = remember(teacher, shown, rows, args.side, args.run / "teacher")
         tokens, mask = (torch.from_numpy(a) for a in pad(rows, None))
-        order = student_export.meta_objects()
+        order = forms.meta_objects()
         metas = torch.tensor([order.index(r["meta_object"]) for r in chosen])
         pupil = Pupil(teacher.dim, kept[0][1].shape[0])
         if not args.from_scratch:

@@ -1,13 +1,15 @@
 """The edge student: image encoder, FPN pixel decoder, text-conditioned mask decoder.
 
-Shapes use H = W = input side (256), D = WIDTH, P prompts, T tokens, E = TOKEN_DIM.
+Shapes use H = W = input side (a multiple of 32; 192, 256 and 384 are trained), D = WIDTH,
+P prompts, T tokens, E = TOKEN_DIM.
 
 The network is cut in two the way the runtime runs it:
 
 * ``Encoder``: image [1,3,H,W] -> pixels [1,D,H/4,W/4], keys [LAYERS,D,N], values [LAYERS,N,D]
-  (N = (H/16)*(W/16) positions). Everything that does not depend on the prompt is here.
+  (N = (H/16)*(W/16) positions). Everything that does not depend on the prompt is here. Its
+  ``modality`` head says what kind of imaging the frame is.
 * ``Decoder``: pixels, keys, values, tokens [P,T,E], token_mask [P,T] ->
-  logits [P,H/4,W/4], score [P], meta [P,META_CLASSES]. Prompts sit in the batch dimension.
+  logits [P,H/2,W/2], score [P], meta [P,META_CLASSES]. Prompts sit in the batch dimension.
 """
 
 import math
@@ -16,11 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from . import depthwise
+
 WIDTH = 96
 LAYERS = 3
 HEADS = 4
 TOKEN_DIM = 384
 META_CLASSES = 16  # 15 meta objects of BiomedParse and, last, "none of them"
+MODALITY_CLASSES = 10  # nine modalities of BiomedParse and, last, "none of them"
+SUB = 2  # mask logits per side of a pixel at stride 4: thin vessels need stride 2
 
 # (repeats, kernel, stride, expansion, channels in, channels out): EfficientNet-Lite0
 # (Tan & Le 2019, github.com/tensorflow/tpu, models/official/efficientnet/lite).
@@ -41,12 +47,15 @@ class SameConv(nn.Conv2d):
 
     def forward(self, x):
         k, s = self.kernel_size[0], self.stride[0]
-        if s == 1:
-            return F.conv2d(x, self.weight, self.bias, 1, k // 2, 1, self.groups)
-        total = k - s  # even inputs only, which the input size guarantees
-        before = total // 2
-        x = F.pad(x, (before, total - before, before, total - before))
-        return F.conv2d(x, self.weight, self.bias, s, 0, 1, self.groups)
+        padding = k // 2
+        if s > 1:
+            total = k - s  # even inputs only, which the input size guarantees
+            before = total // 2
+            x = F.pad(x, (before, total - before, before, total - before))
+            padding = 0
+        if self.groups == self.in_channels > 1:
+            return depthwise.conv(x, self.weight, s, padding)
+        return F.conv2d(x, self.weight, self.bias, s, padding, 1, self.groups)
 
 
 def conv_bn(cin, cout, kernel=1, stride=1, groups=1, act=True):
@@ -148,13 +157,16 @@ class Encoder(nn.Module):
         self.smooth = nn.ModuleList(Smooth(k) for k in (3, 5, 5, 5))
         self.pixels = nn.Conv2d(WIDTH, WIDTH, 1)
         self.position = nn.Parameter(torch.zeros(1, WIDTH, 16, 16))
+        self.modality_head = nn.Linear(LEVEL_CHANNELS[3], MODALITY_CLASSES)
         self.keys = nn.Conv2d(WIDTH, LAYERS * WIDTH, 1)
         self.values = nn.Conv2d(WIDTH, LAYERS * WIDTH, 1)
         nn.init.trunc_normal_(self.position, std=0.02)
 
     def pyramid(self, image):
         """Smoothed maps [1,D,.,.] at stride 4, and at stride 16, which prompts attend."""
-        levels = self.backbone(image)
+        return self.top_down(self.backbone(image))
+
+    def top_down(self, levels):
         whole = self.context(levels[3].mean((2, 3), keepdim=True))
         y = self.smooth[3](F.relu6(self.lateral[3](levels[3]) + whole))
         memory = None
@@ -163,6 +175,10 @@ class Encoder(nn.Module):
             if i == 2:
                 memory = y
         return y, memory
+
+    def modality(self, levels):
+        """Logits [1,MODALITY_CLASSES] of the kind of imaging, from the backbone's levels."""
+        return self.modality_head(levels[3].mean((2, 3)))
 
     def forward(self, image):
         return self.features(*self.pyramid(image))
@@ -212,7 +228,7 @@ class Decoder(nn.Module):
         self.image = nn.ModuleList(Attention() for _ in range(LAYERS))
         self.ffn = nn.ModuleList(mlp(d, 4 * d, d) for _ in range(LAYERS))
         self.norm = nn.ModuleList(nn.LayerNorm(d) for _ in range(3 * LAYERS))
-        self.mask = mlp(d, 2 * d, d + 1)
+        self.mask = mlp(d, 2 * d, SUB * SUB * (d + 1))
         self.score = mlp(2 * d + 2, d, 1)
         self.meta = mlp(2 * d + 2, d, META_CLASSES)
         nn.init.trunc_normal_(self.query, std=0.02)
@@ -236,17 +252,19 @@ class Decoder(nn.Module):
             x = self.norm[3 * i + 1](x + self.image[i](x, k, v))
             x = self.norm[3 * i + 2](x + self.ffn[i](x))
         flat = pixels.reshape(WIDTH, -1)
-        w = self.mask(x)
-        logits = w[:, :-1] @ flat / math.sqrt(WIDTH) + w[:, -1:]
+        h, w = pixels.shape[2:]
+        mask = self.mask(x).reshape(p, SUB * SUB, WIDTH + 1)
+        logits = mask[:, :, :-1] @ flat / math.sqrt(WIDTH) + mask[:, :, -1:]
         # What lies under the mask decides presence: pool it with the mask as weights.
-        prob = logits.sigmoid()
+        prob = logits.sigmoid().mean(1)
+        logits = logits.reshape(p, SUB, SUB, h, w).permute(0, 3, 1, 4, 2)
+        logits = logits.reshape(p, SUB * h, SUB * w)
         area = prob.sum(1, keepdim=True)
         pooled = prob @ flat.t() / (area + 1.0)
         size = area / flat.shape[1]
         sure = (prob * prob).sum(1, keepdim=True) / (area + 1e-3)
         evidence = torch.cat([x, pooled, size, sure], 1)
-        h, w_ = pixels.shape[2:]
-        return logits.reshape(p, h, w_), self.score(evidence)[:, 0], self.meta(evidence)
+        return logits, self.score(evidence)[:, 0], self.meta(evidence)
 
 
 class Student(nn.Module):
@@ -257,11 +275,16 @@ class Student(nn.Module):
         self.encoder = Encoder()
         self.decoder = Decoder(token_dim)
 
-    def forward(self, images, tokens, token_mask):
-        """images [B,3,H,W], tokens [B,K,T,E], token_mask [B,K,T] -> per image stacked outputs."""
-        pixels, keys, values = self.encoder(images)
-        outs = [
-            self.decoder(pixels[b : b + 1], keys[b], values[b], tokens[b], token_mask[b])
-            for b in range(images.shape[0])
-        ]
-        return tuple(torch.stack(o) for o in zip(*outs))
+    def forward(self, images, tokens, token_mask, low=None):
+        """images [B,3,H,W], tokens [B,K,T,E], token_mask [B,K,T] -> logits [B,K,H/2,W/2],
+        score [B,K], meta [B,K,.], modality [B,.], all f32.
+
+        low: number format of the encoder's arithmetic, such as ``torch.bfloat16``, if not f32.
+        """
+        with torch.autocast(images.device.type, low, enabled=low is not None):
+            levels = self.encoder.backbone(images)
+            features = self.encoder.features(*self.encoder.top_down(levels))
+        pixels, keys, values = (f.float() for f in features)
+        decode = torch.func.vmap(lambda y, *rest: self.decoder(y.unsqueeze(0), *rest))
+        answers = decode(pixels, keys, values, tokens, token_mask)
+        return *answers, self.encoder.modality([level.float() for level in levels])

@@ -15,55 +15,6 @@ MAX_TOKENS = 24
 SPELLING = {"endoscopy": "endoscope"}  # BiomedParse's word in prompts
 ONTOLOGY = pathlib.Path(__file__).parents[3] / "crates/bedside-core/ontology.csv"
 
-# Object type of the ontology that each `object` of the training manifests stands for,
-# with the modality and site whose form names it best.
-TRAINED = {
-    "polyp": ("colon polyp", "endoscopy", "colon"),
-    "breast tumor": ("breast tumor", "ultrasound", "breast"),
-    "fetal head": ("fetal head", "ultrasound", "transperineal"),
-}
-
-# Other ways people ask for the same thing; the canonical text of the prompt table comes first.
-PHRASES = {
-    "polyp": [
-        "polyp in colon endoscope",
-        "polyp",
-        "colon polyp",
-        "colorectal polyp",
-        "polyp in endoscopy",
-        "polyp in colon endoscopy",
-        "polyp in the colon",
-        "a polyp seen in a colonoscopy frame",
-    ],
-    "breast tumor": [
-        "tumor in breast ultrasound",
-        "breast tumor",
-        "tumor",
-        "breast lesion",
-        "breast mass",
-        "breast tumor in ultrasound",
-        "breast tumour",
-        "lesion in breast ultrasound",
-    ],
-    "fetal head": [
-        "fetal head in transperineal ultrasound",
-        "fetal head",
-        "head of the fetus",
-        "fetal head in ultrasound",
-        "fetal skull",
-        "fetal head in obstetric ultrasound",
-        "foetal head",
-    ],
-}
-
-# Object types whose presence on a training frame is unknown or true under another name:
-# never used as absent prompts.
-AMBIGUOUS = {
-    "polyp": ("polyp", "colon tumor", "colon", "neoplastic", "tumor", "epithelial", "glandular"),
-    "breast tumor": ("tumor", "breast", "cancer", "neoplastic", "nodule", "cyst"),
-    "fetal head": ("fetal", "brain", "cerebellum", "uterus", "ventricles", "hippocampus"),
-}
-
 
 def package_file(package, name):
     """Path of a data file inside an installed package."""

@@ -1,19 +1,7 @@
 //! `bedside eval`: how well a model does on folders of frames with known masks.
 //!
-//! * [`dataset`]: manifest, pictures and masks in
-//! * [`evaluator`]: the model on one row; [`record`]: what came out, in numbers
-//! * [`metrics`] and [`bootstrap`]: from records to summaries
-//! * [`video`]: masks as a live session shows them
-//! * [`report`]: JSON; [`text`]: tables; [`html`] with [`picture`]: the page
+//! `bedside-eval` does the work; here are the arguments, and [`text`] has the tables.
 
-mod bootstrap;
-mod dataset;
-mod evaluator;
-mod html;
-mod metrics;
-mod picture;
-mod record;
-mod report;
 mod text;
 mod video;
 
@@ -21,22 +9,18 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use bedside::Segmenter;
+use bedside_eval::{Evaluator, Failed, Model, Report, Rows, Setting, Split};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
 use crate::output;
-use crate::report::Model;
 use crate::ui::{SAFETY, Ui};
-use dataset::{Failed, Row, Rows, Split};
-use evaluator::Evaluator;
-use metrics::worst;
-use picture::Picture;
-use record::Record;
-use report::{Report, Setting};
 use video::VideoArgs;
 
-/// Failed rows that are told one by one; the JSON document and the page hold all.
-const MOST_TOLD: usize = 10;
+/// Failed rows whose errors are printed one by one; the JSON document and the page hold all.
+const MOST_PRINTED: usize = 10;
 
 /// Arguments of `bedside eval`.
 #[derive(Debug, clap::Args)]
@@ -60,7 +44,7 @@ pub(crate) struct Args {
     dirs: Vec<PathBuf>,
 
     /// Which rows of the manifests
-    #[arg(long, value_enum, default_value_t = Split::Val)]
+    #[arg(long, value_name = "SPLIT", default_value_t = Split::Val, value_parser = splits())]
     split: Split,
 
     /// Ask for this in place of each row's object
@@ -113,26 +97,29 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         prompt: args.prompt.as_deref(),
     };
 
-    let records = evaluate(&rows, &mut evaluator, &mut failed, ui);
+    let bar = ui.progress(rows.len() as u64, "frames");
+    let records = evaluator.records(&rows, &mut failed, || bar.inc(1));
+    bar.finish_and_clear();
     let report = Report::new(setting, records, failed);
     if let Some(path) = &args.html {
-        let pictures = pictures(&report, &rows, &mut evaluator, usize::from(args.worst))?;
-        output::write_file(path, html::page(&report, &pictures).into_bytes())?;
+        let worst = usize::from(args.worst);
+        let page = bedside_eval::html_page(&report, &rows, &mut evaluator, worst)?;
+        output::write_file(path, page.into_bytes())?;
         ui.note(format_args!("wrote {}", path.display()));
     }
     if ui.json() {
-        ui.print_json(&report)?;
+        ui.print_json(&document(&report)?)?;
     } else {
-        ui.print(&text::text(&report))?;
+        ui.print(&text::folders(&report))?;
     }
-    tell(&report.failed, ui)
+    print_failed(&report.failed, ui)
 }
 
 /// The rows of all folders.
 fn rows(args: &Args) -> Result<Rows, Failure> {
     let mut all = Rows::default();
     for dir in &args.dirs {
-        let found = dataset::rows(dir, args.split, args.limit.map(NonZeroUsize::get))?;
+        let found = bedside_eval::rows(dir, args.split, args.limit.map(NonZeroUsize::get))?;
         all.rows.extend(found.rows);
         all.failed.extend(found.failed);
     }
@@ -148,65 +135,42 @@ fn rows(args: &Args) -> Result<Rows, Failure> {
     Ok(all)
 }
 
-/// A record of every row that can be evaluated; the others go to `failed`.
-fn evaluate(
-    rows: &[Row],
-    evaluator: &mut Evaluator<'_>,
-    failed: &mut Vec<Failed>,
-    ui: Ui,
-) -> Vec<Record> {
-    let bar = ui.progress(rows.len() as u64, "frames");
-    let mut records = Vec::with_capacity(rows.len());
-    for row in rows {
-        match evaluator.view(row) {
-            Ok(view) => records.push(view.record),
-            Err(error) => failed.push(Failed {
-                place: row.place.clone(),
-                error,
-            }),
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    records
+/// The values of `--split`.
+fn splits() -> impl TypedValueParser<Value = Split> {
+    PossibleValuesParser::new([
+        PossibleValue::new("train").help("What the model was trained on: flatters it"),
+        PossibleValue::new("val").help("Held out while training"),
+        PossibleValue::new("test").help("Never looked at before"),
+        PossibleValue::new("all").help("Every row"),
+    ])
+    .try_map(|name| name.parse())
 }
 
-/// The worst cases of each prompt. The model looks at them once more: keeping every frame's
-/// masks until the worst are known would need memory without bound.
-fn pictures<'a>(
-    report: &'a Report<'_>,
-    rows: &[Row],
-    evaluator: &mut Evaluator<'_>,
-    n: usize,
-) -> Result<Vec<Picture<'a>>, Failure> {
-    let cases = report
-        .prompts
-        .iter()
-        .flat_map(|p| worst(&report.records, &p.prompt, n));
-    let mut pictures = Vec::new();
-    for record in cases {
-        if let Some(row) = rows.iter().find(|row| row.place == record.place) {
-            let view = evaluator
-                .view(row)
-                .map_err(|failure| failure.at(&row.place))?;
-            let drawn = view.drawn.as_ref();
-            pictures.push(Picture::new(record, &view.frame, &view.truth, drawn)?);
+/// The report as JSON: each failed row has the exit code that it alone would give.
+fn document(report: &Report<'_>) -> Result<Value, Failure> {
+    let internal = |e| Failure::new(Exit::Internal, format!("result is no JSON: {e}"));
+    let mut document = serde_json::to_value(report).map_err(internal)?;
+    let rows = document.get_mut("failed").and_then(Value::as_array_mut);
+    for (row, failed) in rows.into_iter().flatten().zip(&report.failed) {
+        let exit = Failure::from(failed.error.clone()).exit();
+        if let Some(error) = row.get_mut("error").and_then(Value::as_object_mut) {
+            error.insert("exit_code".to_owned(), json!(exit.code()));
         }
     }
-    Ok(pictures)
+    Ok(document)
 }
 
-/// Tell of the rows that failed; the first decides how the command ends.
-fn tell(failed: &[Failed], ui: Ui) -> Result<(), Failure> {
-    for row in failed.iter().take(MOST_TOLD) {
-        ui.fail(&row.failure());
+/// Print the errors of the rows that failed; the first decides how the command ends.
+fn print_failed(failed: &[Failed], ui: Ui) -> Result<(), Failure> {
+    for row in failed.iter().take(MOST_PRINTED) {
+        ui.fail(&Failure::from(row.error()));
     }
-    if let Some(more) = failed.len().checked_sub(MOST_TOLD).filter(|n| *n > 0) {
+    if let Some(more) = failed.len().checked_sub(MOST_PRINTED).filter(|n| *n > 0) {
         ui.note(format_args!(
             "and {more} rows more; hint: --json and --html list all"
         ));
     }
     failed
         .first()
-        .map_or(Ok(()), |row| Err(row.failure().reported()))
+        .map_or(Ok(()), |row| Err(Failure::from(row.error()).printed()))
 }

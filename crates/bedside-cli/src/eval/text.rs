@@ -2,16 +2,15 @@
 
 use std::fmt::Write;
 
-use super::bootstrap::Estimate;
-use super::metrics::{POOR, Summary};
-use super::report::{Report, fraction, number, share};
+use bedside_eval::{Estimate, POOR, Report, Score, Summary, VideoReport};
+
 use crate::table::Table;
 
 /// What stands in a cell of which nothing is known.
 const NONE: &str = "-";
 
-/// The whole report.
-pub(super) fn text(report: &Report<'_>) -> String {
+/// The report of dataset folders.
+pub(super) fn folders(report: &Report<'_>) -> String {
     let mut text = format!("{}\n\n", report.headline());
     let shown = report.prompts.iter().filter(|p| p.shown.is_some());
     let _ = write!(
@@ -41,12 +40,12 @@ fn shown_table<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Table {
         table.row([
             summary.prompt.clone(),
             shown.frames.to_string(),
-            number(&shown.dice),
+            shown.dice.number(),
             format!("{:.3}", shown.dice_median),
-            number(&shown.iou),
+            shown.iou.number(),
             format!("{:.3}", shown.ungated_dice.mean),
-            fraction(&shown.missed),
-            fraction(&shown.poor),
+            shown.missed.fraction(),
+            shown.poor.fraction(),
             summary
                 .milliseconds
                 .map_or(NONE.to_owned(), |ms| format!("{ms:.1}")),
@@ -63,7 +62,8 @@ fn absent_table(summaries: &[Summary]) -> Table {
         ">of another modality",
     ];
     let mut table = Table::new(titles);
-    let cell = |estimate: &Option<Estimate>| estimate.as_ref().map_or(NONE.to_owned(), share);
+    let cell =
+        |estimate: &Option<Estimate>| estimate.as_ref().map_or(NONE.to_owned(), Estimate::share);
     for summary in summaries {
         table.row([
             summary.prompt.clone(),
@@ -73,4 +73,125 @@ fn absent_table(summaries: &[Summary]) -> Table {
         ]);
     }
     table
+}
+
+/// The report of a clip.
+pub(super) fn clip(report: &VideoReport) -> String {
+    let mut table = Table::new(["", ">masks", ">Dice"]);
+    let mut row = |name: String, score: Score| {
+        let dice = score
+            .dice
+            .map_or("-".to_owned(), |dice| format!("{dice:.3}"));
+        table.row([name, score.masks.to_string(), dice]);
+    };
+    row("fresh".to_owned(), report.fresh);
+    row("carried".to_owned(), report.carried);
+    for age in &report.carried_by_age {
+        row(format!("  {} ms", age.age_ms), age.score);
+    }
+    let passes = match report.passes_per_second {
+        Some(rate) => format!("at most {rate} passes a second"),
+        None => "a pass a frame".to_owned(),
+    };
+    format!(
+        "{}: {} frames, {} a second, '{}', {passes}\n\n{table}\n\
+         missed {} of {} frames with the object, lingering on {} of {} without, flicker {:.1} a minute\n",
+        report.video,
+        report.frames,
+        report.frames_per_second,
+        report.prompt,
+        report.missed,
+        report.with_object,
+        report.lingering,
+        report.without_object,
+        report.flicker_per_minute
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use bedside::Modality;
+    use bedside_eval::{Answer, Model, Other, Overlap, Place, Record, Setting, Split};
+
+    use super::*;
+
+    fn report(name: &str, records: Vec<Record>) -> Report<'static> {
+        let model = Model {
+            name: name.to_owned(),
+            version: "1.2.3".to_owned(),
+            licence: "Apache-2.0".to_owned(),
+            precision: "int8".to_owned(),
+            backend: "tract".to_owned(),
+            threads: 2,
+        };
+        let setting = Setting {
+            model,
+            presence_threshold: 0.5,
+            folders: vec!["set".to_owned()],
+            split: Split::Val,
+            prompt: None,
+        };
+        Report::new(setting, records, Vec::new())
+    }
+
+    fn answer(prompt: &str, present: bool) -> Answer {
+        Answer {
+            prompt: prompt.to_owned(),
+            presence: if present { 0.9 } else { 0.1 },
+            present,
+        }
+    }
+
+    /// A record of line `line`; `dice` of `None` is a frame without the object.
+    fn record(
+        line: u64,
+        prompt: &str,
+        dice: Option<f64>,
+        present: bool,
+        others: &[(&str, bool, bool)],
+    ) -> Record {
+        let other = |(prompt, same_modality, present): &(&str, bool, bool)| Other {
+            answer: answer(prompt, *present),
+            same_modality: *same_modality,
+        };
+        Record {
+            place: Place {
+                folder: "set".to_owned(),
+                line,
+            },
+            file: format!("images/{line}.png"),
+            group: format!("g{line}"),
+            label: "label".to_owned(),
+            modality: Modality::Ultrasound,
+            truth_area: 10,
+            answer: answer(prompt, present),
+            overlap: dice.map(|dice| Overlap {
+                dice,
+                iou: dice / (2.0 - dice),
+                ungated_dice: dice,
+            }),
+            others: others.iter().map(other).collect(),
+            milliseconds: line as f64,
+        }
+    }
+
+    #[test]
+    fn the_terminal_gets_both_tables() {
+        let records = vec![
+            record(1, "tumor", Some(0.9), true, &[("polyp", false, true)]),
+            record(2, "tumor", Some(0.7), true, &[("polyp", false, false)]),
+            record(4, "tumor", None, false, &[]),
+        ];
+        let text = folders(&report("edge", records));
+        assert!(
+            text.starts_with("edge 1.2.3 (int8, tract, 2 threads): 3 frames\n"),
+            "{text}"
+        );
+        assert!(text.contains("0.800 [0.700, 0.900]"), "{text}");
+        assert!(
+            text.contains("1/1 = 100.0 %") && text.contains("1/2 = 50.0 %"),
+            "{text}"
+        );
+        assert!(text.lines().all(|l| !l.ends_with(' ')), "{text}");
+    }
 }

@@ -1,0 +1,198 @@
+//! Rows in, records out: the model asked for a row's own object and, in the same pass, for all
+//! others that it knows (but for those that want the frame fed in another orientation).
+
+use std::collections::HashMap;
+
+use bedside::{Form, Frame, Mask, Modality, Prompt, PromptEntry, PromptSet, Segmenter};
+
+use crate::dataset::{Failed, Row};
+use crate::error::{Error, ErrorKind};
+use crate::record::{Answer, Other, Record};
+
+/// A model that withholds no mask, with the threshold under which it would.
+pub struct Evaluator<'a> {
+    segmenter: Segmenter,
+    presence_threshold: f32,
+    /// Asked in place of the rows' objects.
+    prompt: Option<&'a str>,
+    /// Prompts by object and modality of the rows: resolved once, outside the frame loop.
+    asked: HashMap<(String, Modality), Result<Asked, Error>>,
+}
+
+/// Prompts that go through the decoder together; the first is the row's own.
+#[derive(Debug, Clone)]
+struct Asked {
+    own: String,
+    /// Text of each other prompt, and whether it is of the row's modality.
+    others: Vec<(String, bool)>,
+    prompts: PromptSet,
+}
+
+/// One frame with all that can be said and shown of it.
+pub(crate) struct Evaluated {
+    pub frame: Frame,
+    pub truth: Mask,
+    /// The mask that the model drew for the row's object, whether it would be shown or withheld.
+    pub drawn: Option<Mask>,
+    pub record: Record,
+}
+
+impl<'a> Evaluator<'a> {
+    /// `segmenter` must have been opened with a presence threshold of 0: the bundle's own
+    /// threshold is applied here, so that one pass tells the answer with it and without it.
+    pub fn new(segmenter: Segmenter, prompt: Option<&'a str>) -> Self {
+        let presence_threshold = segmenter.manifest().thresholds.presence;
+        Self {
+            segmenter,
+            presence_threshold,
+            prompt,
+            asked: HashMap::new(),
+        }
+    }
+
+    /// Probability of presence from which an object is reported: the bundle's.
+    pub fn presence_threshold(&self) -> f32 {
+        self.presence_threshold
+    }
+
+    /// A record of every row that can be evaluated; the others go to `failed`. `progress` is called
+    /// after each row.
+    pub fn records(
+        &mut self,
+        rows: &[Row],
+        failed: &mut Vec<Failed>,
+        mut progress: impl FnMut(),
+    ) -> Vec<Record> {
+        let mut records = Vec::with_capacity(rows.len());
+        for row in rows {
+            match self.evaluate(row) {
+                Ok(evaluated) => records.push(evaluated.record),
+                Err(error) => failed.push(Failed {
+                    place: row.place.clone(),
+                    error,
+                }),
+            }
+            progress();
+        }
+        records
+    }
+
+    /// Evaluate one row.
+    ///
+    /// # Errors
+    /// When its files can't be used, its prompt is refused, or the engine fails.
+    pub(crate) fn evaluate(&mut self, row: &Row) -> Result<Evaluated, Error> {
+        let Asked {
+            own,
+            others,
+            prompts,
+        } = self.asked(row)?;
+        let frame = row.frame()?;
+        let truth = row.truth(&frame)?;
+        let segmentation = self.segmenter.segment(&frame, &prompts)?;
+        let mut findings = segmentation.findings.into_iter();
+        let Some(finding) = findings.next() else {
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "the model gave no answer to a prompt",
+            ));
+        };
+        let threshold = self.presence_threshold;
+        let others = others
+            .into_iter()
+            .zip(findings)
+            .map(|((prompt, same_modality), finding)| Other {
+                answer: Answer::new(prompt, &finding, threshold),
+                same_modality,
+            })
+            .collect();
+        let record = Record::new(
+            row,
+            &truth,
+            Answer::new(own, &finding, threshold),
+            finding.mask.as_ref(),
+            others,
+            segmentation.timings.total().as_secs_f64() * 1e3,
+        );
+        Ok(Evaluated {
+            frame,
+            truth,
+            drawn: finding.mask,
+            record,
+        })
+    }
+
+    fn asked(&mut self, row: &Row) -> Result<Asked, Error> {
+        let key = (row.object.clone(), row.modality);
+        if let Some(asked) = self.asked.get(&key) {
+            return asked.clone();
+        }
+        let asked = self.ask(row);
+        self.asked.insert(key, asked.clone());
+        asked
+    }
+
+    fn ask(&mut self, row: &Row) -> Result<Asked, Error> {
+        let here = |text: &str| Prompt::new(text).with_modality(row.modality);
+        let own = here(self.prompt.unwrap_or(&row.object));
+        let (manifest, table) = (self.segmenter.manifest(), self.segmenter.prompt_table());
+        let form = table.trained(&own).ok().map(PromptEntry::form);
+        // What the row names is there, in whatever words it is asked for.
+        let named = table.trained(&here(&row.object)).ok();
+        let named = named.map(PromptEntry::form);
+        let there: Vec<&Form> = form.into_iter().chain(named).collect();
+        let transposed = |f: &Form| manifest.transposed(f.modality, &f.site);
+        let fed_alike = |other: &&Form| form.is_some_and(transposed) == transposed(other);
+        let others = others(
+            table.trained_forms().filter(fed_alike),
+            &there,
+            row.modality,
+        );
+        let text = form.map_or_else(|| own.text.clone(), Form::text);
+        let mut prompts = vec![own];
+        prompts.extend(others.iter().map(|(text, _)| Prompt::new(text)));
+        Ok(Asked {
+            own: text,
+            prompts: self.segmenter.prompts(&prompts)?,
+            others,
+        })
+    }
+}
+
+/// Forms to ask for beside those that are there, by text, and whether each is of the frame's
+/// modality. Another form of what is there, in the same modality, is no other object.
+fn others<'f>(
+    forms: impl Iterator<Item = &'f Form>,
+    there: &[&Form],
+    modality: Modality,
+) -> Vec<(String, bool)> {
+    let is_there = |other: &Form| there.iter().any(|form| form.object == other.object);
+    forms
+        .filter(|other| other.modality != modality || !is_there(other))
+        .map(|other| (other.text(), other.modality == modality))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use bedside::Ontology;
+
+    use super::*;
+
+    #[test]
+    fn all_but_what_is_there_is_asked_beside_it() {
+        let forms = || Ontology::biomedparse_v1().forms().iter();
+        let liver = forms().find(|f| f.text() == "liver in liver ct").unwrap();
+        let asked = others(forms(), &[liver], Modality::Ct);
+        let same_modality = |text: &str| asked.iter().find(|o| o.0 == text).map(|o| o.1);
+        assert_eq!(same_modality("liver in liver ct"), None);
+        assert_eq!(same_modality("liver in abdomen ct"), None);
+        assert_eq!(same_modality("polyp in colon endoscope"), Some(false));
+        assert_eq!(same_modality("pancreas in abdomen ct"), Some(true));
+        assert_eq!(same_modality("liver in abdomen mri"), Some(false));
+        let livers = forms()
+            .filter(|f| f.object == "liver" && f.modality == Modality::Ct)
+            .count();
+        assert_eq!(asked.len(), forms().count() - livers);
+    }
+}

@@ -1,0 +1,568 @@
+//! Depthwise convolution: every channel with a small window of its own.
+#![allow(unsafe_code, reason = "inner loops read without bounds checks")]
+
+use std::ops::Range;
+
+use super::cpu::{Cpu, Simd, compiled_for_each};
+use super::epilogue::{Element, Epilogue, Place, Sink};
+use super::lanes::{LANES, Lanes, flat, lanes};
+use super::product::{F32Panels, I8Panels, WIDE};
+use super::vector::Reals;
+
+/// Shape of a depthwise convolution over [h, w, channels].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Window {
+    /// Channels, of input and output.
+    pub(crate) channels: usize,
+    /// Input height and width.
+    pub(crate) input: [usize; 2],
+    /// Output height and width.
+    pub(crate) output: [usize; 2],
+    /// Window height and width.
+    pub(crate) kernel: [usize; 2],
+    /// Steps of the window down and right.
+    pub(crate) stride: [usize; 2],
+    /// Rows above and columns to the left that are padding.
+    pub(crate) before: [usize; 2],
+}
+
+/// Weights of a depthwise convolution, and its shape.
+#[derive(Debug, Clone)]
+pub(crate) struct Depthwise {
+    pub(crate) window: Window,
+    /// For each sixteen channels, those of every tap of the window.
+    taps: Vec<Lanes<f32>>,
+    /// What the sums of each channel start from.
+    bias: Vec<Lanes<f32>>,
+    /// Taken from codes, so that padding is 0.
+    pub(crate) zero: f32,
+}
+
+/// How many outputs along a row are computed side by side: their windows share inputs.
+const RUN: usize = 4;
+
+impl Depthwise {
+    /// From `weight(channel, tap)` and a bias for each channel; `zero` is the input's code of 0,
+    /// 0 for f32.
+    pub(crate) fn new(
+        window: Window,
+        zero: u8,
+        bias: &[f32],
+        weight: impl Fn(usize, usize) -> f32,
+    ) -> Self {
+        let taps = window.kernel.iter().product::<usize>();
+        let blocks = window.channels.div_ceil(LANES);
+        let taps = (0..blocks * taps)
+            .map(|at| {
+                Lanes(std::array::from_fn(|lane| {
+                    let channel = at / taps * LANES + lane;
+                    if channel < window.channels {
+                        weight(channel, at % taps)
+                    } else {
+                        0.0
+                    }
+                }))
+            })
+            .collect();
+        Self {
+            window,
+            taps,
+            bias: lanes(bias),
+            zero: f32::from(zero),
+        }
+    }
+
+    /// Columns of the scratch rows: the input's, with padding, and what a run may read too much.
+    pub(crate) fn padded_width(&self) -> usize {
+        let Window {
+            input,
+            output,
+            kernel,
+            stride,
+            before,
+            ..
+        } = self.window;
+        let read = (output[1].next_multiple_of(RUN) - 1) * stride[1] + kernel[1];
+        read.max(before[1] + input[1])
+    }
+}
+
+/// Rows of a map with padding, sixteen channels at a time.
+pub(crate) struct Padded<'a> {
+    /// From the first row on that is not padding.
+    lanes: &'a mut [Lanes<f32>],
+    /// Length of a row; its first pixel that is not padding stands `before` from its start.
+    width: usize,
+    before: usize,
+    /// From a group of channels to the next.
+    group: usize,
+}
+
+/// What windows pass over, [h, w, channels], as f32 of which padding is 0.
+pub(crate) trait Source {
+    /// The whole of it where it lies, when that is f32 in whole groups of sixteen channels.
+    fn reals(&self, _: &Window) -> Option<&[f32]> {
+        None
+    }
+
+    /// Make ready for [`Self::fill`] with these input rows.
+    fn prepare(&mut self, _cpu: Cpu, _rows: Range<usize>, _: &Window) {}
+
+    /// Write some groups of sixteen channels of input rows `rows`.
+    fn fill(
+        &self,
+        cpu: Cpu,
+        blocks: Range<usize>,
+        rows: Range<usize>,
+        to: &mut Padded<'_>,
+        window: &Window,
+    );
+}
+
+/// An activation that lies in memory.
+pub(crate) struct Map<'a, T> {
+    /// The whole of it.
+    pub(crate) input: &'a [T],
+    /// Taken from codes, so that padding is 0.
+    pub(crate) zero: f32,
+}
+
+impl<T: Element> Source for Map<'_, T> {
+    fn reals(&self, window: &Window) -> Option<&[f32]> {
+        let whole = window.channels.is_multiple_of(LANES);
+        T::reals(self.input).filter(|_| whole)
+    }
+
+    fn fill(
+        &self,
+        cpu: Cpu,
+        blocks: Range<usize>,
+        rows: Range<usize>,
+        to: &mut Padded<'_>,
+        window: &Window,
+    ) {
+        let (channels, width) = (window.channels, window.input[1]);
+        let input = self.input.get(rows.start * width * channels..);
+        let input = input.unwrap_or_default();
+        for (n, block) in blocks.enumerate() {
+            let lines = input.chunks(width * channels).take(rows.len());
+            let to_lines = to.lanes.get_mut(n * to.group..).unwrap_or_default();
+            for (line, to_line) in lines.zip(to_lines.chunks_mut(to.width)) {
+                let to_line = to_line.get_mut(to.before..).unwrap_or_default();
+                let line = line.get(block * LANES..).unwrap_or_default();
+                spread(cpu.simd, line, channels, self.zero, to_line);
+            }
+        }
+    }
+}
+
+compiled_for_each! {
+    /// Sixteen channels of each pixel of a line, less `zero`; `line` starts with the first of them.
+    fn spread<T: Element>(line: &[T], channels: usize, zero: f32, to: &mut [Lanes<f32>]) = spread_body
+}
+
+#[inline(always)]
+fn spread_body<V: Reals, const FMA: bool, T: Element>(
+    line: &[T],
+    channels: usize,
+    zero: f32,
+    to: &mut [Lanes<f32>],
+) {
+    for (pixel, to) in line.chunks(channels).zip(to) {
+        // Whole groups apart: through memory of any length no vectors are made.
+        if let Some(from) = pixel.first_chunk::<LANES>() {
+            for lane in 0..LANES {
+                to.0[lane] = from[lane].real(None) - zero;
+            }
+        } else {
+            for (to, x) in to.0.iter_mut().zip(pixel) {
+                *to = x.real(None) - zero;
+            }
+        }
+    }
+}
+
+/// An activation that is never whole in memory: the product of the pixels of a smaller one.
+pub(crate) struct Expansion<'a> {
+    pixels: Pixels<'a>,
+    epilogue: &'a Epilogue,
+}
+
+/// The smaller one, whole, and what it is multiplied with.
+enum Pixels<'a> {
+    F32(&'a [f32], &'a F32Panels),
+    U8 {
+        pixels: &'a [u8],
+        panels: &'a I8Panels,
+        /// Memory for what the kernels read in place of codes.
+        wide: Vec<i16>,
+        /// The first row that was made ready.
+        first: usize,
+    },
+}
+
+impl<'a> Expansion<'a> {
+    pub(crate) fn of_f32(pixels: &'a [f32], panels: &'a F32Panels, epilogue: &'a Epilogue) -> Self {
+        let pixels = Pixels::F32(pixels, panels);
+        Self { pixels, epilogue }
+    }
+
+    pub(crate) fn of_u8(pixels: &'a [u8], panels: &'a I8Panels, epilogue: &'a Epilogue) -> Self {
+        let pixels = Pixels::U8 {
+            pixels,
+            panels,
+            wide: Vec::new(),
+            first: 0,
+        };
+        Self { pixels, epilogue }
+    }
+}
+
+impl Drop for Expansion<'_> {
+    fn drop(&mut self) {
+        if let Pixels::U8 { wide, .. } = &mut self.pixels {
+            WIDE.set(std::mem::take(wide));
+        }
+    }
+}
+
+impl Source for Expansion<'_> {
+    fn prepare(&mut self, cpu: Cpu, rows: Range<usize>, window: &Window) {
+        if let Pixels::U8 {
+            pixels,
+            panels,
+            wide,
+            first,
+        } = &mut self.pixels
+        {
+            let line = window.input[1] * panels.depth();
+            let used = pixels.get(rows.start * line..rows.end * line);
+            *first = rows.start;
+            *wide = WIDE.take();
+            panels.prepare(cpu.simd, used.unwrap_or_default(), wide);
+        }
+    }
+
+    fn fill(
+        &self,
+        cpu: Cpu,
+        blocks: Range<usize>,
+        rows: Range<usize>,
+        to: &mut Padded<'_>,
+        window: &Window,
+    ) {
+        let width = window.input[1];
+        let count = rows.len() * width;
+        let (group, line, before) = (to.group, to.width, to.before);
+        let out = Sink::new(flat(to.lanes));
+        let start = blocks.start;
+        let mut take = |panel: usize, row: usize, sums: &[Lanes<f32>]| {
+            let (mut row, mut sums) = (row, sums);
+            while !sums.is_empty() {
+                let (y, x) = (row / width, row % width);
+                let (these, others) = sums.split_at(sums.len().min(width - x));
+                let at = (panel - start) * group + y * line + before + x;
+                let place = Place {
+                    column: panel * LANES,
+                    columns: LANES,
+                    start: at * LANES,
+                    stride: LANES,
+                };
+                // SAFETY: the scratch memory is lent to this alone.
+                unsafe {
+                    self.epilogue
+                        .store::<f32, f32>(cpu.simd, these, place, &[], out)
+                };
+                row += these.len();
+                sums = others;
+            }
+        };
+        match &self.pixels {
+            Pixels::F32(pixels, panels) => {
+                let from = pixels.get(rows.start * width * panels.depth()..);
+                panels.sums(cpu.simd, blocks, from.unwrap_or_default(), count, &mut take);
+            }
+            Pixels::U8 {
+                pixels,
+                panels,
+                wide,
+                first,
+            } => {
+                let line = width * panels.depth();
+                let pixels = pixels.get(rows.start * line..).unwrap_or_default();
+                let wide = wide.get((rows.start - first) * line..).unwrap_or_default();
+                let codes = panels.codes(pixels, wide);
+                panels.sums(cpu.simd, blocks, codes, count, &mut take);
+            }
+        }
+    }
+}
+
+/// A part of a depthwise convolution's output: some rows of some channels.
+pub(crate) struct Strip<'a, R, O> {
+    pub(crate) depthwise: &'a Depthwise,
+    /// Output rows, at least one.
+    pub(crate) rows: Range<usize>,
+    /// Groups of sixteen channels.
+    pub(crate) blocks: Range<usize>,
+    /// Of the same shape as the whole output, or empty.
+    pub(crate) residual: &'a [R],
+    pub(crate) epilogue: &'a Epilogue,
+    /// Memory, kept between calls.
+    pub(crate) scratch: &'a mut Vec<Lanes<f32>>,
+    /// The whole output.
+    pub(crate) out: Sink<'a, O>,
+}
+
+/// Compute a strip.
+///
+/// A few groups of sixteen channels at a time: the input rows that the strip needs, padded and as
+/// f32, stay in the nearest caches while the window passes over them.
+///
+/// # Safety
+/// No other thread writes the same strip.
+pub(crate) unsafe fn strip<R: Element, O: Element>(
+    cpu: Cpu,
+    strip: Strip<'_, R, O>,
+    source: &mut dyn Source,
+) {
+    let window = &strip.depthwise.window;
+    let Window {
+        input: [height, width],
+        kernel,
+        stride,
+        before,
+        ..
+    } = *window;
+    // So narrow maps are mostly edges.
+    const NARROW: usize = 24;
+    let mut scratch = std::mem::take(strip.scratch);
+    let reals = source.reals(window);
+    if let Some(input) = reals.filter(|_| width >= NARROW) {
+        strip.direct(cpu.simd, input, &mut scratch);
+        *strip.scratch = scratch;
+        return;
+    }
+    let side = cpu.simd.panels();
+    let padded = strip.depthwise.padded_width();
+    let tall = (strip.rows.len() - 1) * stride[0] + kernel[0];
+    let group = tall * padded;
+    let zero = Lanes([0.0; LANES]);
+    scratch.resize(side * group, zero);
+    // Rows of the input that are read, and where the first of them lies in the scratch memory.
+    let top = strip.rows.start * stride[0];
+    let first = top.saturating_sub(before[0]).min(height);
+    let end = (top + tall).saturating_sub(before[0]);
+    let inside = first..end.clamp(first, height);
+    // The strip may lie below all of the input.
+    let above = (first + before[0]).saturating_sub(top).min(tall);
+    for scratch in scratch.chunks_exact_mut(group) {
+        for (y, row) in scratch.chunks_exact_mut(padded).enumerate() {
+            if y < above || y >= above + inside.len() {
+                row.fill(zero);
+            } else {
+                row.iter_mut().take(before[1]).for_each(|p| *p = zero);
+                let right = row.iter_mut().skip(before[1] + width);
+                right.for_each(|p| *p = zero);
+            }
+        }
+    }
+    source.prepare(cpu, inside.clone(), window);
+    let mut block = strip.blocks.start;
+    while block < strip.blocks.end {
+        let blocks = block..strip.blocks.end.min(block + side);
+        let mut to = Padded {
+            lanes: scratch.get_mut(above * padded..).unwrap_or_default(),
+            width: padded,
+            before: before[1],
+            group,
+        };
+        source.fill(cpu, blocks.clone(), inside.clone(), &mut to, window);
+        for (block, scratch) in blocks.clone().zip(scratch.chunks_exact(group)) {
+            strip.spans(cpu.simd, block..block + 1, &mut |row, x, _, sums| {
+                let at = (row - strip.rows.start) * stride[0] * padded + x * stride[1];
+                let input = Input {
+                    // SAFETY: the padded rows have room for the windows of a whole run.
+                    at: unsafe { scratch.as_ptr().add(at) }.cast(),
+                    pixel: LANES,
+                    line: padded * LANES,
+                };
+                windows(cpu.simd, strip.depthwise, block, input, sums);
+            });
+        }
+        block = blocks.end;
+    }
+    *strip.scratch = scratch;
+}
+
+/// Outputs of a row that are ended together, a multiple of [`RUN`].
+const SPAN: usize = 32;
+
+impl<R: Element, O: Element> Strip<'_, R, O> {
+    /// Compute and store the strip: `compute` gives the sums of some whole runs, from a row and
+    /// column of the output on, of a group of channels.
+    fn spans(
+        &self,
+        simd: Simd,
+        blocks: Range<usize>,
+        compute: &mut dyn FnMut(usize, usize, usize, &mut [Lanes<f32>]),
+    ) {
+        let Window {
+            channels, output, ..
+        } = self.depthwise.window;
+        let mut sums = [Lanes([0.0; LANES]); SPAN];
+        for row in self.rows.clone() {
+            for x in (0..output[1]).step_by(SPAN) {
+                let used = SPAN.min(output[1] - x);
+                for block in blocks.clone() {
+                    compute(row, x, block, &mut sums[..used.next_multiple_of(RUN)]);
+                    let column = block * LANES;
+                    let place = Place {
+                        column,
+                        columns: LANES.min(channels - column),
+                        start: (row * output[1] + x) * channels + column,
+                        stride: channels,
+                    };
+                    let (sums, residual) = (&sums[..used], self.residual);
+                    // SAFETY: of this strip's rows and channels, which are the caller's.
+                    unsafe { self.epilogue.store(simd, sums, place, residual, self.out) };
+                }
+            }
+        }
+    }
+
+    /// Windows that lie within `input` read it where it lies; others read a padded copy.
+    fn direct(&self, simd: Simd, input: &[f32], patch: &mut Vec<Lanes<f32>>) {
+        let Window {
+            channels,
+            input: [height, width],
+            kernel,
+            stride,
+            before,
+            ..
+        } = self.depthwise.window;
+        assert!(input.len() == height * width * channels && channels.is_multiple_of(LANES));
+        let across = (RUN - 1) * stride[1] + kernel[1];
+        patch.resize(kernel[0] * across, Lanes([0.0; LANES]));
+        let within = |first: usize, before: usize, len: usize, all: usize| {
+            first >= before && first - before + len <= all
+        };
+        self.spans(simd, self.blocks.clone(), &mut |row, x, block, sums| {
+            let top = row * stride[0];
+            let rows_within = within(top, before[0], kernel[0], height);
+            let is_within =
+                |x: usize| rows_within && within(x * stride[1], before[1], across, width);
+            let mut done = 0;
+            while done < sums.len() {
+                let (from, left) = (done, (x + done) * stride[1]);
+                done += RUN;
+                let input = if is_within(x + from) {
+                    while done < sums.len() && is_within(x + done) {
+                        done += RUN;
+                    }
+                    let at = (top - before[0]) * width + left - before[1];
+                    Input {
+                        // SAFETY: the windows of these runs lie within the input, and so do the
+                        // sixteen channels of its last pixel.
+                        at: unsafe { input.as_ptr().add(at * channels + block * LANES) },
+                        pixel: channels,
+                        line: width * channels,
+                    }
+                } else {
+                    for (at, lanes) in patch.iter_mut().enumerate() {
+                        let y = (top + at / across).wrapping_sub(before[0]);
+                        let x = (left + at % across).wrapping_sub(before[1]);
+                        let pixel = (y * width + x) * channels + block * LANES;
+                        let from = match y < height && x < width {
+                            true => input.get(pixel..).and_then(|i| i.first_chunk::<LANES>()),
+                            false => None,
+                        };
+                        lanes.0 = from.copied().unwrap_or([0.0; LANES]);
+                    }
+                    Input {
+                        at: patch.as_ptr().cast(),
+                        pixel: LANES,
+                        line: across * LANES,
+                    }
+                };
+                windows(simd, self.depthwise, block, input, &mut sums[from..done]);
+            }
+        });
+    }
+}
+
+/// Where windows start: the rows and columns that whole runs read, sixteen channels each.
+#[derive(Clone, Copy)]
+struct Input {
+    at: *const f32,
+    /// Elements from a pixel to the next, and from a row.
+    pixel: usize,
+    line: usize,
+}
+
+compiled_for_each! {
+    /// Sums of the windows of a group of channels, in runs, along a row of `input`.
+    fn windows(depthwise: &Depthwise, block: usize, input: Input, sums: &mut [Lanes<f32>]) = windows_body
+}
+
+#[inline(always)]
+fn windows_body<V: Reals, const FMA: bool>(
+    depthwise: &Depthwise,
+    block: usize,
+    mut input: Input,
+    sums: &mut [Lanes<f32>],
+) {
+    let Window { kernel, stride, .. } = depthwise.window;
+    let taps = kernel[0] * kernel[1];
+    let weights = depthwise.taps.get(block * taps..(block + 1) * taps);
+    let (Some(weights), Some(bias)) = (weights, depthwise.bias.get(block)) else {
+        return;
+    };
+    let weights = weights.as_ptr();
+    for sums in sums.as_chunks_mut::<RUN>().0 {
+        // SAFETY: `input` has the windows of whole runs, `weights` has the window's taps, and this
+        // is compiled for the vectors of `V`.
+        unsafe {
+            match (kernel, stride[1]) {
+                ([3, 3], 1) => run::<V>(input, [3, 3], 1, weights, bias, sums),
+                ([5, 5], 1) => run::<V>(input, [5, 5], 1, weights, bias, sums),
+                ([3, 3], 2) => run::<V>(input, [3, 3], 2, weights, bias, sums),
+                ([5, 5], 2) => run::<V>(input, [5, 5], 2, weights, bias, sums),
+                _ => run::<V>(input, kernel, stride[1], weights, bias, sums),
+            }
+            input.at = input.at.wrapping_add(RUN * stride[1] * input.pixel);
+        }
+    }
+}
+
+/// A run of outputs; where kernel and stride are constants, compiled for them.
+///
+/// # Safety
+/// `input` has the rows and columns that a run reads; `weights` as many taps as the window has.
+#[inline(always)]
+unsafe fn run<V: Reals>(
+    input: Input,
+    kernel: [usize; 2],
+    stride: usize,
+    weights: *const Lanes<f32>,
+    bias: &Lanes<f32>,
+    to: &mut [Lanes<f32>; RUN],
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        let mut sums = [V::load(bias.0.as_ptr()); RUN];
+        for ky in 0..kernel[0] {
+            let row = input.at.add(ky * input.line);
+            for kx in 0..kernel[1] {
+                let weights = V::load(weights.add(ky * kernel[1] + kx).cast());
+                for i in 0..RUN {
+                    let x = V::load(row.add((kx + i * stride) * input.pixel));
+                    sums[i] = x.multiply_add(weights, sums[i]);
+                }
+            }
+        }
+        for i in 0..RUN {
+            sums[i].store(to[i].0.as_mut_ptr());
+        }
+    }
+}

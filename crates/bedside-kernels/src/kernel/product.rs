@@ -1,0 +1,791 @@
+//! Products of activation rows with constant weights: the heart of convolutions and projections.
+//!
+//! Weights are packed in panels of sixteen columns; a tile is a few rows times one panel, with its
+//! sums in registers. Rows are read where they lie, so nothing of an activation is packed, and
+//! every row is summed in the same order whatever its neighbours: a row has the same bits in any
+//! batch.
+#![allow(
+    unsafe_code,
+    reason = "inner loops read without bounds checks; vector instructions that were asked for"
+)]
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::cpu::{Cpu, Dot, Simd, compiled_for_each};
+use super::epilogue::{Element, Epilogue, Place, Sink, copy};
+use super::lanes::{LANES, Lanes, lanes};
+use super::packed::Matrix;
+#[cfg(not(target_arch = "x86_64"))]
+use super::vector::{Array, Wide};
+#[cfg(target_arch = "x86_64")]
+use super::vector::{AvxVnni, Sse, Vnni512, Wide128, Wide256, Wide512, Ymm, Zmm};
+use super::vector::{Integers, Reals};
+
+/// Takes sums as they are ready: of a panel, from a row on, one for each row that follows.
+pub(crate) type Take<'a> = dyn FnMut(usize, usize, &[Lanes<f32>]) + 'a;
+
+/// Weights [depth, columns] in panels, and how to multiply with them.
+trait Panels {
+    /// Elements of the rows that are multiplied.
+    type Input: Copy;
+
+    /// Length of a row.
+    fn depth(&self) -> usize;
+
+    fn count(&self) -> usize;
+
+    /// How much of a row is multiplied at once, so that its panels stay in the nearest caches.
+    fn stretch(&self) -> usize {
+        self.depth()
+    }
+
+    /// Add the products of `M` rows, the first at `rows`, each `depth` after the one before, with
+    /// the columns of `N` panels from `panel` on: those of the stretch from `start` on. The sums of
+    /// a panel are `sums[..M]`, those of the next `step` further on; the first stretch writes them,
+    /// from what sums start from, whatever was there.
+    ///
+    /// # Safety
+    /// The processor has the instructions. `rows` points to `M * depth` elements, `sums` to
+    /// `(N - 1) * step + M`, `panel + N <= count`, and `start` is a multiple of `stretch` within
+    /// `depth`.
+    unsafe fn tile<const M: usize, const N: usize>(
+        &self,
+        panel: usize,
+        rows: *const Self::Input,
+        start: usize,
+        sums: *mut Lanes<f32>,
+        step: usize,
+    );
+}
+
+/// f32 weights.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct F32Panels {
+    depth: usize,
+    width: usize,
+    panels: Vec<Lanes<f32>>,
+    /// What every sum starts from.
+    bias: Vec<Lanes<f32>>,
+}
+
+impl F32Panels {
+    /// From `weight(row, column)` and a bias for each column; on all threads of the pool.
+    pub(crate) fn new(
+        depth: usize,
+        bias: &[f32],
+        weight: impl Fn(usize, usize) -> f32 + Sync,
+    ) -> Self {
+        let width = bias.len();
+        let lanes_at = |at: usize| {
+            let (panel, row) = (at / depth, at % depth);
+            Lanes(std::array::from_fn(|lane| {
+                let column = panel * LANES + lane;
+                match column < width {
+                    true => weight(row, column),
+                    false => 0.0,
+                }
+            }))
+        };
+        let count = width.div_ceil(LANES) * depth;
+        let panels = (0..count)
+            .into_par_iter()
+            .with_min_len(1 << 12)
+            .map(lanes_at);
+        let panels = panels.collect();
+        Self {
+            depth,
+            width,
+            panels,
+            bias: lanes(bias),
+        }
+    }
+
+    /// Become the panels of a matrix [k, n]; sums start from 0.
+    pub(crate) fn pack(&mut self, matrix: &Matrix<'_>) {
+        let Matrix {
+            values,
+            rows: depth,
+            columns: width,
+            steps: [down, across],
+        } = *matrix;
+        (self.depth, self.width) = (depth, width);
+        let count = width.div_ceil(LANES);
+        self.bias.clear();
+        self.bias.resize(count, Lanes([0.0; LANES]));
+        // Lanes past the last column are computed with and never stored.
+        self.panels.resize(count * depth, Lanes([0.0; LANES]));
+        for (panel, lanes) in self.panels.chunks_exact_mut(depth.max(1)).enumerate() {
+            let first = panel * LANES;
+            if across == 1 {
+                for (k, lanes) in lanes.iter_mut().enumerate() {
+                    let from = values.get(k * down + first..).unwrap_or_default();
+                    copy(from, &mut lanes.0);
+                }
+                continue;
+            }
+            for lane in 0..LANES.min(width - first) {
+                let from = values.get((first + lane) * across..).unwrap_or_default();
+                for (lanes, value) in lanes.iter_mut().zip(from.iter().step_by(down.max(1))) {
+                    lanes.0[lane] = *value;
+                }
+            }
+        }
+    }
+}
+
+impl F32Panels {
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Sums of `count` rows with some panels, in the order of the rows for each panel.
+    pub(crate) fn sums(
+        &self,
+        simd: Simd,
+        panels: Range<usize>,
+        rows: &[f32],
+        count: usize,
+        take: &mut Take<'_>,
+    ) {
+        match simd {
+            #[cfg(target_arch = "x86_64")]
+            Simd::Baseline => {
+                tiles::<_, 2, 1>(&OfReals::<Sse>::new(self), panels, rows, count, take)
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Simd::Baseline => {
+                tiles::<_, 6, 1>(&OfReals::<Array<f32>>::new(self), panels, rows, count, take);
+            }
+            // SAFETY: values of `Simd` other than the baseline come from `Cpu::supported`, which
+            // asked the processor.
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx2 => unsafe { avx2(&OfReals::new(self), panels, rows, count, take) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Simd::Avx512 => unsafe { avx512(&OfReals::new(self), panels, rows, count, take) },
+        }
+    }
+}
+
+/// [`F32Panels`], multiplied in vectors of `V`.
+struct OfReals<'a, V>(&'a F32Panels, PhantomData<V>);
+
+impl<'a, V> OfReals<'a, V> {
+    fn new(panels: &'a F32Panels) -> Self {
+        Self(panels, PhantomData)
+    }
+}
+
+impl<V: Reals> Panels for OfReals<'_, V> {
+    type Input = f32;
+
+    fn depth(&self) -> usize {
+        self.0.depth
+    }
+
+    fn count(&self) -> usize {
+        self.0.bias.len()
+    }
+
+    #[inline(always)]
+    fn stretch(&self) -> usize {
+        match self.0.depth {
+            0..=1024 => self.0.depth,
+            _ => 512,
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const M: usize, const N: usize>(
+        &self,
+        panel: usize,
+        rows: *const f32,
+        start: usize,
+        sums: *mut Lanes<f32>,
+        step: usize,
+    ) {
+        // SAFETY: the panels are ours, and the caller vouches for the rest.
+        unsafe {
+            let depth = self.0.depth;
+            let end = depth.min(start + self.stretch());
+            let weights = self.0.panels.as_ptr().add(panel * depth);
+            let mut all = [[V::splat(0.0); M]; N];
+            for n in 0..N {
+                let bias = self.0.bias.as_ptr().add(panel + n);
+                for m in 0..M {
+                    let from = if start == 0 {
+                        bias
+                    } else {
+                        sums.add(n * step + m)
+                    };
+                    all[n][m] = V::load(from.cast());
+                }
+            }
+            for k in start..end {
+                let mut columns = [V::splat(0.0); N];
+                for n in 0..N {
+                    columns[n] = V::load(weights.add(n * depth + k).cast());
+                }
+                for m in 0..M {
+                    let x = V::splat(*rows.add(m * depth + k));
+                    for n in 0..N {
+                        all[n][m] = x.multiply_add(columns[n], all[n][m]);
+                    }
+                }
+            }
+            for n in 0..N {
+                for m in 0..M {
+                    all[n][m].store(sums.add(n * step + m).cast());
+                }
+            }
+        }
+    }
+}
+
+/// i8 weights for u8 rows.
+#[derive(Debug, Clone)]
+pub(crate) struct I8Panels {
+    dot: Dot,
+    /// A multiple of four.
+    depth: usize,
+    width: usize,
+    /// Four rows of a panel each, in groups as [`Dot::group`] has them: column after column.
+    panels: Arc<[Lanes<[i8; 4]>]>,
+    /// Sum of each column's weights.
+    totals: Arc<[Lanes<i32>]>,
+    /// Added to every sum: the bias, and what the rows' zero point takes away.
+    offsets: Vec<Lanes<i32>>,
+}
+
+impl I8Panels {
+    /// Rows of `depth` elements, a multiple of four: `weight` gives 0 where there is none.
+    ///
+    /// `zero` is the code of 0 in the rows, `bias` is in units of the products.
+    pub(crate) fn new(
+        dot: Dot,
+        depth: usize,
+        zero: u8,
+        bias: &[i32],
+        weight: impl Fn(usize, usize) -> i8,
+    ) -> Self {
+        // The kernels read rows and panels four at a time, unchecked.
+        assert!(depth.is_multiple_of(4));
+        let (width, fours, group) = (bias.len(), depth / 4, dot.group());
+        let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * fours];
+        let mut totals = vec![Lanes([0; LANES]); width.div_ceil(LANES)];
+        for column in 0..width {
+            let (panel, lane) = (column / LANES, column % LANES);
+            for k in 0..depth {
+                let value = weight(k, column);
+                let at = k % 4 / group * group * LANES + lane * group + k % group;
+                panels[panel * fours + k / 4].0.as_flattened_mut()[at] = value;
+                totals[panel].0[lane] += i32::from(value);
+            }
+        }
+        let mut offsets = lanes(bias);
+        let made = Self {
+            dot,
+            depth,
+            width,
+            totals: totals.into(),
+            panels: panels.into(),
+            offsets: Vec::new(),
+        };
+        // `sdot` multiplies signed by signed: the kernel takes 128 from every code.
+        let taken = match dot {
+            #[cfg(target_arch = "aarch64")]
+            Dot::Sdot => 128,
+            _ => 0,
+        };
+        made.shift(&mut offsets, i32::from(zero) - taken);
+        Self { offsets, ..made }
+    }
+
+    pub(crate) fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// The same weights for rows in which the code of 0 is greater by `zero`.
+    pub(crate) fn with_zero(&self, zero: u8) -> Self {
+        let mut made = self.clone();
+        self.shift(&mut made.offsets, zero.into());
+        made
+    }
+
+    /// Take `zero` times the columns' totals from their offsets.
+    fn shift(&self, offsets: &mut [Lanes<i32>], zero: i32) {
+        for (offset, total) in offsets.iter_mut().zip(self.totals.iter()) {
+            for (offset, total) in offset.0.iter_mut().zip(total.0) {
+                *offset = offset.wrapping_sub(zero * total);
+            }
+        }
+    }
+
+    /// Write into `wide` what the kernels read in place of rows, if they don't read codes.
+    pub(crate) fn prepare(&self, simd: Simd, rows: &[u8], wide: &mut Vec<i16>) {
+        if self.dot == Dot::Wide {
+            wide.resize(rows.len(), 0);
+            widen(simd, rows, wide);
+        }
+    }
+
+    /// Rows as the kernels read them; `wide` is what [`Self::prepare`] made of them.
+    pub(crate) fn codes<'a>(&self, rows: &'a [u8], wide: &'a [i16]) -> Codes<'a> {
+        match self.dot == Dot::Wide {
+            true => Codes::Wide(wide),
+            false => Codes::Bytes(rows),
+        }
+    }
+
+    /// Sums of `count` rows with some panels, in the order of the rows for each panel.
+    pub(crate) fn sums(
+        &self,
+        simd: Simd,
+        panels: Range<usize>,
+        rows: Codes<'_>,
+        count: usize,
+        take: &mut Take<'_>,
+    ) {
+        // SAFETY: values of `Simd` and `Dot` other than the least come from `Cpu::supported`, which
+        // asked the processor.
+        #[cfg(target_arch = "x86_64")]
+        unsafe {
+            match (rows, simd) {
+                (Codes::Wide(rows), Simd::Baseline) => {
+                    tiles::<_, 2, 1>(&OfCodes::<Wide128>::new(self), panels, rows, count, take);
+                }
+                (Codes::Wide(rows), Simd::Avx2) => {
+                    wide256(&OfCodes::new(self), panels, rows, count, take);
+                }
+                (Codes::Wide(rows), Simd::Avx512) => {
+                    wide512(&OfCodes::new(self), panels, rows, count, take);
+                }
+                (Codes::Bytes(rows), Simd::Avx512) => {
+                    vnni512(&OfCodes::new(self), panels, rows, count, take);
+                }
+                (Codes::Bytes(rows), _) => {
+                    avxvnni(&OfCodes::new(self), panels, rows, count, take);
+                }
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        match rows {
+            Codes::Wide(rows) => {
+                tiles::<_, 4, 1>(&OfCodes::<Wide>::new(self), panels, rows, count, take);
+            }
+            // SAFETY: as above.
+            #[cfg(target_arch = "aarch64")]
+            Codes::Bytes(rows) => unsafe { sdot_tiles(&Sdot(self), panels, rows, count, take) },
+            #[cfg(not(target_arch = "aarch64"))]
+            Codes::Bytes(_) => {}
+        }
+    }
+}
+
+/// Rows of codes as a kernel reads them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Codes<'a> {
+    Bytes(&'a [u8]),
+    Wide(&'a [i16]),
+}
+
+compiled_for_each! {
+    /// As many i16 from u8.
+    fn widen(from: &[u8], to: &mut [i16]) = widen_body
+}
+
+#[inline(always)]
+fn widen_body<V: Reals, const FMA: bool>(from: &[u8], to: &mut [i16]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = i16::from(*from);
+    }
+}
+
+/// [`I8Panels`], multiplied in vectors of `V`.
+struct OfCodes<'a, V>(&'a I8Panels, PhantomData<V>);
+
+impl<'a, V: Integers> OfCodes<'a, V> {
+    fn new(panels: &'a I8Panels) -> Self {
+        assert!(panels.dot.group() == V::GROUP);
+        Self(panels, PhantomData)
+    }
+}
+
+impl<V: Integers> Panels for OfCodes<'_, V> {
+    type Input = V::Input;
+
+    fn depth(&self) -> usize {
+        self.0.depth
+    }
+
+    fn count(&self) -> usize {
+        self.0.offsets.len()
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const M: usize, const N: usize>(
+        &self,
+        panel: usize,
+        rows: *const V::Input,
+        _: usize,
+        sums: *mut Lanes<f32>,
+        step: usize,
+    ) {
+        // SAFETY: the panels are ours, and the caller vouches for the rest.
+        unsafe {
+            let depth = self.0.depth;
+            let weights = self
+                .0
+                .panels
+                .as_ptr()
+                .cast::<i8>()
+                .add(panel * depth * LANES);
+            let offsets = self.0.offsets.as_ptr().add(panel);
+            let mut all = [[V::load(offsets.cast()); M]; N];
+            for n in 1..N {
+                all[n] = [V::load(offsets.add(n).cast()); M];
+            }
+            for k in (0..depth).step_by(V::GROUP) {
+                let mut columns = [V::weights(weights.add(k * LANES)); N];
+                for n in 1..N {
+                    columns[n] = V::weights(weights.add((n * depth + k) * LANES));
+                }
+                for m in 0..M {
+                    let group = V::splat(rows.add(m * depth + k));
+                    for n in 0..N {
+                        all[n][m] = all[n][m].dot(group, columns[n]);
+                    }
+                }
+            }
+            for n in 0..N {
+                for m in 0..M {
+                    all[n][m].store(sums.add(n * step + m).cast());
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+/// Sums by `sdot`.
+struct Sdot<'a>(&'a I8Panels);
+
+#[cfg(target_arch = "aarch64")]
+impl Panels for Sdot<'_> {
+    type Input = u8;
+
+    fn depth(&self) -> usize {
+        self.0.depth
+    }
+
+    fn count(&self) -> usize {
+        self.0.offsets.len()
+    }
+
+    #[inline(always)]
+    unsafe fn tile<const M: usize, const N: usize>(
+        &self,
+        panel: usize,
+        rows: *const u8,
+        _: usize,
+        to: *mut Lanes<f32>,
+        step: usize,
+    ) {
+        use std::arch::aarch64::{
+            int32x4_t, vcvtq_f32_s32, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vld1q_s32,
+            vld1q_u8, vreinterpretq_u8_u32, vst1q_f32,
+        };
+        // SAFETY: the panels are ours, the caller vouches for the rows, and only functions compiled
+        // for these instructions call this, on processors that have them.
+        unsafe {
+            for n in 0..N {
+                let weights = self.0.panels.as_ptr().add((panel + n) * (self.0.depth / 4));
+                let from = self.0.offsets.as_ptr().add(panel + n).cast::<i32>();
+                let mut offsets: [int32x4_t; 4] = [vdupq_n_s32(0); 4];
+                for q in 0..4 {
+                    offsets[q] = vld1q_s32(from.add(4 * q));
+                }
+                let mut sums = [offsets; M];
+                let mut codes = [vdupq_n_u8(0); M];
+                let sixteens = self.0.depth / 16;
+                for k in 0..sixteens {
+                    for (m, codes) in codes.iter_mut().enumerate() {
+                        let sixteen = vld1q_u8(rows.add(m * self.0.depth + 16 * k));
+                        *codes = veorq_u8(sixteen, vdupq_n_u8(0x80));
+                    }
+                    let weights = weights.add(4 * k);
+                    sdot::<M, 0>(&mut sums, weights, &codes);
+                    sdot::<M, 1>(&mut sums, weights.add(1), &codes);
+                    sdot::<M, 2>(&mut sums, weights.add(2), &codes);
+                    sdot::<M, 3>(&mut sums, weights.add(3), &codes);
+                }
+                for k in 4 * sixteens..self.0.depth / 4 {
+                    for (m, codes) in codes.iter_mut().enumerate() {
+                        let four = rows.add(m * self.0.depth + 4 * k).cast::<u32>();
+                        let four = vdupq_n_u32(four.read_unaligned() ^ 0x8080_8080);
+                        *codes = vreinterpretq_u8_u32(four);
+                    }
+                    sdot::<M, 0>(&mut sums, weights.add(k), &codes);
+                }
+                for (m, sums) in sums.iter().enumerate() {
+                    let to = to.add(n * step + m).cast::<f32>();
+                    for q in 0..4 {
+                        vst1q_f32(to.add(4 * q), vcvtq_f32_s32(sums[q]));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Add the products of each row's `FOUR`th four codes, which are signed, with a group of weights.
+///
+/// # Safety
+/// `weights` points to a group, and the processor has these instructions.
+#[cfg(target_arch = "aarch64")]
+#[inline(always)]
+unsafe fn sdot<const M: usize, const FOUR: usize>(
+    sums: &mut [[std::arch::aarch64::int32x4_t; 4]; M],
+    weights: *const Lanes<[i8; 4]>,
+    codes: &[std::arch::aarch64::uint8x16_t; M],
+) {
+    for q in 0..4 {
+        // SAFETY: the caller's.
+        unsafe {
+            let weights = std::arch::aarch64::vld1q_s8(weights.cast::<i8>().add(16 * q));
+            for (sums, codes) in sums.iter_mut().zip(codes) {
+                // The intrinsic is not stable yet.
+                std::arch::asm!(
+                    "sdot {sum:v}.4s, {weights:v}.16b, {codes:v}.4b[{four}]",
+                    sum = inout(vreg) sums[q],
+                    weights = in(vreg) weights,
+                    codes = in(vreg) *codes,
+                    four = const FOUR,
+                    options(pure, nomem, nostack, preserves_flags),
+                );
+            }
+        }
+    }
+}
+
+/// What a product reads and how it ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a, T, R> {
+    /// Rows of the panels' depth, one after another.
+    pub(crate) rows: &'a [T],
+    /// What the epilogue adds: as many elements as are stored; empty when it adds nothing.
+    pub(crate) residual: &'a [R],
+    /// How it ends.
+    pub(crate) epilogue: &'a Epilogue,
+}
+
+/// `out` [rows, width] from as many rows of f32.
+pub(crate) fn product_f32<R: Element, O: Element>(
+    cpu: Cpu,
+    panels: &F32Panels,
+    rows: &Rows<'_, f32, R>,
+    out: &mut [O],
+) {
+    let count = out.len() / panels.width;
+    assert!(out.len() == count * panels.width);
+    let all = 0..panels.bias.len();
+    let take = &mut rows.finish(cpu.simd, panels.width, out);
+    panels.sums(cpu.simd, all, rows.rows, count, take);
+}
+
+/// `out` [rows, width] from as many rows of codes.
+pub(crate) fn product_u8<R: Element, O: Element>(
+    cpu: Cpu,
+    panels: &I8Panels,
+    rows: &Rows<'_, u8, R>,
+    out: &mut [O],
+) {
+    let count = out.len() / panels.width;
+    assert!(out.len() == count * panels.width);
+    let used = count
+        .checked_mul(panels.depth)
+        .and_then(|n| rows.rows.get(..n));
+    let used = used.unwrap_or_default();
+    let mut wide = WIDE.take();
+    panels.prepare(cpu.simd, used, &mut wide);
+    let codes = panels.codes(used, &wide);
+    let all = 0..panels.offsets.len();
+    let take = &mut rows.finish(cpu.simd, panels.width, out);
+    panels.sums(cpu.simd, all, codes, count, take);
+    WIDE.set(wide);
+}
+
+impl<T, R: Element> Rows<'_, T, R> {
+    /// Ends sums and stores them in `out`, whose rows are `width` long.
+    fn finish<O: Element>(
+        &self,
+        simd: Simd,
+        width: usize,
+        out: &mut [O],
+    ) -> impl FnMut(usize, usize, &[Lanes<f32>]) {
+        let out = Sink::new(out);
+        move |panel, row, sums| {
+            let column = panel * LANES;
+            let place = Place {
+                column,
+                columns: LANES.min(width - column),
+                start: row * width + column,
+                stride: width,
+            };
+            // SAFETY: the output is lent to this alone.
+            unsafe { self.epilogue.store(simd, sums, place, self.residual, out) };
+        }
+    }
+}
+
+thread_local! {
+    /// Sums of stretches before the last.
+    static PARTIAL: RefCell<Vec<Lanes<f32>>> = const { RefCell::new(Vec::new()) };
+    /// Rows of codes that are multiplied as i16.
+    pub(crate) static WIDE: RefCell<Vec<i16>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Rows whose sums are ended together: they stay in the nearest cache, and are some tiles.
+const CHUNK: usize = 48;
+
+/// Stretch by stretch and panel by panel, so that a stretch of a panel stays in the nearest cache
+/// while all rows pass by. A tile is `ROWS` rows and `N` panels at most: as many sums as the
+/// registers hold beside what is multiplied.
+#[inline(always)]
+fn tiles<P: Panels, const ROWS: usize, const N: usize>(
+    panels: &P,
+    range: Range<usize>,
+    rows: &[P::Input],
+    count: usize,
+    take: &mut Take<'_>,
+) {
+    let depth = panels.depth();
+    assert!(
+        count
+            .checked_mul(depth)
+            .is_some_and(|all| all <= rows.len())
+    );
+    assert!(range.start <= range.end && range.end <= panels.count());
+    let whole = panels.stretch() >= depth;
+    let mut chunk = [[Lanes([0.0; LANES]); CHUNK]; N];
+    let mut partial = PARTIAL.take();
+    if !whole {
+        partial.resize(count * range.len(), Lanes([0.0; LANES]));
+    }
+    for start in (0..depth).step_by(panels.stretch()) {
+        let last = depth - start <= panels.stretch();
+        let mut panel = range.start;
+        while panel < range.end {
+            let side = if range.end - panel < N { 1 } else { N };
+            for first in (0..count).step_by(CHUNK) {
+                let len = CHUNK.min(count - first);
+                let (sums, step) = match whole {
+                    true => (chunk.as_flattened_mut(), CHUNK),
+                    false => {
+                        let at = (panel - range.start) * count + first;
+                        (partial.get_mut(at..).unwrap_or_default(), count)
+                    }
+                };
+                assert!((side - 1) * step + len <= sums.len());
+                // SAFETY: so many rows, sums and panels there are.
+                unsafe {
+                    let rows = rows.as_ptr().add(first * depth);
+                    let sums = sums.as_mut_ptr();
+                    match side == N {
+                        true => column::<P, ROWS, N>(panels, panel, rows, start, sums, step, len),
+                        false => column::<P, ROWS, 1>(panels, panel, rows, start, sums, step, len),
+                    }
+                }
+                if last {
+                    for n in 0..side {
+                        take(panel + n, first, &sums[n * step..][..len]);
+                    }
+                }
+            }
+            panel += side;
+        }
+    }
+    PARTIAL.set(partial);
+}
+
+/// `len` rows, in tiles of `ROWS` or fewer.
+///
+/// # Safety
+/// As of [`Panels::tile`], for `len` rows.
+#[inline(always)]
+unsafe fn column<P: Panels, const ROWS: usize, const N: usize>(
+    panels: &P,
+    panel: usize,
+    rows: *const P::Input,
+    start: usize,
+    sums: *mut Lanes<f32>,
+    step: usize,
+    len: usize,
+) {
+    let mut row = 0;
+    // SAFETY: the caller's.
+    unsafe {
+        let at = |row: usize| (rows.add(row * panels.depth()), sums.add(row));
+        while row + ROWS <= len {
+            let (rows, sums) = at(row);
+            panels.tile::<ROWS, N>(panel, rows, start, sums, step);
+            row += ROWS;
+        }
+        if ROWS > 6 && row + 6 <= len {
+            let (rows, sums) = at(row);
+            panels.tile::<6, N>(panel, rows, start, sums, step);
+            row += 6;
+        }
+        if ROWS > 4 && row + 4 <= len {
+            let (rows, sums) = at(row);
+            panels.tile::<4, N>(panel, rows, start, sums, step);
+            row += 4;
+        }
+        while row < len {
+            let (rows, sums) = at(row);
+            panels.tile::<1, N>(panel, rows, start, sums, step);
+            row += 1;
+        }
+    }
+}
+
+/// [`tiles`] compiled for the instructions of a kind of panels.
+macro_rules! compiled_tiles {
+    ($($name:ident: $panels:ty, $features:literal, $rows:literal, $side:literal;)+) => {$(
+        #[target_feature(enable = $features)]
+        fn $name(
+            panels: &$panels,
+            range: Range<usize>,
+            rows: &[<$panels as Panels>::Input],
+            count: usize,
+            take: &mut Take<'_>,
+        ) {
+            tiles::<$panels, $rows, $side>(panels, range, rows, count, take);
+        }
+    )+};
+}
+
+#[cfg(target_arch = "x86_64")]
+compiled_tiles! {
+    avx2: OfReals<'_, Ymm>, "avx2,fma", 6, 1;
+    avx512: OfReals<'_, Zmm>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", 12, 2;
+    wide256: OfCodes<'_, Wide256>, "avx2,fma", 6, 1;
+    wide512: OfCodes<'_, Wide512>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", 12, 2;
+    avxvnni: OfCodes<'_, AvxVnni>, "avxvnni,avx2,fma", 6, 1;
+    vnni512: OfCodes<'_, Vnni512>, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma", 12, 2;
+}
+
+#[cfg(target_arch = "aarch64")]
+compiled_tiles! {
+    // What four rows need stays in registers; what six need does not.
+    sdot_tiles: Sdot<'_>, "dotprod", 4, 1;
+}

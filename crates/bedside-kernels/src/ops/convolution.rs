@@ -1,0 +1,420 @@
+//! Convolutions over NHWC, dense and depthwise.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use tract_core::internal::*;
+
+use crate::kernel::cpu::Cpu;
+use crate::kernel::depthwise::{Depthwise, Expansion, Map, Source, Strip, Window, strip};
+use crate::kernel::epilogue::{Element, Epilogue, Quant, Sink};
+use crate::kernel::lanes::{LANES, Lanes};
+use crate::kernel::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
+use crate::ops::{block_rows, filled, for_blocks, for_each, slice, stored, threads};
+
+thread_local! {
+    static CODES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static REALS: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    static PADDED: RefCell<Vec<Lanes<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The weights of a [`Convolution`], ready for the kernels.
+#[derive(Debug)]
+pub(crate) enum Kernel {
+    F32(F32Panels),
+    U8(I8Panels),
+    Depthwise(Depthwise),
+}
+
+/// A convolution over NHWC, dense or depthwise, with all that follows it up to what is stored.
+#[derive(Debug)]
+pub(crate) struct ConvolutionPlan {
+    pub(crate) cpu: Cpu,
+    /// `channels` are the input's.
+    pub(crate) window: Window,
+    pub(crate) out_channels: usize,
+    /// Length of a row of a dense kernel, filled up for the int8 kernels.
+    pub(crate) depth: usize,
+    /// The code of 0 in the input; what padding is.
+    pub(crate) zero: u8,
+    pub(crate) kernel: Kernel,
+    pub(crate) epilogue: Epilogue,
+}
+
+/// See [`ConvolutionPlan`]. Inputs: the activation, and what is added if anything is.
+#[derive(Debug, Clone)]
+pub(crate) struct Convolution {
+    pub(crate) plan: Arc<ConvolutionPlan>,
+    /// A convolution of single pixels whose output is this one's input, computed as it is read.
+    expansion: Option<Arc<ConvolutionPlan>>,
+}
+
+impl From<ConvolutionPlan> for Convolution {
+    fn from(plan: ConvolutionPlan) -> Self {
+        Self {
+            plan: Arc::new(plan),
+            expansion: None,
+        }
+    }
+}
+
+impl PartialEq for Convolution {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b)| Arc::ptr_eq(a, b);
+        Arc::ptr_eq(&self.plan, &other.plan)
+            && self.expansion.is_some() == other.expansion.is_some()
+            && self.expansion.iter().zip(&other.expansion).all(same)
+    }
+}
+
+impl Eq for Convolution {}
+
+impl ConvolutionPlan {
+    fn out_shape(&self) -> [usize; 4] {
+        let [h, w] = self.window.output;
+        [1, h, w, self.out_channels]
+    }
+
+    /// Multiply-adds of a run.
+    fn products(&self) -> usize {
+        let outputs: usize = self.out_shape().iter().product();
+        outputs
+            * match &self.kernel {
+                Kernel::Depthwise(_) => self.window.kernel.iter().product(),
+                _ => self.depth,
+            }
+    }
+
+    /// Whether this can compute what `before` stores as it reads it.
+    fn expands(&self, before: &Self) -> bool {
+        matches!(self.kernel, Kernel::Depthwise(_))
+            && !matches!(before.kernel, Kernel::Depthwise(_))
+            && before.direct()
+            && self.epilogue.residual.is_none()
+            && before.epilogue.residual.is_none()
+            && before.epilogue.out.map_or(0, |code| code.zero) == self.zero
+    }
+
+    /// Whether a row of the product is a pixel of the input as it lies there.
+    fn direct(&self) -> bool {
+        self.window.kernel == [1, 1]
+            && self.window.stride == [1, 1]
+            && self.window.input == self.window.output
+            && self.depth == self.window.channels
+    }
+
+    fn run<R: Element, O: Element>(
+        &self,
+        input: &Tensor,
+        residual: &[R],
+        out: &mut [O],
+    ) -> TractResult<()> {
+        match &self.kernel {
+            Kernel::F32(panels) => {
+                let input = slice::<f32>(input)?;
+                self.dense(input, residual, out, &REALS, |rows, out| {
+                    product_f32(self.cpu, panels, &rows, out);
+                });
+            }
+            Kernel::U8(panels) => {
+                let input = slice::<u8>(input)?;
+                self.dense(input, residual, out, &CODES, |rows, out| {
+                    product_u8(self.cpu, panels, &rows, out);
+                });
+            }
+            Kernel::Depthwise(Depthwise { zero, .. }) => match input.datum_type() {
+                DatumType::U8 => self.depthwise(*zero, slice::<u8>(input)?, residual, out),
+                _ => self.depthwise(*zero, slice::<f32>(input)?, residual, out),
+            },
+        }
+        Ok(())
+    }
+
+    fn dense<T: Element, R: Element, O: Element>(
+        &self,
+        input: &[T],
+        residual: &[R],
+        out: &mut [O],
+        scratch: &'static std::thread::LocalKey<RefCell<Vec<T>>>,
+        product: impl Fn(Rows<'_, T, R>, &mut [O]) + Sync,
+    ) {
+        let width = self.out_channels;
+        let block = block_rows(out.len() / width, self.depth.min(512) * size_of::<T>());
+        let padding = T::store_steps(
+            0.0,
+            Quant {
+                scale: 1.0,
+                zero: self.zero,
+            },
+        );
+        for_blocks(out, block * width, |index, out| {
+            let first = index * block;
+            let residual = residual.get(first * width..).unwrap_or_default();
+            let residual = residual.get(..out.len()).unwrap_or_default();
+            let epilogue = &self.epilogue;
+            if self.direct() {
+                let rows = input.get(first * self.depth..).unwrap_or_default();
+                product(
+                    Rows {
+                        rows,
+                        residual,
+                        epilogue,
+                    },
+                    out,
+                );
+                return;
+            }
+            let count = out.len() / width;
+            scratch.with_borrow_mut(|rows| {
+                // What is written too much of a row, the next one overwrites.
+                rows.resize(count * self.depth + LANES, T::default());
+                for i in 0..count {
+                    let row = rows.get_mut(i * self.depth..).unwrap_or_default();
+                    self.gather(input, first + i, padding, row);
+                }
+                product(
+                    Rows {
+                        rows,
+                        residual,
+                        epilogue,
+                    },
+                    out,
+                );
+            });
+        });
+    }
+
+    /// The window of output pixel `pixel`, tap by tap, at the start of `row`.
+    fn gather<T: Copy>(&self, input: &[T], pixel: usize, padding: T, row: &mut [T]) {
+        let Window {
+            channels,
+            input: [height, width],
+            output,
+            kernel,
+            stride,
+            before,
+        } = self.window;
+        let (oy, ox) = (pixel / output[1] * stride[0], pixel % output[1] * stride[1]);
+        // Columns of the window that lie in the input: the same for all its rows.
+        let first = before[1].saturating_sub(ox).min(kernel[1]);
+        let last = (width + before[1])
+            .saturating_sub(ox)
+            .clamp(first, kernel[1]);
+        let line = kernel[1] * channels;
+        for ky in 0..kernel[0] {
+            let row = row.get_mut(ky * line..).unwrap_or_default();
+            let y = (oy + ky).wrapping_sub(before[0]);
+            let start = (y
+                .wrapping_mul(width)
+                .wrapping_add(ox + first)
+                .wrapping_sub(before[1]))
+            .wrapping_mul(channels);
+            let inside = (last - first) * channels;
+            let source = input
+                .get(start..)
+                .filter(|s| y < height && inside <= s.len());
+            match source {
+                Some(source) if inside == line => copy_short(source, row, line),
+                Some(source) => {
+                    row.iter_mut().take(line).for_each(|t| *t = padding);
+                    let row = row.get_mut(first * channels..).unwrap_or_default();
+                    row.iter_mut()
+                        .zip(source)
+                        .take(inside)
+                        .for_each(|(t, s)| *t = *s);
+                }
+                None => row.iter_mut().take(line).for_each(|t| *t = padding),
+            }
+        }
+    }
+
+    /// Rows of the output and groups of channels, so cut that what a strip reads (`bytes` for each
+    /// row of the input) stays in a common L2 cache and that every thread gets its share.
+    fn strips<R: Element, O: Element, S: Source>(
+        &self,
+        bytes: usize,
+        residual: &[R],
+        out: &mut [O],
+        source: impl Fn() -> S + Send + Sync,
+    ) {
+        const CACHE: usize = 256 << 10;
+        let Kernel::Depthwise(depthwise) = &self.kernel else {
+            return;
+        };
+        let height = self.window.output[0];
+        let rows = (CACHE / (bytes * self.window.stride[0]).max(1)).clamp(2, height.max(2));
+        let strips = height.div_ceil(rows);
+        // Even strips: the last is no stub.
+        let rows = height.div_ceil(strips);
+        let blocks = self.window.channels.div_ceil(LANES);
+        let groups = match threads() {
+            1 => 1,
+            threads => (4 * threads).div_ceil(strips).min(blocks),
+        };
+        let sink = Sink::new(out);
+        for_each(strips * groups, |index| {
+            let (line, group) = (index / groups, index % groups);
+            PADDED.with_borrow_mut(|scratch| {
+                let part = Strip {
+                    depthwise,
+                    rows: (line * rows).min(height)..((line + 1) * rows).min(height),
+                    blocks: blocks * group / groups..blocks * (group + 1) / groups,
+                    residual,
+                    epilogue: &self.epilogue,
+                    scratch,
+                    out: sink,
+                };
+                #[allow(unsafe_code, reason = "strips share the output")]
+                // SAFETY: no two strips are of the same rows and channels.
+                unsafe {
+                    strip(self.cpu, part, &mut source());
+                }
+            });
+        });
+    }
+
+    fn depthwise<T: Element, R: Element, O: Element>(
+        &self,
+        zero: f32,
+        input: &[T],
+        residual: &[R],
+        out: &mut [O],
+    ) {
+        let bytes = self.window.input[1] * self.window.channels * size_of::<T>();
+        self.strips(bytes, residual, out, || Map { input, zero });
+    }
+
+    /// The depthwise convolution of what `expansion` makes of `input`, which is never whole in
+    /// memory.
+    fn expanded<O: Element>(
+        &self,
+        expansion: &Self,
+        input: &Tensor,
+        out: &mut [O],
+    ) -> TractResult<()> {
+        let Kernel::Depthwise(depthwise) = &self.kernel else {
+            bail!("not a depthwise convolution");
+        };
+        let bytes = depthwise.padded_width() * size_of::<Lanes<f32>>();
+        let epilogue = &expansion.epilogue;
+        let none = &[] as &[f32];
+        match &expansion.kernel {
+            Kernel::F32(panels) => {
+                let input = slice::<f32>(input)?;
+                let source = || Expansion::of_f32(input, panels, epilogue);
+                self.strips(bytes, none, out, source);
+            }
+            Kernel::U8(panels) => {
+                let input = slice::<u8>(input)?;
+                let source = || Expansion::of_u8(input, panels, epilogue);
+                self.strips(bytes, none, out, source);
+            }
+            Kernel::Depthwise(_) => bail!("a depthwise convolution does not expand"),
+        }
+        Ok(())
+    }
+}
+
+/// The first `len` elements, and some more where that is quicker.
+fn copy_short<T: Copy>(from: &[T], to: &mut [T], len: usize) {
+    match (from.first_chunk::<LANES>(), to.first_chunk_mut::<LANES>()) {
+        (Some(from), Some(to)) if len <= LANES => *to = *from,
+        _ => to.iter_mut().zip(from).take(len).for_each(|(t, f)| *t = *f),
+    }
+}
+
+impl Op for Convolution {
+    fn name(&self) -> StaticName {
+        match (&self.plan.kernel, &self.expansion) {
+            (Kernel::F32(_), _) => "Convolution.f32".into(),
+            (Kernel::U8(_), _) => "Convolution.u8".into(),
+            (Kernel::Depthwise(_), None) => "Depthwise".into(),
+            (Kernel::Depthwise(_), Some(_)) => "ExpandDepthwise".into(),
+        }
+    }
+
+    fn info(&self) -> TractResult<Vec<String>> {
+        let plans = self.expansion.iter().chain([&self.plan]);
+        let line = |plan: &Arc<ConvolutionPlan>| {
+            let ConvolutionPlan { cpu, window, .. } = &**plan;
+            format!("{cpu} {window:?} to {} channels", plan.out_channels)
+        };
+        Ok(plans.map(line).collect())
+    }
+
+    op_as_typed_op!();
+}
+
+impl EvalOp for Convolution {
+    op_out_of_plan!();
+
+    fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
+        let plan = &self.plan;
+        let input = &inputs[0];
+        let shape = plan.out_shape();
+        if let Some(expansion) = &self.expansion {
+            return Ok(tvec!(match plan.epilogue.out {
+                Some(_) => filled::<u8>(&shape, |out| plan.expanded(expansion, input, out))?,
+                None => filled::<f32>(&shape, |out| plan.expanded(expansion, input, out))?,
+            }));
+        }
+        let other = inputs.get(1);
+        let coded = other.is_some_and(|o| o.datum_type() == DatumType::U8);
+        let out = match (plan.epilogue.out.is_some(), other) {
+            (true, None) => filled(&shape, |out| plan.run::<u8, u8>(input, &[], out))?,
+            (false, None) => filled(&shape, |out| plan.run::<f32, f32>(input, &[], out))?,
+            (true, Some(o)) if coded => {
+                filled(&shape, |out| plan.run::<u8, u8>(input, slice(o)?, out))?
+            }
+            (true, Some(o)) => filled(&shape, |out| plan.run::<f32, u8>(input, slice(o)?, out))?,
+            (false, Some(o)) if coded => {
+                filled(&shape, |out| plan.run::<u8, f32>(input, slice(o)?, out))?
+            }
+            (false, Some(o)) => filled(&shape, |out| plan.run::<f32, f32>(input, slice(o)?, out))?,
+        };
+        Ok(tvec!(out))
+    }
+}
+
+impl TypedOp for Convolution {
+    fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
+        Ok(tvec!(
+            stored(&self.plan.epilogue).fact(self.plan.out_shape())
+        ))
+    }
+
+    fn cost(&self, _: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
+        let plans = self.expansion.iter().chain([&self.plan]);
+        let products: usize = plans.map(|plan| plan.products()).sum();
+        Ok(tvec!((Cost::FMA(f32::datum_type()), products.to_dim())))
+    }
+
+    /// A depthwise convolution takes in the convolution of single pixels before it, so that what
+    /// lies between, the largest activations of many networks, is never written to memory.
+    fn declutter(
+        &self,
+        model: &TypedModel,
+        node: &TypedNode,
+    ) -> TractResult<Option<TypedModelPatch>> {
+        let from = node.inputs[0];
+        let before = model.node(from.node);
+        let Some(expansion) = before.op_as::<Self>() else {
+            return Ok(None);
+        };
+        let alone = model.outlet_successors(from).len() == 1 && !model.outputs.contains(&from);
+        if !alone || !self.plan.expands(&expansion.plan) || self.expansion.is_some() {
+            return Ok(None);
+        }
+        let op = Self {
+            plan: self.plan.clone(),
+            expansion: Some(expansion.plan.clone()),
+        };
+        let mut patch = TypedModelPatch::default();
+        let input = patch.tap_model(model, before.inputs[0])?;
+        let outlet = patch.wire_node(&node.name, op, &[input])?[0];
+        patch.shunt_outside(model, node.id.into(), outlet)?;
+        Ok(Some(patch))
+    }
+
+    as_op!();
+}
