@@ -2,6 +2,7 @@
 
 mod biomedparse;
 mod edge;
+mod live;
 mod promises;
 mod proof;
 mod public_api;
