@@ -45,23 +45,18 @@ fn square() -> Mask {
 fn finding(prompt: &str, presence: f32) -> Finding {
     let mask = square();
     let present = presence >= 0.5;
-    Finding {
-        prompt: prompt.to_owned(),
-        object: None,
-        present,
-        presence,
-        meta_object: None,
-        area: mask.area(),
-        mask: present.then_some(mask),
-        bounding_box: Some(BoundingBox {
-            x: WIDTH / 4,
-            y: HEIGHT / 4,
-            width: WIDTH / 4,
-            height: HEIGHT / 4,
-        }),
-        mean_probability: Some(0.9),
-        validity: None,
-    }
+    let mut finding = Finding::absent(prompt, presence);
+    finding.present = present;
+    finding.area = mask.area();
+    finding.mask = present.then_some(mask);
+    finding.bounding_box = Some(BoundingBox {
+        x: WIDTH / 4,
+        y: HEIGHT / 4,
+        width: WIDTH / 4,
+        height: HEIGHT / 4,
+    });
+    finding.mean_probability = Some(0.9);
+    finding
 }
 
 /// Holds back whoever waits until it is opened.

@@ -102,33 +102,21 @@ impl Outputs {
 
 /// What is told of an answer; `inside` is `None` when presence is below the threshold.
 pub(crate) fn finding(answer: &Answer<'_>, inside: Option<(Mask, MaskStats)>) -> Finding {
-    let absent = Finding {
-        prompt: answer.prompt.text.clone(),
-        object: answer.prompt.object.clone(),
-        present: false,
-        presence: answer.presence,
-        meta_object: answer.meta_object.clone(),
-        mask: None,
-        area: 0,
-        bounding_box: None,
-        mean_probability: None,
-        validity: None,
-    };
-    match inside {
-        Some((mask, stats)) if stats.area > 0 => Finding {
-            present: true,
-            area: stats.area,
-            bounding_box: stats.bounding_box,
-            mean_probability: Some(stats.mean_probability),
-            validity: answer
-                .prompt
-                .reference
-                .map(|r| r.validity(stats.mean_probability, stats.mean_rgb)),
-            mask: Some(mask),
-            ..absent
-        },
-        _ => absent,
+    let mut finding = Finding::absent(answer.prompt.text.clone(), answer.presence);
+    finding.object.clone_from(&answer.prompt.object);
+    finding.meta_object.clone_from(&answer.meta_object);
+    if let Some((mask, stats)) = inside
+        && stats.area > 0
+    {
+        let reference = answer.prompt.reference;
+        finding.present = true;
+        finding.area = stats.area;
+        finding.bounding_box = stats.bounding_box;
+        finding.mean_probability = Some(stats.mean_probability);
+        finding.validity = reference.map(|r| r.validity(stats.mean_probability, stats.mean_rgb));
+        finding.mask = Some(mask);
     }
+    finding
 }
 
 fn sigmoid(x: f32) -> f32 {
