@@ -50,7 +50,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// "Not present".
+    /// The answer that the object is not in the frame.
     pub fn absent(prompt: impl Into<String>, presence: f32) -> Self {
         Self {
             prompt: prompt.into(),

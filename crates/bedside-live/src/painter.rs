@@ -1,6 +1,6 @@
 //! Masks onto video, with their age, in the frame's own pixel format.
 //!
-//! The picture itself is copied unchanged but for the masks' pixels; all words stand in a band
+//! The frame itself is copied unchanged but for the masks' pixels; all words stand in a band
 //! below it. A mask of this very frame has a full outline; one that was carried from an older
 //! frame has a dashed outline and half the fill. What a mask shows follows from its frame number and
 //! capture time alone, here, so no caller can pass an old mask for a fresh one.
@@ -34,7 +34,7 @@ pub struct Claim<'a> {
     pub prompt: &'a str,
     /// Place of the prompt among all, which chooses the colour.
     pub place: usize,
-    /// Pixels, of the picture's size; a mask of another size is not painted.
+    /// Pixels, of the frame's size; a mask of another size is not painted.
     pub mask: &'a Mask,
     /// Number of its pixels.
     pub area: u64,
@@ -98,11 +98,11 @@ pub struct Caption<'a> {
     pub state: State,
     /// Frames a second that are shown, masks a second that are new.
     pub rates: (f32, f32),
-    /// Prompts that were asked for and are not in the picture, as the model says.
+    /// Prompts that were asked for and are not in the frame, as the model says.
     pub absent: &'a [crate::record::Name],
 }
 
-/// Paints into a picture of its own; nothing is allocated once a frame size is known.
+/// Paints into a frame of its own; nothing is allocated once a frame size is known.
 #[derive(Debug, Default)]
 pub struct Painter {
     canvas: Canvas,
@@ -120,7 +120,7 @@ const SAFETY: [&str; 3] = [
 ];
 impl Painter {
     /// The frame, with the masks that may be painted and a band below that says what they are.
-    /// `became` is told what became of each claim, in order.
+    /// `became` is called with what became of each claim, in order.
     ///
     /// Without a permit no mask is painted. Gray frames become I420, others keep their format.
     ///

@@ -1,4 +1,4 @@
-//! Logits to masks at the frame's own size, and what is told of them.
+//! Logits to masks at the frame's own size, and their statistics.
 
 use std::ops::Range;
 
@@ -9,8 +9,9 @@ use crate::letterbox::Letterbox;
 /// Pixels that are worked on at a time, so that loops compile to vectors.
 const LANES: usize = 16;
 
-/// What is told of a mask.
+/// Statistics of a mask.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub struct MaskStats {
     /// Set pixels.
     pub area: u64,

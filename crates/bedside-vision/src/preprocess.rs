@@ -10,6 +10,7 @@ use crate::letterbox::Letterbox;
 
 /// Kernel of the resize to the encoder's input; both widen when shrinking (antialias).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ResizeFilter {
     /// Triangle, as Pillow's BILINEAR.
     Bilinear,
@@ -17,8 +18,8 @@ pub enum ResizeFilter {
     Bicubic,
 }
 
-/// Turns frames into the encoder's input, and the decoder's logits into masks at the size of the
-/// frame that was turned last. Keeps its buffers from frame to frame.
+/// Converts frames to the encoder's input, and the decoder's logits into masks at the size of the
+/// frame of the last [`run`](Self::run). Keeps its buffers from frame to frame.
 #[derive(Debug)]
 pub struct Preprocessor {
     side: u32,
@@ -113,10 +114,10 @@ impl Preprocessor {
     }
 }
 
-/// Resize interleaved RGB pixels, each told with width and height.
+/// Resize interleaved RGB pixels, given with their width and height.
 #[expect(
     clippy::expect_used,
-    reason = "the buffers are sized by these very numbers; a stale picture would be worse"
+    reason = "the buffers are sized by these very numbers; a stale frame would be worse"
 )]
 fn convolve(
     resizer: &mut Resizer,

@@ -171,7 +171,7 @@ impl Band {
     fn write(&mut self, text: &str, colour: Colour) {
         self.ink = self.ink(colour);
         let style = MonoTextStyle::new(self.font, BinaryColor::On);
-        // The target enlarges all, so places are told in its own pixels.
+        // Drawing to the target is relative to the origin and enlarged.
         self.origin = (self.x, self.top());
         let at = Point::zero();
         // The target can't fail.
