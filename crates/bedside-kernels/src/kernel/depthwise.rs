@@ -38,6 +38,9 @@ pub(crate) struct Depthwise {
     pub(crate) zero: f32,
 }
 
+/// The most taps of a window whose sums of codes are exact in f32: less than 2^24 / (255 * 128).
+pub(crate) const MOST_TAPS: usize = 512;
+
 /// How many outputs along a row are computed side by side: their windows share inputs.
 const RUN: usize = 4;
 
