@@ -264,21 +264,11 @@ pub(crate) fn prepare(
     let cpu = Cpu::detect().map_err(TractError::msg)?;
     let (model, coded) = read(onnx, own)?;
     let typed = model.into_typed()?;
-    // No older model lives on beside the new one: weights are let go as they are packed.
     let model = match coded {
-        Some(coded) => {
-            let mut model = bedside_kernels::rewrite(&typed, &coded, cpu)?;
-            bedside_kernels::dynamic(&mut model, cpu)?;
-            model
-        }
-        None => typed,
+        Some(coded) => bedside_kernels::lower(typed, &coded, cpu)?,
+        None => typed.into_decluttered()?,
     };
-    let mut model = model.into_decluttered()?;
     let signature = signature(&model)?;
-    if own {
-        bedside_kernels::attention(&mut model, cpu)?;
-        model = bedside_kernels::project(model, cpu)?.into_compact()?;
-    }
     let options = RunOptions {
         executor: Some(executor.clone()),
         ..RunOptions::default()

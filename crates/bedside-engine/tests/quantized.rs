@@ -67,7 +67,7 @@ const CASES: [Case; 9] = [
         name: "twice",
         input: [1, 16, 4, 4],
         output: [1, 16, 8, 8],
-        operators: &["Convolution.u8", "Twice"],
+        operators: &["Convolution.u8", "Upsample2x"],
         step: 0.37,
     },
     Case {
