@@ -17,11 +17,11 @@ mod validity;
 pub use bedside_bundle::{
     Bundle, Manifest, Precision, PromptEntry, PromptError, PromptErrorKind, PromptTable, Resolution,
 };
+pub use bedside_core::frame::MAX_SIDE;
 pub use bedside_core::{
     BoundingBox, Category, Clock, ColourModel, Component, Degradation, Fault, Finding, Form, Frame,
     FrameError, FrameView, ManualClock, Mask, Modality, MonotonicClock, ObjectType, Ontology,
-    PaintPermit, Pause, PixelFormat, Plane, PlaneSize, Prompt, Stall, State, Timestamp,
-    YuvRowReader, YuvSpace, frame,
+    PaintPermit, Pause, PixelFormat, Plane, PlaneSize, Prompt, Stall, State, Timestamp, YuvSpace,
 };
 
 pub use cache::Cache;
