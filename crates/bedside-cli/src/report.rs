@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bedside::vision::{colour, overlay, rle};
+use bedside::vision::{overlay, rle};
 use bedside::{BoundingBox, Finding, Frame, Mask, PixelFormat, Segmentation, Timings};
 pub(crate) use bedside_eval::Model;
 use serde::Serialize;
@@ -246,8 +246,6 @@ pub(crate) fn files(
 
 /// The frame with every present object drawn in, a legend and the safety line.
 fn overlay_png(frame: &Frame, answer: &Segmentation) -> Result<Vec<u8>, Failure> {
-    let mut rgb = Vec::new();
-    colour::rgb_pixels(frame, &mut rgb);
     let items = answer.findings.iter().filter_map(|finding| {
         Some(overlay::Item {
             mask: finding.mask.as_ref()?,
@@ -259,17 +257,11 @@ fn overlay_png(frame: &Frame, answer: &Segmentation) -> Result<Vec<u8>, Failure>
             ),
         })
     });
-    let picture = overlay::draw(
-        frame.width(),
-        frame.height(),
-        &rgb,
-        &items.collect::<Vec<_>>(),
-        SAFETY,
-    );
+    let overlay = overlay::draw(frame, &items.collect::<Vec<_>>(), SAFETY);
     image_file::png(
-        picture.width,
-        picture.height,
+        overlay.width,
+        overlay.height,
         PixelFormat::Rgb8,
-        &picture.data,
+        &overlay.rgb,
     )
 }

@@ -22,8 +22,10 @@ pub struct BoundingBox {
 /// "Not present" is an answer: then `mask`, `bounding_box`, `mean_probability` and `validity`
 /// are `None` and `area` is 0, whatever the network drew.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Finding {
-    /// The prompt as it was asked.
+    /// The prompt as it was asked; where modality or site settled which of several forms its words
+    /// mean, that form's full text.
     pub prompt: String,
     /// Name of the object type in the ontology; `None` for a free prompt.
     pub object: Option<String>,
@@ -45,4 +47,22 @@ pub struct Finding {
     /// How usual mask and colours are for this object, 0 to 1; low values deserve doubt.
     /// `None` when the bundle has no reference for the object.
     pub validity: Option<f32>,
+}
+
+impl Finding {
+    /// The answer that the object is not in the frame.
+    pub fn absent(prompt: impl Into<String>, presence: f32) -> Self {
+        Self {
+            prompt: prompt.into(),
+            object: None,
+            present: false,
+            presence,
+            meta_object: None,
+            mask: None,
+            area: 0,
+            bounding_box: None,
+            mean_probability: None,
+            validity: None,
+        }
+    }
 }

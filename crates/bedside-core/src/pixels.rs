@@ -2,6 +2,7 @@
 
 /// How the bytes of a frame are laid out. Chroma planes of odd sizes are rounded up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum PixelFormat {
     /// Interleaved red, green, blue: 3 bytes a pixel.
     Rgb8,

@@ -35,9 +35,9 @@ pub enum Degradation {
 pub enum Pause {
     /// A person switched inference off.
     Off,
-    /// The picture is black or of one colour.
+    /// The frame is black or of one colour.
     NoSignal,
-    /// The picture is a test pattern of bars.
+    /// The frame is a test pattern of bars.
     TestPattern,
     /// The endoscope is outside the body.
     OutOfBody,

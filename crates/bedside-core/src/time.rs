@@ -54,7 +54,7 @@ impl Clock for MonotonicClock {
     }
 }
 
-/// A clock that moves only when told to, for tests and replays.
+/// A clock that moves only by [`advance`](Self::advance), for tests and replays.
 #[derive(Debug, Default)]
 pub struct ManualClock(AtomicU64);
 

@@ -10,7 +10,7 @@ use crate::dataset::Row;
 use crate::error::Error;
 use crate::evaluator::Evaluator;
 use crate::metrics::{self, MISSED, POOR, Summary};
-use crate::picture::Picture;
+use crate::picture::CaseImage;
 use crate::record::Record;
 use crate::report::{Report, counted};
 
@@ -44,14 +44,14 @@ pub fn html_page(
                 .evaluate(row)
                 .map_err(|error| error.at(&row.place))?;
             let drawn = case.drawn.as_ref();
-            pictures.push(Picture::new(record, &case.frame, &case.truth, drawn)?);
+            pictures.push(CaseImage::new(record, &case.frame, &case.truth, drawn)?);
         }
     }
     Ok(page(report, &pictures))
 }
 
 /// The page. `pictures` are the worst cases, in order; each stands under its prompt.
-fn page(report: &Report<'_>, pictures: &[Picture<'_>]) -> String {
+fn page(report: &Report<'_>, pictures: &[CaseImage<'_>]) -> String {
     let model = &report.model;
     let title = escape(&format!("{} {}: evaluation", model.name, model.version));
     let mut page = format!(
@@ -185,7 +185,7 @@ fn absent_table(summaries: &[Summary]) -> String {
 }
 
 /// Histogram and worst cases of a prompt that has frames of its own.
-fn section(summary: &Summary, records: &[Record], pictures: &[Picture<'_>]) -> String {
+fn section(summary: &Summary, records: &[Record], pictures: &[CaseImage<'_>]) -> String {
     let own = || records.iter().filter(|r| r.answer.prompt == summary.prompt);
     if own().next().is_none() {
         return String::new();
@@ -251,8 +251,8 @@ fn histogram(dice: &[f64]) -> String {
 }
 
 /// One case: picture, outlines, and what is known of it.
-fn figure(picture: &Picture<'_>) -> String {
-    let Picture {
+fn figure(picture: &CaseImage<'_>) -> String {
+    let CaseImage {
         record,
         size: (width, height),
         jpeg,
@@ -334,7 +334,7 @@ mod tests {
         }];
         let frame = Frame::new(32, 32, PixelFormat::Gray8, vec![80; 1024]).unwrap();
         let mask = Mask::empty(32, 32);
-        let cases = [Picture::new(&report.records[0], &frame, &mask, Some(&mask)).unwrap()];
+        let cases = [CaseImage::new(&report.records[0], &frame, &mask, Some(&mask)).unwrap()];
         let page = page(&report, &cases);
         for raw in ["<script", "<b>polyp", "<i>", "alert('"] {
             assert!(!page.contains(raw), "{raw} is in the page");
@@ -362,9 +362,9 @@ mod tests {
         let report = report("edge", records);
         let frame = Frame::new(64, 48, PixelFormat::Gray8, vec![80; 64 * 48]).unwrap();
         let truth = Mask::from_bytes(64, 48, vec![1; 64 * 48]).unwrap();
-        let cases: Vec<Picture<'_>> = worst(&report.records, "polyp", 3)
+        let cases: Vec<CaseImage<'_>> = worst(&report.records, "polyp", 3)
             .into_iter()
-            .map(|r| Picture::new(r, &frame, &truth, Some(&truth)).unwrap())
+            .map(|r| CaseImage::new(r, &frame, &truth, Some(&truth)).unwrap())
             .collect();
         let page = page(&report, &cases);
         for wanted in [

@@ -1,8 +1,9 @@
-//! One case as a small picture: a JPEG and outlines of masks as SVG paths over it.
+//! One case as a small image: a JPEG and outlines of masks as SVG paths over it.
 
 use std::fmt::Write;
 
-use bedside::{Frame, Mask, PixelFormat};
+use bedside::vision::colour::rgb_pixels;
+use bedside::{ColourModel, Frame, Mask};
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::{DynamicImage, GrayImage, RgbImage};
@@ -17,7 +18,7 @@ const QUALITY: u8 = 80;
 
 /// A frame with the truth and the answer.
 #[derive(Debug)]
-pub(crate) struct Picture<'a> {
+pub(crate) struct CaseImage<'a> {
     pub record: &'a Record,
     /// Size of the JPEG and of the space that the paths are drawn in.
     pub size: (u32, u32),
@@ -28,7 +29,7 @@ pub(crate) struct Picture<'a> {
     pub drawn: String,
 }
 
-impl<'a> Picture<'a> {
+impl<'a> CaseImage<'a> {
     /// A frame scaled down to [`MAX_SIDE`].
     ///
     /// # Errors
@@ -39,7 +40,7 @@ impl<'a> Picture<'a> {
         truth: &Mask,
         drawn: Option<&Mask>,
     ) -> Result<Self, Error> {
-        let small = thumbnail(frame).ok_or_else(|| fail("neither gray nor RGB"))?;
+        let small = thumbnail(frame).ok_or_else(|| fail("no pixels"))?;
         let size = (small.width(), small.height());
         let mut jpeg = Vec::new();
         small
@@ -59,22 +60,25 @@ impl<'a> Picture<'a> {
 fn fail(what: &str) -> Error {
     Error::new(
         ErrorKind::Internal,
-        format!("a picture of the page could not be made: {what}"),
+        format!("an image of the page could not be made: {what}"),
     )
 }
 
 fn thumbnail(frame: &Frame) -> Option<DynamicImage> {
-    let (width, height, data) = (frame.width(), frame.height(), frame.data().to_vec());
-    let picture: DynamicImage = match frame.format() {
-        PixelFormat::Gray8 => GrayImage::from_raw(width, height, data)?.into(),
-        PixelFormat::Rgb8 => RgbImage::from_raw(width, height, data)?.into(),
-        _ => return None,
+    let (width, height) = (frame.width(), frame.height());
+    let image: DynamicImage = match frame.format().colour_model() {
+        ColourModel::Gray => GrayImage::from_raw(width, height, frame.data().to_vec())?.into(),
+        ColourModel::Rgb | ColourModel::Yuv => {
+            let mut rgb = Vec::new();
+            rgb_pixels(frame, &mut rgb);
+            RgbImage::from_raw(width, height, rgb)?.into()
+        }
     };
     let fits = width.max(height) <= MAX_SIDE;
     Some(if fits {
-        picture
+        image
     } else {
-        picture.resize(MAX_SIDE, MAX_SIDE, FilterType::Triangle)
+        image.resize(MAX_SIDE, MAX_SIDE, FilterType::Triangle)
     })
 }
 
@@ -142,6 +146,8 @@ fn runs(n: usize, holds: impl Fn(usize) -> bool, mut found: impl FnMut(usize, us
 mod tests {
     use proptest::prelude::*;
 
+    use bedside::PixelFormat;
+
     use super::*;
     use crate::metrics::tests::record;
 
@@ -169,7 +175,7 @@ mod tests {
         let record = record(1, "p", Some(0.5), true, &[]);
         let frame = Frame::new(640, 320, PixelFormat::Rgb8, vec![90; 640 * 320 * 3]).unwrap();
         let mask = Mask::from_bytes(640, 320, vec![1; 640 * 320]).unwrap();
-        let picture = Picture::new(&record, &frame, &mask, None).unwrap();
+        let picture = CaseImage::new(&record, &frame, &mask, None).unwrap();
         assert_eq!(picture.size, (256, 128));
         let decoded = image::load_from_memory(&picture.jpeg).unwrap();
         assert_eq!((decoded.width(), decoded.height()), (256, 128));
@@ -178,7 +184,7 @@ mod tests {
         let gray = Frame::new(40, 30, PixelFormat::Gray8, vec![9; 1200]).unwrap();
         let truth = Mask::empty(40, 30);
         assert_eq!(
-            Picture::new(&record, &gray, &truth, None).unwrap().size,
+            CaseImage::new(&record, &gray, &truth, None).unwrap().size,
             (40, 30)
         );
     }

@@ -166,18 +166,9 @@ mod tests {
 
     #[test]
     fn presence_gates_at_the_threshold_itself() {
-        let mut finding = Finding {
-            prompt: "p".to_owned(),
-            object: None,
-            present: true,
-            presence: 0.5,
-            meta_object: None,
-            mask: None,
-            area: 1,
-            bounding_box: None,
-            mean_probability: None,
-            validity: None,
-        };
+        let mut finding = Finding::absent("p", 0.5);
+        finding.present = true;
+        finding.area = 1;
         let present = |f: &Finding, threshold| Answer::new("p".to_owned(), f, threshold).present;
         assert!(present(&finding, 0.5) && !present(&finding, 0.5001));
         finding.present = false;

@@ -1,6 +1,6 @@
 //! Masks onto video, with their age, in the frame's own pixel format.
 //!
-//! The picture itself is copied unchanged but for the masks' pixels; all words stand in a band
+//! The frame itself is copied unchanged but for the masks' pixels; all words stand in a band
 //! below it. A mask of this very frame has a full outline; one that was carried from an older
 //! frame has a dashed outline and half the fill. What a mask shows follows from its frame number and
 //! capture time alone, here, so no caller can pass an old mask for a fresh one.
@@ -8,11 +8,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, PixelFormat, State, Timestamp};
-
-use crate::band::Band;
-use crate::brush::dash;
-use crate::canvas::{Canvas, Colour};
+use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, State, Timestamp};
+use bedside_vision::paint::palette::{self, ALERT, FAINT, TEXT};
+use bedside_vision::paint::{Band, Canvas, Colour, Style};
 
 /// How old a painted mask may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +34,7 @@ pub struct Claim<'a> {
     pub prompt: &'a str,
     /// Place of the prompt among all, which chooses the colour.
     pub place: usize,
-    /// Pixels, of the picture's size; a mask of another size is not painted.
+    /// Pixels, of the frame's size; a mask of another size is not painted.
     pub mask: &'a Mask,
     /// Number of its pixels.
     pub area: u64,
@@ -100,11 +98,11 @@ pub struct Caption<'a> {
     pub state: State,
     /// Frames a second that are shown, masks a second that are new.
     pub rates: (f32, f32),
-    /// Prompts that were asked for and are not in the picture, as the model says.
+    /// Prompts that were asked for and are not in the frame, as the model says.
     pub absent: &'a [crate::record::Name],
 }
 
-/// Paints into a picture of its own; nothing is allocated once a frame size is known.
+/// Paints into a frame of its own; nothing is allocated once a frame size is known.
 #[derive(Debug, Default)]
 pub struct Painter {
     canvas: Canvas,
@@ -112,38 +110,19 @@ pub struct Painter {
     text: String,
 }
 
-/// Colours of Okabe and Ito (2008), those that stand out from tissue first.
-const PALETTE: [Colour; 7] = [
-    Colour::new(86, 180, 233),
-    Colour::new(240, 228, 66),
-    Colour::new(0, 158, 115),
-    Colour::new(230, 159, 0),
-    Colour::new(204, 121, 167),
-    Colour::new(0, 114, 178),
-    Colour::new(213, 94, 0),
-];
-/// Opacity of fresh fills, of 256: the tissue below stays visible.
-const FILL: u16 = 72;
+/// Lines of the band, the last of which is the closing one.
+const LINES: u32 = 3;
 /// The closing line, as much as there is room for.
 const SAFETY: [&str; 3] = [
     "Research use. Not a medical device. Not for clinical decisions.",
     "Research use. Not a medical device.",
     "Research use",
 ];
-const FAINT: Colour = Colour::new(176, 176, 176);
-const TEXT: Colour = Colour::new(240, 240, 240);
-const ALERT: Colour = Colour::new(230, 159, 0);
-
-pub(crate) fn colour(place: usize) -> Colour {
-    let at = place % PALETTE.len();
-    PALETTE.get(at).copied().unwrap_or(TEXT)
-}
-
 impl Painter {
     /// The frame, with the masks that may be painted and a band below that says what they are.
-    /// `became` is told what became of each claim, in order.
+    /// `became` is called with what became of each claim, in order.
     ///
-    /// Without a permit no mask is painted. Gray frames become RGB, others keep their format.
+    /// Without a permit no mask is painted. Gray frames become I420, others keep their format.
     ///
     /// # Errors
     /// When frame and band together are larger than a frame may be.
@@ -162,22 +141,22 @@ impl Painter {
         caption: &Caption<'_>,
         mut became: impl FnMut(&Claim<'a>, Painted),
     ) -> Result<&Frame, FrameError> {
-        self.band.begin(frame.width());
-        self.canvas.begin(frame, self.band.height())?;
+        self.band.begin(frame.width(), LINES);
+        self.canvas.begin(frame, self.band.height());
         self.head(caption);
         for claim in claims {
             let verdict = match permit {
                 Some(_) => claim.verdict(frame, number, now, policy),
                 None => Painted::Withheld,
             };
-            let colour = colour(claim.place);
+            let colour = palette::object(claim.place);
             let style = match verdict {
-                Painted::Fresh => Some((FILL, 0)),
-                Painted::Carried { .. } => Some((FILL / 2, dash(frame.width() as usize))),
+                Painted::Fresh => Some(Style::fresh(frame.width())),
+                Painted::Carried { .. } => Some(Style::carried(frame.width())),
                 Painted::Withheld => None,
             };
-            if let Some(((fill, dash), extents)) = style.zip(claim.bounding_box) {
-                self.canvas.mask(claim.mask, extents, colour, fill, dash);
+            if let Some((style, extents)) = style.zip(claim.bounding_box) {
+                self.canvas.mask(claim.mask, extents, colour, style);
             }
             self.legend(&claim, verdict, colour);
             became(&claim, verdict);
@@ -193,7 +172,7 @@ impl Painter {
 
     /// What was painted last.
     pub fn painted(&self) -> Option<&Frame> {
-        self.canvas.done()
+        self.canvas.painted()
     }
 
     fn head(&mut self, caption: &Caption<'_>) {
@@ -254,17 +233,9 @@ impl std::fmt::Display for Shout {
     }
 }
 
-/// The format that a painted frame of this format has.
-pub(crate) fn painted_format(format: PixelFormat) -> PixelFormat {
-    match format {
-        PixelFormat::Gray8 => PixelFormat::Rgb8,
-        other => other,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use bedside::Degradation;
+    use bedside::{Degradation, PixelFormat};
     use proptest::prelude::*;
 
     use super::*;
@@ -282,8 +253,8 @@ mod tests {
     /// Whether `painted` is `frame` wherever `mask` and what lies within two pixels of it is not.
     fn unchanged_outside(frame: &Frame, painted: &Frame, mask: &Mask) -> bool {
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        bedside::vision::colour::rgb_pixels(frame, &mut before);
-        bedside::vision::colour::rgb_pixels(painted, &mut after);
+        bedside_vision::colour::rgb_pixels(frame, &mut before);
+        bedside_vision::colour::rgb_pixels(painted, &mut after);
         let near = |x: u32, y: u32| {
             (x.saturating_sub(2)..=x + 2)
                 .any(|x| (y.saturating_sub(2)..=y + 2).any(|y| mask.get(x, y)))

@@ -8,9 +8,9 @@
 //!
 //! A rule must hold for [`HOLD`] frames before it pauses, and fail as long before it ends.
 
-use bedside::vision::colour::YuvToRgb;
-use bedside::vision::flow::Luma;
 use bedside::{ColourModel, Frame, Pause};
+use bedside_vision::colour::YuvToRgb;
+use bedside_vision::flow::Luma;
 
 /// Frames that a finding must persist.
 const HOLD: u32 = 3;
@@ -30,12 +30,12 @@ const LIT: u32 = 40;
 const LIT_SHARE: f32 = 0.05;
 /// Red exceeds green and blue by this factor, in percent, where it is red.
 const REDDER: u32 = 110;
-/// Below this share of red ones among the lit pixels the picture is outside the body.
+/// Below this share of red ones among the lit pixels the frame is outside the body.
 const RED_SHARE: f32 = 0.1;
 /// Columns and rows of the pixels looked at for colour.
 const SAMPLES: (u32, u32) = (64, 48);
 
-/// Follows the picture and says when to pause.
+/// Follows the frames and says when to pause.
 #[derive(Debug, Default)]
 pub(crate) struct Scene {
     endoscopy: bool,
@@ -46,7 +46,7 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Whether prompts are for endoscopy, where a picture can be outside the body.
+    /// Whether prompts are for endoscopy, where a frame can be outside the body.
     pub(crate) fn set_endoscopy(&mut self, endoscopy: bool) {
         self.endoscopy = endoscopy;
     }
@@ -96,7 +96,7 @@ fn bars(luma: &Luma) -> bool {
     let (width, height) = luma.size();
     let top = (height as f32 * BAR_HEIGHT) as usize;
     let (mut even, mut least, mut most) = (0_u32, f32::MAX, f32::MIN);
-    // Nearly no picture passes the first columns, so this is seldom done for all of them.
+    // Nearly no frame passes the first columns, so this is seldom done for all of them.
     for x in 0..width {
         let column = luma.rows().take(top).filter_map(|row| row.get(x));
         let (mean, deviation) = spread(column);
@@ -149,7 +149,7 @@ mod tests {
     fn colour_frame(format: PixelFormat, [y, u, v]: [u8; 3], rgb: [u8; 3]) -> Frame {
         let (width, height) = (64, 48);
         let n = (width * height) as usize;
-        // A little light and shade, so that the picture is not of one colour.
+        // A little light and shade, so that the frame is not of one colour.
         let luma = |i: usize| y - (i % 31) as u8;
         let data: Vec<u8> = match format {
             PixelFormat::Rgb8 => (0..n)
@@ -165,7 +165,7 @@ mod tests {
                 .chain(vec![u; n / 4])
                 .chain(vec![v; n / 4])
                 .collect(),
-            PixelFormat::Yuyv => (0..n / 2)
+            _ => (0..n / 2)
                 .flat_map(|i| [luma(2 * i), u, luma(2 * i + 1), v])
                 .collect(),
         };

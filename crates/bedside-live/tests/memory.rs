@@ -40,18 +40,12 @@ impl Model for Quarter {
         let inside = |i: u32| u8::from(i % width < width / 2 && i / width < height / 2);
         let mask = Mask::from_bytes(width, height, (0..width * height).map(inside).collect());
         let (area, bounding_box) = mask.as_ref().unwrap().measure_rows(0..height);
-        Ok(vec![Finding {
-            prompt: "quarter".to_owned(),
-            object: None,
-            present: true,
-            presence: 0.9,
-            meta_object: None,
-            mask,
-            area,
-            bounding_box,
-            mean_probability: None,
-            validity: None,
-        }])
+        let mut finding = Finding::absent("quarter", 0.9);
+        finding.present = true;
+        finding.mask = mask;
+        finding.area = area;
+        finding.bounding_box = bounding_box;
+        Ok(vec![finding])
     }
 }
 

@@ -44,24 +44,20 @@ fn square() -> Mask {
 
 fn finding(prompt: &str, presence: f32) -> Finding {
     let mask = square();
-    let present = presence >= 0.5;
-    Finding {
-        prompt: prompt.to_owned(),
-        object: None,
-        present,
-        presence,
-        meta_object: None,
-        area: mask.area(),
-        mask: present.then_some(mask),
-        bounding_box: Some(BoundingBox {
+    let mut finding = Finding::absent(prompt, presence);
+    if presence >= 0.5 {
+        finding.present = true;
+        finding.area = mask.area();
+        finding.mask = Some(mask);
+        finding.bounding_box = Some(BoundingBox {
             x: WIDTH / 4,
             y: HEIGHT / 4,
             width: WIDTH / 4,
             height: HEIGHT / 4,
-        }),
-        mean_probability: Some(0.9),
-        validity: None,
+        });
+        finding.mean_probability = Some(0.9);
     }
+    finding
 }
 
 /// Holds back whoever waits until it is opened.
@@ -209,20 +205,21 @@ impl Bench {
         bench
     }
 
-    /// Show one frame; the picture part of what came out, as gray.
+    /// Show one frame; what came out above the band, as luma.
     pub(crate) fn show(&mut self, frame: Frame) -> Vec<u8> {
         let frame = frame.captured_at(self.clock.now());
         let number = self.next;
         self.next += 1;
         self.session.frame(&frame, number).unwrap();
         let painted = self.session.annotated().unwrap().clone();
-        assert_eq!(painted.format(), PixelFormat::Rgb8);
-        let rgb = painted.data().as_chunks::<3>().0;
-        let pixels = rgb.iter().take((WIDTH * HEIGHT) as usize);
-        let out: Vec<u8> = pixels.map(|p| p[0]).collect();
+        assert_eq!(painted.format(), PixelFormat::I420);
+        let view = painted.view();
+        let pixels = (0..HEIGHT).flat_map(|y| (0..WIDTH).map(move |x| (x, y)));
+        let pixels: Vec<[u8; 3]> = pixels.filter_map(|(x, y)| view.pixel(x, y)).collect();
+        let out: Vec<u8> = pixels.iter().map(|[luma, ..]| *luma).collect();
         if self.session.record().masks.is_empty() {
-            assert_eq!(out, frame.data(), "without masks the picture is as it came");
-            assert!(rgb.iter().take(out.len()).all(|[r, g, b]| r == g && g == b));
+            assert_eq!(out, frame.data(), "without masks the frame is as it came");
+            assert!(pixels.iter().all(|[_, u, v]| [*u, *v] == [128; 2]));
         }
         out
     }

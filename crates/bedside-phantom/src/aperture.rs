@@ -1,4 +1,4 @@
-//! The part of the picture that shows tissue; the rest is black.
+//! The part of the frame that shows tissue; the rest is black.
 
 use crate::math::Vec2;
 use crate::noise::Rng;
@@ -46,7 +46,7 @@ pub(crate) struct Aperture {
 }
 
 impl Aperture {
-    /// The whole picture.
+    /// The whole frame.
     pub(crate) fn open(half: Vec2) -> Self {
         Self {
             outline: Outline::Octagon { half, cut: 0.0 },
@@ -69,7 +69,7 @@ impl Aperture {
         }
     }
 
-    /// A convex probe's sector that fills the picture and is cut by its sides.
+    /// A convex probe's sector that fills the frame and is cut by its sides.
     pub(crate) fn sector(rng: &mut Rng, half: Vec2) -> (Self, Sector) {
         let near = rng.range(0.25, 0.8);
         let top = if rng.chance(0.6) {
@@ -120,8 +120,8 @@ impl Aperture {
         within && !self.blanks.iter().flatten().any(|blank| blank.holds(p))
     }
 
-    /// A place in the picture's inner part, where a target stands when it is seen; `spread` of 1
-    /// reaches the picture's sides.
+    /// A place in the frame's inner part, where a target stands when it is seen; `spread` of 1
+    /// reaches the frame's sides.
     pub(crate) fn place(&self, rng: &mut Rng, spread: f32) -> Vec2 {
         // Triangular in both directions: rather in the middle than outside.
         let mut share = || (rng.range(-0.5, 0.5) + rng.range(-0.5, 0.5)) * spread;

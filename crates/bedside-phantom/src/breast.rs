@@ -4,7 +4,7 @@ use crate::aperture::Aperture;
 use crate::canvas::{Writing, soften};
 use crate::math::{Vec2, bell, mix, smoothstep, to_db};
 use crate::noise::{Field, Rng};
-use crate::scene::{Liveliness, Moment, Target, View};
+use crate::scene::{Liveliness, Moment, Target, Viewport};
 use crate::shape::Shape;
 use crate::speckle::Speckle;
 
@@ -18,13 +18,13 @@ pub(crate) struct Breast {
     gain: f32,
     attenuation: f32,
     focus: f32,
-    /// Depths of the lower ends of skin, fat and glandular tissue, as shares of the picture.
+    /// Depths of the lower ends of skin, fat and glandular tissue, as shares of the frame.
     layers: [f32; 3],
     relief: f32,
     layer_levels: [f32; 3],
     gland_contrast: f32,
     septa: f32,
-    /// Strands in the height of the picture, about.
+    /// Strands in the height of the frame, about.
     strands: f32,
     stripes: f32,
     shadows: f32,
@@ -141,7 +141,7 @@ impl Breast {
     }
 
     /// Levels of 0 to 1, one a pixel.
-    pub(crate) fn draw(&self, view: &View, moment: &Moment, target: bool) -> Vec<f32> {
+    pub(crate) fn draw(&self, view: &Viewport, moment: &Moment, target: bool) -> Vec<f32> {
         let mut plane = Vec::with_capacity(view.width as usize * view.height as usize);
         for p in view.rows().flatten() {
             plane.push(self.level_at(view, moment, target, p));
@@ -153,7 +153,7 @@ impl Breast {
         plane
     }
 
-    fn level_at(&self, view: &View, moment: &Moment, target: bool, p: Vec2) -> f32 {
+    fn level_at(&self, view: &Viewport, moment: &Moment, target: bool, p: Vec2) -> f32 {
         let tissue = moment.tissue_at(p);
         let depth = (p.y + view.half.y) / (2.0 * view.half.y);
         let mut level = self.tissue_level(view, tissue);
@@ -184,7 +184,7 @@ impl Breast {
     }
 
     /// Mean echo of healthy tissue.
-    fn tissue_level(&self, view: &View, q: Vec2) -> f32 {
+    fn tissue_level(&self, view: &Viewport, q: Vec2) -> f32 {
         let depth = (q.y + view.half.y) / (2.0 * view.half.y);
         let [skin, fat, gland] = self.layers;
         let [fat_level, gland_level, muscle_level] = self.layer_levels;

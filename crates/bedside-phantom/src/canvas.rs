@@ -1,8 +1,8 @@
-//! What a machine does to a finished picture: blur, writing, noise.
+//! What a machine does to a finished frame: blur, writing, noise.
 
 use crate::math::Vec2;
 use crate::noise::{Rng, hash};
-use crate::scene::View;
+use crate::scene::Viewport;
 
 /// Blur each row and column with the weights `side, 1 - 2 * side, side`.
 ///
@@ -61,12 +61,12 @@ const GLYPHS: [u16; 13] = [
     0,
 ];
 
-/// The lines of figures that machines write over their pictures.
+/// The lines of figures that machines write over their frames.
 #[derive(Debug, Clone)]
 pub(crate) struct Writing {
-    /// Upper left corner, as shares of the picture's sides.
+    /// Upper left corner, as shares of the frame's sides.
     at: Vec2,
-    /// Height of a line as a share of the picture's height.
+    /// Height of a line as a share of the frame's height.
     size: f32,
     lines: Vec<[u8; 10]>,
 }
@@ -98,7 +98,7 @@ impl Writing {
     }
 
     /// Draw into interleaved channels of 0 to 1.
-    pub(crate) fn draw(&self, planes: &mut [f32], view: &View, channels: usize, level: f32) {
+    pub(crate) fn draw(&self, planes: &mut [f32], view: &Viewport, channels: usize, level: f32) {
         let (width, height) = (view.width as usize, view.height as usize);
         // Whole dots, as in a machine's character generator.
         let dot = ((self.size * view.height as f32 / 8.0).round() as usize).max(1);
@@ -176,7 +176,7 @@ mod tests {
     fn writing_stays_inside_a_picture_of_any_size() {
         let writing = Writing::new(&mut Rng::new(1, 1), Vec2::new(0.9, 0.9), 0.05, 5);
         for (width, height) in [(1, 1), (3, 200), (200, 3), (40, 40)] {
-            let view = View::new(width, height);
+            let view = Viewport::new(width, height);
             let mut planes = vec![0.0; (width * height * 3) as usize];
             writing.draw(&mut planes, &view, 3, 1.0);
             assert!(planes.iter().all(|v| *v == 0.0 || *v == 1.0));

@@ -1,12 +1,12 @@
 //! A colonoscope's view: mucosa with folds and vessels, the lumen, wet highlights, a polyp.
 //!
-//! The wall is a height field over the picture, lit from the camera.
+//! The wall is a height field over the frame, lit from the camera.
 
 use crate::aperture::Aperture;
 use crate::canvas::{Writing, soften};
 use crate::math::{Vec2, bell, exp2, log2, mix, smoothstep};
 use crate::noise::{Field, Rng};
-use crate::scene::{Liveliness, Moment, Target, View};
+use crate::scene::{Liveliness, Moment, Target, Viewport};
 use crate::shape::Shape;
 
 type Rgb = [f32; 3];
@@ -91,7 +91,7 @@ fn product(a: Rgb, b: Rgb) -> Rgb {
 impl Endoscopy {
     pub(crate) fn new(
         rng: &mut Rng,
-        view: &View,
+        view: &Viewport,
         aperture: &Aperture,
     ) -> (Self, Target, Liveliness) {
         let inner = view.half.x.min(view.half.y);
@@ -187,7 +187,7 @@ impl Endoscopy {
 
     /// In half of the scenes the tube is seen end on; else its wall, with the lumen beyond the
     /// picture. Never where the polyp stands.
-    fn choose_lumen(rng: &mut Rng, view: &View, target: &Target) -> (Vec2, f32) {
+    fn choose_lumen(rng: &mut Rng, view: &Viewport, target: &Target) -> (Vec2, f32) {
         let away = Vec2::ZERO - target.middle;
         let length = away.length();
         let heading = if length > 0.05 {
@@ -231,7 +231,7 @@ impl Endoscopy {
     /// Colours of 0 to 1, interleaved.
     pub(crate) fn draw(
         &self,
-        view: &View,
+        view: &Viewport,
         aperture: &Aperture,
         moment: &Moment,
         target: bool,
@@ -399,7 +399,13 @@ impl Endoscopy {
         toned.map(|c| mix(c, 1.0, 0.95 * highlight).max(0.012))
     }
 
-    fn draw_bubbles(&self, view: &View, aperture: &Aperture, moment: &Moment, planes: &mut [f32]) {
+    fn draw_bubbles(
+        &self,
+        view: &Viewport,
+        aperture: &Aperture,
+        moment: &Moment,
+        planes: &mut [f32],
+    ) {
         let map = view.pixels_to_view();
         for bubble in &self.bubbles {
             let middle = map.inverse().to(moment.view_of(bubble.middle));

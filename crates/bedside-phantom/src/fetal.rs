@@ -4,7 +4,7 @@ use crate::aperture::{Aperture, Sector};
 use crate::canvas::{Writing, soften};
 use crate::math::{Vec2, bell, from_db, mix, smoothstep, to_db};
 use crate::noise::{Field, Rng};
-use crate::scene::{Liveliness, Moment, Target, View};
+use crate::scene::{Liveliness, Moment, Target, Viewport};
 use crate::shape::Shape;
 use crate::speckle::Speckle;
 
@@ -51,7 +51,7 @@ struct Skull {
 impl Fetal {
     pub(crate) fn new(
         rng: &mut Rng,
-        view: &View,
+        view: &Viewport,
         aperture: &Aperture,
         sector: Sector,
     ) -> (Self, Target, Liveliness) {
@@ -123,7 +123,7 @@ impl Fetal {
     /// Levels of 0 to 1, one a pixel.
     pub(crate) fn draw(
         &self,
-        view: &View,
+        view: &Viewport,
         aperture: &Aperture,
         moment: &Moment,
         target: bool,
@@ -146,8 +146,8 @@ impl Fetal {
         plane
     }
 
-    /// The grey scale that machines show beside the picture.
-    fn draw_bar(&self, view: &View, plane: &mut [f32]) {
+    /// The grey scale that machines show beside the frame.
+    fn draw_bar(&self, view: &Viewport, plane: &mut [f32]) {
         let (width, height) = (view.width as usize, view.height as usize);
         let from = width / 80;
         let to = from + width / 120;

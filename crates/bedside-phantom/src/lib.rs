@@ -23,10 +23,10 @@
 //! ```
 //!
 //! Every seed has its own anatomy, size, contrast, gain, colours, speckle, blur and movement. In
-//! each scene the target is in the picture in frame 0, leaves it after 4 to 9 seconds, and is back
+//! each scene the target is in the frame in frame 0, leaves it after 4 to 9 seconds, and is back
 //! before 15 seconds are over, again and again. A scene without target is otherwise the same.
 //!
-//! The pictures are meant to look right to a network, not to a physicist: ultrasound is speckle
+//! The frames are meant to look right to a network, not to a physicist: ultrasound is speckle
 //! over drawn echo levels, endoscopy a height field lit from the camera.
 
 mod affine;
@@ -59,7 +59,7 @@ use endoscopy::Endoscopy;
 use fetal::Fetal;
 use math::Vec2;
 use noise::Rng;
-use scene::{Moment, Stage, View};
+use scene::{Moment, Stage, Viewport};
 
 /// Longest side of a phantom in pixels. Bounds memory: drawing takes at most 48 bytes a pixel.
 pub const MAX_SIDE: u32 = 4_096;
@@ -130,7 +130,7 @@ pub struct PhantomConfig {
 /// One frame of a phantom, with what is known of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PhantomFrame {
-    /// The picture: RGB for endoscopy, gray for ultrasound, captured at `index / frame_rate`.
+    /// The frame: RGB for endoscopy, gray for ultrasound, captured at `index / frame_rate`.
     pub frame: Frame,
     /// Pixels whose centre the target covers and that show tissue at all, of the frame's size.
     pub mask: Mask,
@@ -185,7 +185,7 @@ impl Phantom {
                 frame_rate.to_string(),
             ));
         }
-        let view = View::new(width, height);
+        let view = Viewport::new(width, height);
         let mut rng = Rng::new(seed, kind as u64 + 1);
         let rng = &mut rng;
         let (aperture, scenery, target, lively) = match kind {

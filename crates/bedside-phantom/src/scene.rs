@@ -1,8 +1,8 @@
 //! Where things are at each moment: the camera over the tissue, the tissue's own movement, and
 //! the target in it.
 //!
-//! Three spaces, each mapped to the next: *pixels* of the picture; *view*, the same with its
-//! origin in the picture's middle and the root of the picture's area as unit; *tissue*, which
+//! Three spaces, each mapped to the next: *pixels* of the frame; *view*, the same with its
+//! origin in the frame's middle and the root of the frame's area as unit; *tissue*, which
 //! moves and bends below the camera and carries every texture.
 
 use crate::affine::Affine;
@@ -10,18 +10,18 @@ use crate::math::{Vec2, sin_turns, smoothstep};
 use crate::noise::Rng;
 use crate::shape::Shape;
 
-/// The picture's size and its mapping to view space.
+/// The frame's size and its mapping to view space.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct View {
+pub(crate) struct Viewport {
     pub(crate) width: u32,
     pub(crate) height: u32,
     /// Pixels in a unit of view space.
     pub(crate) unit: f32,
-    /// Half of the picture's sides in view space.
+    /// Half of the frame's sides in view space.
     pub(crate) half: Vec2,
 }
 
-impl View {
+impl Viewport {
     pub(crate) fn new(width: u32, height: u32) -> Self {
         let (w, h) = (width as f32, height as f32);
         let unit = (w * h).sqrt();
@@ -117,7 +117,7 @@ impl Target {
 /// All movement of one scene; a pure function of time.
 #[derive(Debug, Clone)]
 pub(crate) struct Stage {
-    pub(crate) view: View,
+    pub(crate) view: Viewport,
     target: Target,
     /// The target's middle in tissue space.
     anchor: Vec2,
@@ -128,14 +128,14 @@ pub(crate) struct Stage {
     ripples: [Ripple; 2],
     pulse: [Wave; 2],
     rock: Wave,
-    /// The camera's shift when the target is out of the picture.
+    /// The camera's shift when the target is out of the frame.
     away: Vec2,
     /// Seconds from one absence to the next.
     period: f64,
 }
 
 impl Stage {
-    pub(crate) fn new(rng: &mut Rng, view: View, target: Target, lively: Liveliness) -> Self {
+    pub(crate) fn new(rng: &mut Rng, view: Viewport, target: Target, lively: Liveliness) -> Self {
         let wave = |rng: &mut Rng, amplitude, rate| Wave::new(rng, amplitude, rate);
         let ripple = |rng: &mut Rng, displacement: Vec2| Ripple {
             displacement,

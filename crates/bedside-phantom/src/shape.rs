@@ -13,7 +13,7 @@ pub(crate) struct Shape {
     reach: f32,
 }
 
-/// Distance from the middle beyond which the outline's form is of no account; most of a picture
+/// Distance from the middle beyond which the outline's form is of no account; most of a frame
 /// lies there.
 const FAR: f32 = 4.0;
 

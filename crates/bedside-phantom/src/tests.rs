@@ -15,7 +15,7 @@ fn phantom(kind: PhantomKind, seed: u64) -> Phantom {
     Phantom::new(config).unwrap()
 }
 
-/// The outline in pixels, walked in the target's own space and carried to the picture; masks are
+/// The outline in pixels, walked in the target's own space and carried to the frame; masks are
 /// made the other way.
 fn outline(phantom: &Phantom, index: u64) -> Vec<Vec2> {
     let moment = phantom.moment(index);

@@ -198,7 +198,7 @@ fn headers(feed: &mut Feed) -> io::Result<Option<Headers>> {
     }
 }
 
-/// Name and length of the next chunk. A list is told by its own name, with no length: what it
+/// Name and length of the next chunk. A list is given by its own name, with no length: what it
 /// holds comes next.
 fn chunk(feed: &mut Feed) -> io::Result<Option<([u8; 4], usize)>> {
     let mut head = [0; 8];

@@ -86,7 +86,7 @@ impl Feed {
         };
         let mut ready = [PollFd::new(self.reader.get_ref(), PollFlags::IN)];
         match poll(&mut ready, Some(&timeout)) {
-            // A signal ends the wait too: the caller may have been told to stop.
+            // A signal ends the wait too: the caller may have been asked to stop.
             Ok(0) | Err(rustix::io::Errno::INTR) => Err(io::ErrorKind::TimedOut.into()),
             Ok(_) => Ok(()),
             Err(error) => Err(error.into()),

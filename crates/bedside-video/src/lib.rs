@@ -58,7 +58,7 @@ pub struct SourceInfo {
     pub format: PixelFormat,
     /// What the YUV values of every frame mean.
     pub yuv_space: YuvSpace,
-    /// Frames a second, where the source tells.
+    /// Frames a second, where the source says.
     pub frames_per_second: Option<f64>,
     /// Whether a real clock drives it: a camera or a pipe, which can't be made to wait.
     pub live: bool,
@@ -82,7 +82,7 @@ pub trait Source: Send {
     /// back by [`Frame::into_data`] make the steady state free of allocations; `None` at the end.
     ///
     /// Blocks for about a second at most. Every frame has the size, format and meaning that
-    /// [`info`](Self::info) tells, and the time at which its bytes were there.
+    /// [`info`](Self::info) says, and the time at which its bytes were there.
     ///
     /// # Errors
     /// See [`SourceErrorKind`]: all but [`Fatal`](SourceErrorKind::Fatal) allow another call.

@@ -9,10 +9,10 @@ use crate::feed::Feed;
 use crate::jpeg::{self, Boundary, Decoder, MAX_PICTURE, Walk};
 use crate::{Source, SourceError, SourceInfo};
 
-/// Pictures of a file.
+/// Frames of a file.
 pub(crate) struct MjpegSource {
-    pictures: Pictures,
-    /// The first picture, which told the size.
+    splitter: Splitter,
+    /// Whether the next frame is the first, from which the size is known.
     first: bool,
     decoder: Decoder,
     info: SourceInfo,
@@ -26,22 +26,22 @@ impl MjpegSource {
         frames_per_second: f64,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
-        let mut pictures = Pictures {
+        let mut splitter = Splitter {
             name,
             feed,
             bytes: Vec::new(),
             taken: 0,
         };
         let hint = "hint: an .mjpeg file is JPEG pictures one behind the other";
-        let name = pictures.name.clone();
+        let name = splitter.name.clone();
         let refuse = |why: String| SourceError::fatal(format!("{name}: {why}; {hint}"));
-        let first = match pictures.next() {
+        let first = match splitter.next() {
             Ok(first) => first.ok_or_else(|| refuse("no picture in it".to_owned()))?,
             Err(error) => return Err(refuse(error.to_string())),
         };
         let (width, height, gray) = jpeg::facts(first).map_err(refuse)?;
         let info = SourceInfo {
-            name: pictures.name.clone(),
+            name: splitter.name.clone(),
             width,
             height,
             format: if gray {
@@ -54,7 +54,7 @@ impl MjpegSource {
             live: false,
         };
         Ok(Self {
-            pictures,
+            splitter,
             first: true,
             decoder: Decoder::default(),
             info,
@@ -70,9 +70,9 @@ impl Source for MjpegSource {
 
     fn next(&mut self, mut buffer: Vec<u8>) -> Result<Option<Frame>, SourceError> {
         let picture = if std::mem::take(&mut self.first) {
-            Some(self.pictures.current())
+            Some(self.splitter.current())
         } else {
-            self.pictures.next()?
+            self.splitter.next()?
         };
         let Some(picture) = picture else {
             return Ok(None);
@@ -84,8 +84,8 @@ impl Source for MjpegSource {
     }
 }
 
-/// Cuts a file into pictures.
-struct Pictures {
+/// Splits a file into JPEG images.
+struct Splitter {
     name: String,
     feed: Feed,
     bytes: Vec<u8>,
@@ -93,7 +93,7 @@ struct Pictures {
     taken: usize,
 }
 
-impl Pictures {
+impl Splitter {
     fn current(&self) -> &[u8] {
         self.bytes.get(..self.taken).unwrap_or_default()
     }

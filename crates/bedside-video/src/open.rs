@@ -1,4 +1,4 @@
-//! From what a person wrote to a source.
+//! From a name on the command line to a source.
 
 use std::fmt;
 use std::fs::File;
@@ -21,7 +21,7 @@ use crate::raw::{RawFormat, RawSource};
 use crate::y4m::Y4mSource;
 use crate::{Source, SourceError, SourceInfo};
 
-/// What is wished of a camera; what it can't do, it does as nearly as it can.
+/// What is requested of a camera; it runs in the nearest way that it can.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct CaptureFormat {
     /// Width and height in pixels.
@@ -30,8 +30,8 @@ pub struct CaptureFormat {
     pub format: Option<PixelFormat>,
     /// Frames a second.
     pub frames_per_second: Option<f64>,
-    /// What the YUV values mean: BT.601 in limited range when not told, as webcams have it;
-    /// capture of HDMI is usually BT.709. JPEG tells it itself.
+    /// What the YUV values mean: BT.601 in limited range by default, as webcams have it;
+    /// capture of HDMI is usually BT.709. JPEG says it itself.
     pub yuv_space: Option<YuvSpace>,
 }
 
@@ -45,9 +45,9 @@ pub struct OpenOptions {
     pub raw: Option<RawFormat>,
     /// Begin a file again when it ends.
     pub repeat: bool,
-    /// What is wished of a camera.
+    /// What is requested of a camera.
     pub capture: Option<CaptureFormat>,
-    /// Frames a second of what tells no rate itself: folders (10 when not given) and
+    /// Frames a second of what has no rate itself: folders (10 when not given) and
     /// MJPEG (25).
     pub frames_per_second: Option<f64>,
     /// Stamps frames.
@@ -55,7 +55,7 @@ pub struct OpenOptions {
 }
 
 impl OpenOptions {
-    /// Own pace, no repetition, nothing wished.
+    /// Own pace, no repetition, nothing requested of a camera.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             pace: Pace::Own,
@@ -127,9 +127,9 @@ fn open_once(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, Sourc
              live -`"
         )));
     }
-    let wish = options.capture.unwrap_or_default();
+    let request = options.capture.unwrap_or_default();
     if spec.starts_with("/dev/video") {
-        return camera::open(spec, wish, clock);
+        return camera::open(spec, request, clock);
     }
     let path = Path::new(spec);
     let io = |error: io::Error| SourceError::io(spec, &error);
@@ -137,7 +137,7 @@ fn open_once(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, Sourc
     let feed = || Feed::open(path).map_err(io);
     let (name, rate) = (spec.to_owned(), options.frames_per_second);
     if kind.is_char_device() {
-        return camera::open(spec, wish, clock);
+        return camera::open(spec, request, clock);
     }
     if kind.is_dir() {
         let rate = rate.unwrap_or(FOLDER_RATE);

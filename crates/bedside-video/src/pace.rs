@@ -10,7 +10,7 @@ use crate::{Source, SourceError, SourceErrorKind, SourceInfo};
 /// How fast a source that has no clock of its own gives its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Pace {
-    /// At its own rate; at once where it is late, or where it tells no rate.
+    /// At its own rate; at once where it is late, or where it has no rate.
     #[default]
     Own,
     /// As fast as they are asked for.

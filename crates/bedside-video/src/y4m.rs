@@ -14,7 +14,7 @@ use crate::{Source, SourceError, SourceInfo};
 const MAX_LINE: usize = 4096;
 /// How long a sender may take for its header: ffmpeg first connects and probes.
 const FIRST_WAIT: Duration = Duration::from_secs(30);
-/// The tag, ours alone, that tells the matrix; others guess it from the size.
+/// The tag, ours alone, that gives the matrix; others guess it from the size.
 pub(crate) const MATRIX_TAG: &str = "XBEDSIDE_MATRIX=";
 
 /// What helps against a damaged header.
@@ -52,7 +52,7 @@ impl Chroma {
     }
 }
 
-/// What a header line tells.
+/// What a header line says.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Header {
     width: u32,

@@ -39,11 +39,11 @@ struct Mp4 {
 struct Mjpeg {
     width: u32,
     height: u32,
-    pictures: Vec<Picture>,
+    pictures: Vec<Reference>,
 }
 
 #[derive(Deserialize)]
-struct Picture {
+struct Reference {
     name: String,
     i420: String,
 }

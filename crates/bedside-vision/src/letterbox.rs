@@ -4,7 +4,7 @@
 /// model's side; with rows and columns swapped first where the model wants that.
 ///
 /// Where the padding is odd the larger half lies at the bottom or right, as BiomedParse's
-/// loaders have it. Points are in pixels, with pixel centres at halves.
+/// loaders have it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Letterbox {
     width: u32,
@@ -50,27 +50,5 @@ impl Letterbox {
     /// Rows of padding above the upright frame.
     pub fn top(&self) -> u32 {
         (self.square() - self.height) / 2
-    }
-
-    /// A point of the frame (x, y), as a point of a grid of `side` x `side` over the square.
-    pub fn to_model(&self, point: (f64, f64), side: u32) -> (f64, f64) {
-        let scale = f64::from(side) / f64::from(self.square());
-        let x = (point.0 + f64::from(self.left())) * scale;
-        let y = (point.1 + f64::from(self.top())) * scale;
-        if self.transposed { (y, x) } else { (x, y) }
-    }
-
-    /// The inverse of [`to_model`](Self::to_model).
-    pub fn to_frame(&self, point: (f64, f64), side: u32) -> (f64, f64) {
-        let (x, y) = if self.transposed {
-            (point.1, point.0)
-        } else {
-            point
-        };
-        let scale = f64::from(self.square()) / f64::from(side);
-        (
-            x * scale - f64::from(self.left()),
-            y * scale - f64::from(self.top()),
-        )
     }
 }

@@ -2,12 +2,11 @@
 //! the frame's own size, carried to newer frames by optical flow. No model, no files.
 
 pub mod colour;
-pub mod components;
-pub mod contour;
 pub mod flow;
 mod letterbox;
-mod mask;
+pub mod mask;
 pub mod overlay;
+pub mod paint;
 mod preprocess;
 pub mod rle;
 

@@ -6,15 +6,15 @@ use std::fmt;
 use bedside_core::Mask;
 use bedside_core::frame::check_size;
 
-/// Why run lengths are no mask of the size told.
+/// Why run lengths are not a mask of the size given.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RleError {
     /// No mask has that size: a side is 0 or above [`bedside_core::frame::MAX_SIDE`].
     Size {
-        /// Width told.
+        /// Width given.
         width: u32,
-        /// Height told.
+        /// Height given.
         height: u32,
     },
     /// The runs do not add up to the number of pixels.

@@ -1,4 +1,4 @@
-//! The overlay draws on masks and below the picture, nowhere else.
+//! The overlay draws on masks and below the frame, nowhere else.
 
 #![allow(
     clippy::unwrap_used,
@@ -8,11 +8,16 @@
 
 use std::collections::BTreeSet;
 
-use bedside_core::Mask;
-use bedside_vision::overlay::{Item, Picture, draw};
+use bedside_core::{Frame, Mask, PixelFormat};
+use bedside_vision::overlay::{self, Item, Overlay};
 use proptest::prelude::*;
 
 const FOOTER: &str = "Research use only. Not for diagnosis.";
+
+fn draw(width: u32, height: u32, rgb: &[u8], items: &[Item<'_>], footer: &str) -> Overlay {
+    let frame = Frame::new(width, height, PixelFormat::Rgb8, rgb.to_vec()).unwrap();
+    overlay::draw(&frame, items, footer)
+}
 
 fn rectangle(size: (u32, u32), x: u32, y: u32, width: u32, height: u32) -> Mask {
     let all = (0..size.1).flat_map(|row| (0..size.0).map(move |column| (column, row)));
@@ -30,14 +35,14 @@ fn item<'a>(mask: &'a Mask, label: &str) -> Item<'a> {
     }
 }
 
-fn pixel(picture: &Picture, x: u32, y: u32) -> [u8; 3] {
+fn pixel(picture: &Overlay, x: u32, y: u32) -> [u8; 3] {
     let at = (y as usize * picture.width as usize + x as usize) * 3;
-    picture.data[at..at + 3].try_into().unwrap()
+    picture.rgb[at..at + 3].try_into().unwrap()
 }
 
 /// The colours of the legend of a picture that was `height` rows high.
-fn panel_colours(picture: &Picture, height: u32) -> BTreeSet<[u8; 3]> {
-    let panel = &picture.data[picture.width as usize * height as usize * 3..];
+fn panel_colours(picture: &Overlay, height: u32) -> BTreeSet<[u8; 3]> {
+    let panel = &picture.rgb[picture.width as usize * height as usize * 3..];
     panel.as_chunks::<3>().0.iter().copied().collect()
 }
 
@@ -62,10 +67,10 @@ proptest! {
         prop_assert_eq!(picture.width, width);
         prop_assert!(picture.height > height, "the legend lies below");
         prop_assert_eq!(
-            picture.data.len(),
+            picture.rgb.len(),
             picture.width as usize * picture.height as usize * 3
         );
-        for (i, (before, after)) in rgb.chunks(3).zip(picture.data.chunks(3)).enumerate() {
+        for (i, (before, after)) in rgb.chunks(3).zip(picture.rgb.chunks(3)).enumerate() {
             if mask.data()[i] == 0 {
                 prop_assert_eq!(before, after, "({}, {})", i as u32 % width, i as u32 / width);
             }
@@ -78,12 +83,12 @@ fn without_findings_the_picture_is_the_frame_and_the_legend_says_so() {
     let (width, height) = (64, 48);
     let rgb: Vec<u8> = (0..width * height * 3).map(|i| (i % 251) as u8).collect();
     let empty = draw(width, height, &rgb, &[], FOOTER);
-    assert_eq!(empty.data[..rgb.len()], rgb[..]);
+    assert_eq!(empty.rgb[..rgb.len()], rgb[..]);
     let mask = Mask::empty(width, height);
     let named = draw(width, height, &rgb, &[item(&mask, "polyp")], FOOTER);
-    assert_eq!(named.data[..rgb.len()], rgb[..]);
+    assert_eq!(named.rgb[..rgb.len()], rgb[..]);
     // What is said differs, and both say something.
-    assert_ne!(empty.data[rgb.len()..], named.data[rgb.len()..]);
+    assert_ne!(empty.rgb[rgb.len()..], named.rgb[rgb.len()..]);
     assert!(panel_colours(&empty, height).len() > 1);
 }
 
@@ -137,7 +142,7 @@ fn tiny_pictures_and_odd_texts_are_drawn() {
         ] {
             let picture = draw(width, height, &rgb, &[item(&mask, label)], "");
             assert_eq!(
-                picture.data.len(),
+                picture.rgb.len(),
                 (picture.width * picture.height * 3) as usize
             );
             assert!(picture.height > height);
@@ -145,34 +150,17 @@ fn tiny_pictures_and_odd_texts_are_drawn() {
     }
 }
 
+/// They do not say where in this frame the object is.
 #[test]
-fn masks_of_another_size_and_short_pictures_stay_in_their_place() {
+fn masks_of_another_size_are_named_but_not_drawn() {
     let (width, height) = (40, 30);
     let rgb = vec![50; (width * height * 3) as usize];
-    let reference = draw(
-        width,
-        height,
-        &rgb,
-        &[item(&Mask::empty(40, 30), "polyp")],
-        FOOTER,
-    );
-    let (large, small) = (
-        rectangle((90, 400), 0, 0, 90, 400),
-        rectangle((8, 8), 0, 0, 8, 8),
-    );
-    let over = draw(width, height, &rgb, &[item(&large, "polyp")], FOOTER);
-    let panel = rgb.len();
-    assert_eq!(
-        over.data[panel..],
-        reference.data[panel..],
-        "the legend is never painted over"
-    );
-    let part = draw(width, height, &rgb, &[item(&small, "polyp")], FOOTER);
-    assert_eq!(pixel(&part, 8, 0), [50; 3]);
-    assert_ne!(pixel(&part, 7, 0), [50; 3]);
-    let short = draw(width, height, &rgb[..600], &[], FOOTER);
-    assert_eq!(pixel(&short, 39, 29), [0; 3]);
-    assert_eq!(short.data.len(), (short.width * short.height * 3) as usize);
+    let named = |mask: &Mask| draw(width, height, &rgb, &[item(mask, "polyp")], FOOTER);
+    let reference = named(&Mask::empty(40, 30));
+    for size in [(90, 400), (8, 8), (30, 40)] {
+        assert_eq!(named(&rectangle(size, 0, 0, size.0, size.1)), reference);
+    }
+    assert_ne!(named(&rectangle((40, 30), 0, 0, 8, 8)), reference);
 }
 
 #[test]
@@ -196,9 +184,9 @@ fn long_labels_wrap_within_the_picture() {
         }
         // The footer stands whole at the end of both.
         let row = width as usize * 3;
-        let last = |picture: &Picture| {
+        let last = |picture: &Overlay| {
             let rows = if width < 352 { 8 } else { 12 };
-            picture.data[picture.data.len() - rows * row..].to_vec()
+            picture.rgb[picture.rgb.len() - rows * row..].to_vec()
         };
         assert_eq!(last(&long), last(&short));
     }
@@ -222,5 +210,5 @@ fn thick_outlines_are_as_thick_on_every_side() {
         run(&mut (5..35).map(|y| (130, y))),
         run(&mut (5..35).rev().map(|y| (130, y))),
     ];
-    assert_eq!(thickness, [3; 4]);
+    assert_eq!(thickness, [4; 4]);
 }

@@ -7,10 +7,11 @@
 )]
 
 use bedside_core::{Frame, Mask, PixelFormat};
-use bedside_vision::components::components;
-use bedside_vision::contour::{outline, polygons};
+use bedside_vision::mask::at_frame_size;
 use bedside_vision::{Letterbox, Preprocessor, ResizeFilter, colour, dice, iou, rle};
 use proptest::prelude::*;
+
+use crate::common::{prepared_mask, prepared_stats};
 
 fn mask_of(width: u32, height: u32, set: impl Fn(u32, u32) -> bool) -> Mask {
     let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
@@ -80,51 +81,26 @@ fn blended(logits: &[f32], (h, w): (usize, usize), letterbox: &Letterbox, x: u32
     column(x0) + (column(x1) - column(x0)) * tx
 }
 
-/// Labels of 8-connected set pixels or, for `set` false, of 4-connected unset ones; by flooding.
-fn flood(mask: &Mask, set: bool) -> Vec<Vec<(i64, i64)>> {
-    let (width, height) = (i64::from(mask.width()), i64::from(mask.height()));
-    // One pixel of margin, so that what is outside is one region.
-    let at = |x: i64, y: i64| {
-        u32::try_from(x).is_ok_and(|x| u32::try_from(y).is_ok_and(|y| mask.get(x, y)))
-    };
-    let mut seen = std::collections::HashSet::new();
-    let mut regions = Vec::new();
-    for (x, y) in (-1..=height).flat_map(|y| (-1..=width).map(move |x| (x, y))) {
-        if at(x, y) != set || !seen.insert((x, y)) {
-            continue;
-        }
-        let (mut region, mut todo) = (Vec::new(), vec![(x, y)]);
-        while let Some((x, y)) = todo.pop() {
-            region.push((x, y));
-            for (dx, dy) in (-1..=1).flat_map(|dy| (-1..=1).map(move |dx| (dx, dy))) {
-                let (x, y) = (x + dx, y + dy);
-                let inside = (-1..=width).contains(&x) && (-1..=height).contains(&y);
-                let touches = set || dx == 0 || dy == 0;
-                if inside && touches && at(x, y) == set && seen.insert((x, y)) {
-                    todo.push((x, y));
-                }
-            }
-        }
-        regions.push(region);
+/// A point of the frame, as a point of a grid of `side` x `side` over the square.
+fn to_model(letterbox: &Letterbox, (x, y): (f64, f64), side: u32) -> (f64, f64) {
+    let scale = f64::from(side) / f64::from(letterbox.square());
+    let x = (x + f64::from(letterbox.left())) * scale;
+    let y = (y + f64::from(letterbox.top())) * scale;
+    if letterbox.transposed() {
+        (y, x)
+    } else {
+        (x, y)
     }
-    regions
 }
 
 proptest! {
     #[test]
-    fn points_return_from_the_model(
+    fn frames_lie_in_the_middle_of_the_square(
         (width, height) in (1_u32..4000, 1_u32..4000),
-        side in 1_u32..1100,
-        (u, v) in (0.0..1.0, 0.0..1.0),
         transposed: bool,
     ) {
         let letterbox = Letterbox::new(width, height, transposed);
-        let (x, y) = (u * f64::from(width), v * f64::from(height));
-        let model = letterbox.to_model((x, y), side);
-        prop_assert!((0.0..=f64::from(side)).contains(&model.0));
-        prop_assert!((0.0..=f64::from(side)).contains(&model.1));
-        let back = letterbox.to_frame(model, side);
-        prop_assert!((back.0 - x).abs() < 1e-8 && (back.1 - y).abs() < 1e-8, "{back:?}");
+        prop_assert_eq!(letterbox.square(), width.max(height));
         let right = letterbox.square() - letterbox.left() - width;
         let below = letterbox.square() - letterbox.top() - height;
         prop_assert!(right - letterbox.left() <= 1 && below - letterbox.top() <= 1);
@@ -142,13 +118,13 @@ proptest! {
         let mut logits = vec![-1.0; (n * n) as usize];
         for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
             let centre = (f64::from(x) + 0.5, f64::from(y) + 0.5);
-            let (column, row) = letterbox.to_model(centre, n);
+            let (column, row) = to_model(&letterbox, centre, n);
             if mask.get(x, y) {
                 logits[row as usize * n as usize + column as usize] = 1.0;
             }
         }
         let (found, stats) =
-            preprocessor.mask(&logits, (n as usize, n as usize), &letterbox, 0.0);
+            prepared_mask(&mut preprocessor, &logits, (n as usize, n as usize), &letterbox, 0.0);
         prop_assert_eq!(&found, &mask);
         prop_assert_eq!(stats.area, mask.area());
         let set = || (0..height).flat_map(|y| (0..width).map(move |x| (x, y)))
@@ -178,10 +154,10 @@ proptest! {
         // The frame's pixels come from a run on a frame; its square is large, so it is run small.
         let mut preprocessor = preprocessor(4);
         if long > 300 {
-            prop_assert_eq!(preprocessor.logits(logits, (h, w), &letterbox).len() as u32, long * short);
+            prop_assert_eq!(at_frame_size(logits, (h, w), &letterbox).len() as u32, long * short);
         } else {
             preprocessor.run(&frame(width, height, PixelFormat::Gray8, 3), transpose, &mut Vec::new());
-            let (mask, _) = preprocessor.mask(logits, (h, w), &letterbox, threshold);
+            let (mask, _) = prepared_mask(&mut preprocessor, logits, (h, w), &letterbox, threshold);
             for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
                 let logit = logit_at(logits, (h, w), &letterbox, x, y) - f64::from(threshold);
                 prop_assert!(
@@ -207,8 +183,8 @@ proptest! {
         let picture = frame(width, height, PixelFormat::Rgb8, seed);
         let mut preprocessor = preprocessor(4);
         let letterbox = preprocessor.run(&picture, transpose, &mut Vec::new());
-        let (mask, stats) = preprocessor.mask(&logits, (h, w), &letterbox, threshold);
-        let whole = preprocessor.logits(&logits, (h, w), &letterbox);
+        let (mask, stats) = prepared_mask(&mut preprocessor, &logits, (h, w), &letterbox, threshold);
+        let whole = at_frame_size(&logits, (h, w), &letterbox);
         let (mut area, mut probability, mut rgb) = (0_u64, 0.0, [0_u64; 3]);
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         for ((x, y), pixel) in pixels.zip(picture.data().chunks(3)) {
@@ -228,7 +204,7 @@ proptest! {
         prop_assert_eq!(stats.area, area);
         prop_assert_eq!(stats.mean_rgb, rgb.map(|sum| (sum as f64 / count / 256.0) as f32));
         prop_assert!((f64::from(stats.mean_probability) - mean).abs() <= 1e-6 * mean, "{}", mean);
-        let settled = preprocessor.stats(&mask, &whole);
+        let settled = prepared_stats(&mut preprocessor, &mask, &whole);
         prop_assert_eq!((settled.area, settled.bounding_box), (area, stats.bounding_box));
         prop_assert_eq!(settled.mean_rgb, stats.mean_rgb);
     }
@@ -252,11 +228,10 @@ proptest! {
         colour::rgb_pixels(&picture, &mut rgb);
         for (i, value) in (0_u32..).zip(&tensor) {
             let (channel, row, column) = (i / (side * side), i / side % side, i % side);
-            let centre = (f64::from(column) + 0.5, f64::from(row) + 0.5);
-            let (x, y) = letterbox.to_frame(centre, side);
-            let inside = x > 0.0 && y > 0.0 && x < f64::from(width) && y < f64::from(height);
-            let expected = if inside {
-                rgb[((y as u32 * width + x as u32) * 3 + channel) as usize]
+            let (x, y) = if transpose { (row, column) } else { (column, row) };
+            let (x, y) = (x.wrapping_sub(letterbox.left()), y.wrapping_sub(letterbox.top()));
+            let expected = if x < width && y < height {
+                rgb[((y * width + x) * 3 + channel) as usize]
             } else {
                 0
             };
@@ -291,71 +266,6 @@ proptest! {
     }
 
     #[test]
-    fn components_are_what_a_flood_fills(mask in masks()) {
-        let found = components(&mask);
-        let mut expected: Vec<Vec<(i64, i64)>> = flood(&mask, true);
-        let mut told: Vec<Vec<(i64, i64)>> = Vec::new();
-        for component in &found {
-            let alone = component.mask(mask.width(), mask.height());
-            prop_assert_eq!(component.area, alone.area());
-            let b = component.bounding_box;
-            let pixels: Vec<(i64, i64)> = (0..mask.height())
-                .flat_map(|y| (0..mask.width()).map(move |x| (x, y)))
-                .filter(|(x, y)| alone.get(*x, *y))
-                .inspect(|(x, y)| {
-                    assert!((b.x..b.x + b.width).contains(x) && (b.y..b.y + b.height).contains(y));
-                })
-                .map(|(x, y)| (i64::from(x), i64::from(y)))
-                .collect();
-            told.push(pixels);
-        }
-        for region in told.iter_mut().chain(&mut expected) {
-            region.sort_unstable();
-        }
-        told.sort();
-        expected.sort();
-        prop_assert_eq!(told, expected);
-        prop_assert!(found.is_sorted_by(|a, b| a.area >= b.area));
-    }
-
-    /// A border encloses its component and the component's holes, and nothing else.
-    #[test]
-    fn polygons_enclose_their_components(mask in masks()) {
-        let found = components(&mask);
-        let borders = polygons(&mask);
-        prop_assert_eq!(found.len(), borders.len());
-        for (component, border) in found.iter().zip(&borders) {
-            let alone = component.mask(mask.width(), mask.height());
-            let outside = flood(&alone, false).into_iter().find(|r| r.contains(&(-1, -1))).unwrap();
-            let all = (i64::from(mask.width()) + 2) * (i64::from(mask.height()) + 2);
-            let corner = |i: usize| border[i % border.len()];
-            let twice: i64 = (0..border.len())
-                .map(|i| {
-                    let ((x0, y0), (x1, y1)) = (corner(i), corner(i + 1));
-                    assert!((x0 == x1) != (y0 == y1), "an edge is not along the pixels");
-                    i64::from(x0) * i64::from(y1) - i64::from(x1) * i64::from(y0)
-                })
-                .sum();
-            // Positive: clockwise, as y goes down.
-            prop_assert_eq!(twice, 2 * (all - outside.len() as i64));
-        }
-    }
-
-    #[test]
-    fn outlines_are_the_pixels_with_an_open_side(mask in masks()) {
-        let found: Vec<(u32, u32)> = outline(&mask).collect();
-        let open = |x: u32, y: u32| {
-            let sides = [(x.wrapping_sub(1), y), (x + 1, y), (x, y.wrapping_sub(1)), (x, y + 1)];
-            sides.iter().any(|(x, y)| *y >= mask.height() || !mask.get(*x, *y))
-        };
-        let expected: Vec<(u32, u32)> = (0..mask.height())
-            .flat_map(|y| (0..mask.width()).map(move |x| (x, y)))
-            .filter(|(x, y)| mask.get(*x, *y) && open(*x, *y))
-            .collect();
-        prop_assert_eq!(found, expected);
-    }
-
-    #[test]
     fn likeness_is_bounded_and_symmetric(a in masks(), b in masks()) {
         for (x, y) in [(&a, &a), (&a, &b)] {
             let (i, d) = (iou(x, y), dice(x, y));
@@ -377,7 +287,7 @@ fn lines_of_pixels_are_frames_too() {
             let picture = frame(width, height, PixelFormat::Nv12, 5);
             let letterbox = preprocessor.run(&picture, true, &mut tensor);
             assert_eq!(tensor.len(), 3 * 32 * 32);
-            let (mask, stats) = preprocessor.mask(&[1.0], (1, 1), &letterbox, 0.0);
+            let (mask, stats) = prepared_mask(&mut preprocessor, &[1.0], (1, 1), &letterbox, 0.0);
             assert_eq!(mask.area(), u64::from(width * height));
             let all = stats.bounding_box.unwrap();
             assert_eq!((all.width, all.height), (width, height));
@@ -404,9 +314,9 @@ fn run_lengths_of_an_impossible_size_are_refused_before_room_is_made() {
 #[test]
 fn a_mask_does_not_depend_on_the_colours_that_are_kept() {
     let filter = ResizeFilter::Bilinear;
-    let preprocessor = Preprocessor::new(16, [0.0; 3], [1.0; 3], filter);
+    let mut preprocessor = Preprocessor::new(16, [0.0; 3], [1.0; 3], filter);
     let letterbox = Letterbox::new(40, 24, false);
-    let (mask, stats) = preprocessor.mask(&[1.0; 16], (4, 4), &letterbox, 0.0);
+    let (mask, stats) = prepared_mask(&mut preprocessor, &[1.0; 16], (4, 4), &letterbox, 0.0);
     assert_eq!((mask.area(), stats.area), (40 * 24, 40 * 24));
     assert!((stats.mean_probability - 0.731_058_6).abs() < 1e-5);
     assert_eq!(stats.mean_rgb, [0.0; 3]);

@@ -8,7 +8,7 @@ use crate::{CaptureFormat, Source, SourceError};
 
 pub(crate) fn open(
     path: &str,
-    _wish: CaptureFormat,
+    _request: CaptureFormat,
     _clock: Arc<dyn Clock>,
 ) -> Result<Box<dyn Source>, SourceError> {
     Err(SourceError::fatal(format!(

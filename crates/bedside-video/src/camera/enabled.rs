@@ -26,13 +26,13 @@ const RETRY: Duration = Duration::from_millis(500);
 
 pub(crate) fn open(
     path: &str,
-    wish: CaptureFormat,
+    request: CaptureFormat,
     clock: Arc<dyn Clock>,
 ) -> Result<Box<dyn Source>, SourceError> {
-    let (info, running) = start(path, &wish)?;
+    let (info, running) = start(path, &request)?;
     Ok(Box::new(Camera {
         path: path.to_owned(),
-        wish,
+        request,
         running: Some(running),
         jpeg: Vec::new(),
         decoder: Decoder::default(),
@@ -43,10 +43,10 @@ pub(crate) fn open(
 
 struct Camera {
     path: String,
-    wish: CaptureFormat,
+    request: CaptureFormat,
     /// `None` while the device is gone.
     running: Option<Running>,
-    /// Memory for a compressed picture: the driver gets its own back before it is decoded.
+    /// Memory for a compressed frame: the driver gets its own back before it is decoded.
     jpeg: Vec<u8>,
     decoder: Decoder,
     info: SourceInfo,
@@ -79,7 +79,7 @@ impl Camera {
     /// Open the device anew.
     fn restart(&mut self) -> Result<(), SourceError> {
         std::thread::sleep(RETRY);
-        let (info, running) = match start(&self.path, &self.wish) {
+        let (info, running) = match start(&self.path, &self.request) {
             Ok(started) => started,
             Err(error) => return Err(self.lost(&io::Error::other(error))),
         };
@@ -115,7 +115,7 @@ impl Source for Camera {
             Ok(_) => {}
             Err(error) => return Err(self.lost(&error.into())),
         }
-        // The driver's own time of capture is not handed on: this is when the picture was ready.
+        // The driver's own time of capture is not handed on: this is when the frame was ready.
         let now = self.clock.now();
         let (coding, stride) = (running.coding, running.stride);
         let filled = running.stream.dequeue(|view| {
@@ -125,9 +125,9 @@ impl Source for Camera {
                 true
             } else {
                 let (width, height) = (info.width, info.height);
-                let picture = FrameView::from_buffer(width, height, info.format, &view, stride);
+                let frame = FrameView::from_buffer(width, height, info.format, &view, stride);
                 buffer.clear();
-                picture.map(|picture| picture.pack(&mut buffer)).is_ok()
+                frame.map(|frame| frame.pack(&mut buffer)).is_ok()
             };
             Ok(if whole && !view.is_error() {
                 Buffer::Whole
@@ -138,8 +138,8 @@ impl Source for Camera {
         let broken = |why: &str| SourceError::broken(format!("{}: {why}", info.name));
         match filled {
             Ok(Buffer::Whole) => {}
-            Ok(Buffer::Damaged) => return Err(broken("a damaged picture; hint: see the cable")),
-            // Ready, but not with a picture: the device reports its end this way, too.
+            Ok(Buffer::Damaged) => return Err(broken("a damaged frame; hint: see the cable")),
+            // Ready, but not with a frame: the device reports its end this way, too.
             Err(error) => return Err(self.lost(&error)),
         }
         if coding == Coding::Jpeg {
@@ -151,7 +151,7 @@ impl Source for Camera {
 }
 
 /// Open the device, settle on a format, and let it send.
-fn start(path: &str, wish: &CaptureFormat) -> Result<(SourceInfo, Running), SourceError> {
+fn start(path: &str, request: &CaptureFormat) -> Result<(SourceInfo, Running), SourceError> {
     let fatal = |why: &str, hint: &str| SourceError::fatal(format!("{path}: {why}; hint: {hint}"));
     let io = |error: io::Error| {
         let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -169,12 +169,12 @@ fn start(path: &str, wish: &CaptureFormat) -> Result<(SourceInfo, Running), Sour
     let able = device.capabilities().map_err(io)?.device_capabilities();
     if !able.contains(CapabilityFlags::VIDEO_CAPTURE | CapabilityFlags::STREAMING) {
         return Err(fatal(
-            "does not send pictures",
+            "does not send frames",
             "try the device's other /dev/videoN, or pipe it in with ffmpeg or GStreamer",
         ));
     }
-    let offers = offers(&device, wish);
-    let offer = choose(&offers, wish).ok_or_else(|| {
+    let offers = offers(&device, request);
+    let offer = choose(&offers, request).ok_or_else(|| {
         fatal(
             "offers none of NV12, YUYV, YU12, MJPG, GREY and RGB3",
             "pipe it in with ffmpeg, see docs/video.md",
@@ -195,7 +195,7 @@ fn start(path: &str, wish: &CaptureFormat) -> Result<(SourceInfo, Running), Sour
     let [first, ..] = offer.coding.format().planes(width, height);
     let stride = (got.bytes_per_line() as usize).max(first.row);
     // Many drivers have one rate alone, and say so with an error.
-    let rate = wish.frames_per_second.unwrap_or(USUAL.2);
+    let rate = request.frames_per_second.unwrap_or(USUAL.2);
     let interval = capture.set_frame_interval(Fract::new(1000, (rate * 1000.0).max(1.0) as u32));
     let frames_per_second = interval
         .ok()
@@ -205,7 +205,7 @@ fn start(path: &str, wish: &CaptureFormat) -> Result<(SourceInfo, Running), Sour
     let yuv_space = if offer.coding == Coding::Jpeg {
         YuvSpace::Bt601Full
     } else {
-        wish.yuv_space.unwrap_or_default()
+        request.yuv_space.unwrap_or_default()
     };
     let info = SourceInfo {
         name: path.to_owned(),
@@ -233,7 +233,7 @@ fn per_second(interval: Fract) -> Option<f64> {
 }
 
 /// What the device can do, as far as it is read here.
-fn offers(device: &Device, wish: &CaptureFormat) -> Vec<Offer> {
+fn offers(device: &Device, request: &CaptureFormat) -> Vec<Offer> {
     let mut offers = Vec::new();
     let formats = device.formats(BufType::VIDEO_CAPTURE);
     for code in formats
@@ -252,7 +252,7 @@ fn offers(device: &Device, wish: &CaptureFormat) -> Vec<Offer> {
                 .map(|size| (size.width(), size.height()))
                 .collect(),
             Ok(FrameSizes::Stepwise(range) | FrameSizes::Continuous(range)) => {
-                let (width, height) = wish.size.unwrap_or((USUAL.0, USUAL.1));
+                let (width, height) = request.size.unwrap_or((USUAL.0, USUAL.1));
                 let side = |wanted: u32, low: u32, high: u32| wanted.max(low).min(high);
                 vec![(
                     side(width, range.min_width(), range.max_width()),
@@ -260,7 +260,7 @@ fn offers(device: &Device, wish: &CaptureFormat) -> Vec<Offer> {
                 )]
             }
             // A driver that does not list sizes still takes one.
-            Err(_) => vec![wish.size.unwrap_or((USUAL.0, USUAL.1))],
+            Err(_) => vec![request.size.unwrap_or((USUAL.0, USUAL.1))],
         };
         for (width, height) in sizes {
             let frames_per_second = match device.frame_intervals(code, width, height) {

@@ -17,10 +17,10 @@ use crate::open::CaptureFormat;
 
 pub(crate) use device::open;
 
-/// Size and rate where nothing is wished.
+/// Size and rate by default.
 const USUAL: (u32, u32, f64) = (1280, 720, 30.0);
 
-/// How a camera sends its pictures; at equal size and rate, earlier ones are better.
+/// How a camera sends its frames; at equal size and rate, earlier ones are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Coding {
     Nv12,
@@ -71,16 +71,16 @@ struct Offer {
     coding: Coding,
     width: u32,
     height: u32,
-    /// The highest, where the driver tells.
+    /// The highest, where the driver says.
     frames_per_second: Option<f64>,
 }
 
-/// The offer nearest to what is wished: format first, then size, then rate.
-fn choose(offers: &[Offer], wish: &CaptureFormat) -> Option<Offer> {
-    let (width, height) = wish.size.unwrap_or((USUAL.0, USUAL.1));
-    let rate = wish.frames_per_second.unwrap_or(USUAL.2);
+/// The offer nearest to the request: format first, then size, then rate.
+fn choose(offers: &[Offer], request: &CaptureFormat) -> Option<Offer> {
+    let (width, height) = request.size.unwrap_or((USUAL.0, USUAL.1));
+    let rate = request.frames_per_second.unwrap_or(USUAL.2);
     let cost = |offer: &Offer| {
-        let wrong = wish
+        let wrong = request
             .format
             .is_some_and(|format| offer.coding.format() != format);
         let apart = offer
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    /// What a usual USB 2 webcam offers: large pictures fast only as JPEG.
+    /// What a usual USB 2 webcam offers: large frames fast only as JPEG.
     fn webcam() -> Vec<Offer> {
         vec![
             offer(Coding::Yuyv, 640, 480, 30.0),
@@ -120,25 +120,31 @@ mod tests {
 
     #[test]
     fn the_nearest_offer_is_chosen() {
-        let choose = |wish| {
-            let offer = choose(&webcam(), &wish).unwrap();
+        let choose = |request| {
+            let offer = choose(&webcam(), &request).unwrap();
             (offer.coding, offer.width)
         };
-        let wish = CaptureFormat::default();
-        assert_eq!(choose(wish), (Coding::Jpeg, 1280));
+        let request = CaptureFormat::default();
+        assert_eq!(choose(request), (Coding::Jpeg, 1280));
         let size = Some((640, 480));
-        assert_eq!(choose(CaptureFormat { size, ..wish }), (Coding::Yuyv, 640));
+        assert_eq!(
+            choose(CaptureFormat { size, ..request }),
+            (Coding::Yuyv, 640)
+        );
         let size = Some((4000, 3000));
-        assert_eq!(choose(CaptureFormat { size, ..wish }), (Coding::Jpeg, 1920));
+        assert_eq!(
+            choose(CaptureFormat { size, ..request }),
+            (Coding::Jpeg, 1920)
+        );
         let format = Some(PixelFormat::Yuyv);
         assert_eq!(
-            choose(CaptureFormat { format, ..wish }),
+            choose(CaptureFormat { format, ..request }),
             (Coding::Yuyv, 1280)
         );
         let frames_per_second = Some(5.0);
         let slow = CaptureFormat {
             frames_per_second,
-            ..wish
+            ..request
         };
         assert_eq!(choose(slow), (Coding::Yuyv, 1280));
     }

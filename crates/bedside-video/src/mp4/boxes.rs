@@ -292,7 +292,7 @@ fn samples(table: &[u8]) -> Option<Vec<Sample>> {
             samples.push(Sample {
                 offset,
                 size: size as usize,
-                // Negative ones are told in version 1; in version 0 none is that large.
+                // Negative ones need version 1; in version 0 none is that large.
                 shown_at: time + i64::from(delay.unwrap_or_default().cast_signed()),
                 is_sync: syncs
                     .as_ref()

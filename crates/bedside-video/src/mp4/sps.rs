@@ -1,4 +1,4 @@
-//! What an H.264 sequence header tells of size and colour (ITU-T H.264, 7.3.2.1.1 and E.1.1).
+//! What an H.264 sequence header says of size and colour (ITU-T H.264, 7.3.2.1.1 and E.1.1).
 
 /// The parts of a sequence parameter set that are of account here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,7 +10,7 @@ pub(crate) struct Sps {
     pub(crate) is_420_of_8_bits: bool,
     pub(crate) is_progressive: bool,
     pub(crate) full_range: bool,
-    /// `601` or `709`, where it is told and one of these.
+    /// `601` or `709`, where it is given and one of these.
     pub(crate) matrix: Option<&'static str>,
 }
 
@@ -166,7 +166,7 @@ impl Bits<'_> {
         Some(())
     }
 
-    /// Range and matrix from what follows on the picture's size, where it is told.
+    /// Range and matrix from what follows on the frame's size, where it is given.
     fn colour(&mut self) -> Option<(bool, Option<&'static str>)> {
         if !self.flag()? {
             return None;

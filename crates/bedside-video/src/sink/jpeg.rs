@@ -33,7 +33,7 @@ pub struct MjpegSink<W> {
 }
 
 impl<W: Write + Send> MjpegSink<W> {
-    /// Write to `out`, which `name` tells in errors. `quality` is 1 to 100.
+    /// Write to `out`, which errors call `name`. `quality` is 1 to 100.
     pub fn new(name: &str, out: W, quality: u8) -> Self {
         Self {
             name: name.to_owned(),

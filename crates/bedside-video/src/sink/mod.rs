@@ -93,7 +93,7 @@ const QUALITY: u8 = 90;
 
 /// Open the sink that `spec` names: `out.y4m`, `out.mjpeg`, `-` for Y4M on standard output, or
 /// `| command` for Y4M on the standard input of a shell command. `frames_per_second` is what the
-/// header tells.
+/// header says.
 ///
 /// A file is begun anew; it grows with every frame.
 ///

@@ -34,7 +34,7 @@ impl fmt::Display for Shape {
 }
 
 impl<W: Write + Send> Y4mSink<W> {
-    /// Write to `out`, which `name` tells in errors.
+    /// Write to `out`, which errors call `name`.
     pub fn new(name: &str, out: W, frames_per_second: f64) -> Self {
         Self {
             name: name.to_owned(),
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rates_are_told_as_video_has_them() {
+    fn rates_are_written_as_video_has_them() {
         let rates = [25.0, 29.97, 59.94, 23.976, 12.5, 0.5, 30000.0 / 1001.0];
         assert_eq!(
             rates.map(ratio),

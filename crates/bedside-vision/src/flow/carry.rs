@@ -224,7 +224,7 @@ impl Carrier {
     /// Find what the mask is in the newest frame of its keyframe's track, at the frame's size; give
     /// the share of it, 0 to 1, whose way was sound at each step.
     ///
-    /// The share is 0 when nothing of the mask is left in the picture, or when the mask has not the
+    /// The share is 0 when nothing of the mask is left in the frame, or when the mask has not the
     /// size of the track's frames (then nothing is carried), and 1 for a mask that was empty.
     pub fn carry(&mut self, track: &Track) -> f32 {
         let (width, height) = track.grid.frame;

@@ -1,4 +1,4 @@
-//! The picture that flow works on: reduced luminance and its pyramid.
+//! What flow works on: reduced luminance and its pyramid.
 
 use bedside_core::{ColourModel, FrameView};
 
@@ -7,7 +7,7 @@ use super::LONGEST_SIDE;
 /// Pixels around each level that repeat its rim, so that no patch is cut.
 const RIM: usize = 12;
 
-/// No level has a side below this, but for pictures that are smaller themselves.
+/// No level has a side below this, but for frames that are smaller themselves.
 const SHORTEST_SIDE: usize = 12;
 
 /// Bins of the histogram of luminance.
@@ -24,7 +24,7 @@ pub struct Luma {
     sums: Vec<u16>,
 }
 
-/// How a frame and its reduced picture lie over each other: reduced pixel `(x, y)` is the mean of
+/// How a frame and its reduced luminance lie over each other: reduced pixel `(x, y)` is the mean of
 /// the `scale` x `scale` pixels of the frame from `(x * scale, y * scale)` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Grid {
@@ -71,12 +71,12 @@ impl Luma {
         }
     }
 
-    /// Size of the reduced picture.
+    /// Width and height of the reduced luminance, in pixels.
     pub fn size(&self) -> (usize, usize) {
         (self.grid.width, self.grid.height)
     }
 
-    /// The reduced picture from top to bottom: mean luminance of each reduced pixel, 0 to 255.
+    /// Rows of the reduced luminance from top to bottom: the mean over each reduced pixel, 0 to 255.
     pub fn rows(&self) -> impl Iterator<Item = &[f32]> {
         self.levels.first().into_iter().flat_map(Level::rows)
     }

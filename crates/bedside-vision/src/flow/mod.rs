@@ -43,9 +43,9 @@ pub use carry::{Carrier, Track};
 pub use luma::Luma;
 
 use luma::Grid;
-use search::{Found, STRIDE, Search, Shift};
+use search::{Match, STRIDE, Search, Shift};
 
-/// Longest side of the reduced picture that flow works on, in pixels.
+/// Longest side of the reduced frame that flow works on, in pixels.
 pub const LONGEST_SIDE: u32 = 240;
 
 /// Patches whose mean squared gradient is below this, in the direction in which it is least, say
@@ -74,7 +74,7 @@ pub struct Flow {
 pub struct Motion {
     /// Share of the textured places whose flow there and back does not end at its start, 0 to 1.
     pub lost: f32,
-    /// Median length of the textured places' displacement, as a share of the picture's longer side.
+    /// Median length of the textured places' displacement, as a share of the frame's longer side.
     pub displacement: f32,
     /// Luminance that movement doesn't explain, in the textured places of both frames: mean
     /// absolute difference after the movement, as a share of the places' own contrast. About 1 for
@@ -107,7 +107,7 @@ impl Motion {
     /// [`residual`](Self::residual) above which the frames show different scenes. Phantoms of
     /// different seeds give 0.91 and more, moving ones and recorded ultrasound less than 0.6.
     pub const RESIDUAL_CUT: f32 = 0.78;
-    /// [`histogram`](Self::histogram) above which they do too, for pictures without texture; moving
+    /// [`histogram`](Self::histogram) above which they do too, for frames without texture; moving
     /// scenes give less than 0.1.
     pub const HISTOGRAM_CUT: f32 = 0.5;
     /// [`lost`](Self::lost) above which masks do not follow; moving phantoms give less than 0.35.
@@ -160,7 +160,7 @@ impl Flow {
     }
 
     /// Where each pixel of the later frame was in the earlier one, as displacement in pixels of the
-    /// reduced picture (see [`Luma::size`]), right and down, row by row.
+    /// reduced frame (see [`Luma::size`]), right and down, row by row.
     pub fn field(&self) -> &[[f32; 2]] {
         self.back.field()
     }
@@ -187,15 +187,15 @@ impl Flow {
     }
 
     fn motion(&self, histogram: f32) -> Motion {
-        let textured = |found: &Found| found.texture > TEXTURE;
+        let textured = |found: &Match| found.texture > TEXTURE;
         let (mut residual, mut contrast) = (0.0, 0.0);
-        let both = self.back.found.iter().chain(&self.forth.found);
+        let both = self.back.matches.iter().chain(&self.forth.matches);
         for found in both.filter(|found| textured(found)) {
             residual += found.residual;
             contrast += found.contrast;
         }
         let (mut places, mut lost, mut lengths) = (0_u32, 0_u32, [0_u32; 256]);
-        let patches = self.back.found.iter().enumerate();
+        let patches = self.back.matches.iter().enumerate();
         for (i, found) in patches.filter(|(_, found)| textured(found)) {
             let x = i % self.back.columns * STRIDE + STRIDE;
             let y = i / self.back.columns * STRIDE + STRIDE;
@@ -223,7 +223,7 @@ impl Flow {
     }
 }
 
-/// The pixel nearest to a position, pixel centres at whole numbers; `None` outside the picture.
+/// The pixel nearest to a position, pixel centres at whole numbers; `None` outside the frame.
 #[inline]
 fn pixel_at(x: f32, y: f32, width: usize, height: usize) -> Option<(usize, usize)> {
     let (x, y) = (x + 0.5, y + 0.5);

@@ -1,4 +1,4 @@
-//! Dense inverse search: patches that find their place in the other picture, blended to a field.
+//! Dense inverse search: patches that find their place in the other frame, blended to a field.
 
 use super::TEXTURE;
 use super::luma::Level;
@@ -31,9 +31,9 @@ pub(super) type Shift = [f32; 2];
 
 type Patch = [[f32; SIDE]; SIDE];
 
-/// What a patch found.
+/// Where a patch lies in the other frame, and how well it fits.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Found {
+pub(super) struct Match {
     pub(super) shift: Shift,
     /// Mean absolute difference of luminance there, both patches' means taken out.
     pub(super) residual: f32,
@@ -47,7 +47,7 @@ pub(super) struct Found {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Search {
     /// Row by row.
-    pub(super) found: Vec<Found>,
+    pub(super) matches: Vec<Match>,
     /// Patches in a row.
     pub(super) columns: usize,
     field: Vec<Shift>,
@@ -63,12 +63,12 @@ fn patches(side: usize) -> usize {
 }
 
 impl Search {
-    /// Buffers for pictures of this size.
+    /// Buffers for frames of this size.
     pub(super) fn new(width: usize, height: usize) -> Self {
         let (columns, rows) = (patches(width), patches(height));
         let sums = (columns * STRIDE + SIDE) * (rows * STRIDE + SIDE);
         Self {
-            found: vec![Found::default(); columns * rows],
+            matches: vec![Match::default(); columns * rows],
             columns,
             field: vec![Shift::default(); width * height],
             sums: [0; 3].map(|_| vec![0.0; sums]),
@@ -84,13 +84,13 @@ impl Search {
     /// Say that nothing moved.
     pub(super) fn clear(&mut self) {
         self.field.fill([0.0; 2]);
-        self.found.clear();
+        self.matches.clear();
     }
 
     #[cfg(test)]
     pub(super) fn buffers(&self) -> Vec<(usize, usize)> {
         let sums = self.sums.iter().map(super::tests::buffer);
-        let found = super::tests::buffer(&self.found);
+        let found = super::tests::buffer(&self.matches);
         let lines = self.lines.iter().map(super::tests::buffer);
         sums.chain(lines)
             .chain([found, super::tests::buffer(&self.field)])
@@ -116,7 +116,7 @@ impl Search {
             sums.clear();
             sums.resize(stride * (rows * STRIDE + SIDE), 0.0);
         }
-        self.found.clear();
+        self.matches.clear();
         for row in 0..rows {
             for column in 0..columns {
                 let (x, y) = (column * STRIDE, row * STRIDE);
@@ -128,20 +128,20 @@ impl Search {
                 });
                 // What the patch to the left found, or at the left rim the one above.
                 let beside = if column == 0 { columns } else { 1 };
-                let beside = self.found.len().checked_sub(beside);
+                let beside = self.matches.len().checked_sub(beside);
                 let rival = beside
-                    .and_then(|i| self.found.get(i))
+                    .and_then(|i| self.matches.get(i))
                     .map_or(start, |f| f.shift);
                 let mut difference = [[0.0; SIDE]; SIDE];
                 let found = Template::new(at, x, y).search(other, [start, rival], &mut difference);
-                self.found.push(found);
+                self.matches.push(found);
                 let trust = (found.texture + TRUST) / (found.texture + TEXTURE);
                 self.add(y * stride + x, stride, found.shift, trust, &difference);
             }
         }
     }
 
-    /// Add a patch's shift to its pixels, by how far it is to be trusted, and less where the pictures
+    /// Add a patch's shift to its pixels, by how far it is to be trusted, and less where the frames
     /// differ.
     #[inline]
     fn add(&mut self, first: usize, stride: usize, shift: Shift, trust: f32, difference: &Patch) {
@@ -289,7 +289,7 @@ impl Template {
 
     /// The place in `other` where the patch fits best, from the better of two places on;
     /// `difference` is then that of the pixels there.
-    fn search(&self, other: &Level, starts: [Shift; 2], difference: &mut Patch) -> Found {
+    fn search(&self, other: &Level, starts: [Shift; 2], difference: &mut Patch) -> Match {
         let [start, rival] = starts;
         let mut here = [[0.0; SIDE]; SIDE];
         let mut best = (start, self.compare(other, start, difference));
@@ -313,7 +313,7 @@ impl Template {
             *difference = here;
         }
         let mean = total(&self.patch, &self.patch, |a, _| a) / PIXELS;
-        Found {
+        Match {
             shift: best.0,
             residual: total(difference, difference, |a, _| a.abs()) / PIXELS,
             contrast: total(&self.patch, &self.patch, |a, _| (a - mean).abs().min(CAP)) / PIXELS,

@@ -3,8 +3,8 @@
     pip install numpy opencv-python-headless pillow torch pycocotools
     python make.py
 
-Writes colour.json, resize.json, masks.json, rle.json and components.json beside itself.
-Bytes are told as hexadecimal digits.
+Writes colour.json, resize.json, masks.json and rle.json beside itself.
+Bytes are written as hexadecimal digits.
 """
 
 import json
@@ -165,19 +165,5 @@ def rle():
     write("rle.json", out)
 
 
-def components():
-    """OpenCV's components with 8-connectivity: area and box, sorted."""
-    out = []
-    for mask in [
-        blobs(48, 40, 0.7), rng.random((24, 31)) > 0.6, rng.random((24, 31)) > 0.3,
-        np.eye(12, dtype=bool),
-    ]:
-        _, _, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-        found = sorted([int(a), int(x), int(y), int(w), int(h)] for x, y, w, h, a in stats[1:])
-        h, w = mask.shape
-        out.append({"width": w, "height": h, "mask": compressed(mask), "components": found})
-    write("components.json", out)
-
-
-for make in [colour, resize, masks, rle, components]:
+for make in [colour, resize, masks, rle]:
     make()

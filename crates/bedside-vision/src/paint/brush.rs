@@ -2,35 +2,57 @@
 
 use std::ops::Range;
 
-use bedside::Mask;
+use bedside_core::Mask;
 
 /// Opacity of what is painted over wholly.
-pub(crate) const FULL: u16 = 256;
+pub(super) const FULL: u16 = 256;
+/// Opacity of the fill of a fresh mask.
+const FILL: u16 = 72;
 
-/// What a mask is painted with.
+/// What a mask is painted with: a fill that lets the tissue below be seen, and an outline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Style {
+pub struct Style {
     /// Opacity of the fill, of [`FULL`].
-    pub fill: u16,
-    /// Pixels that the outline is wide.
-    pub stroke: usize,
+    fill: u16,
+    /// Pixels that the outline is wide; it lies inside of the mask.
+    stroke: usize,
     /// Pixels of a dash, and between two; 0 for a full outline.
-    pub dash: usize,
+    dash: usize,
 }
 
-/// The dash for pictures of this width.
-pub(crate) fn dash(width: usize) -> usize {
+impl Style {
+    /// For a mask of the frame itself, of this width: a full outline.
+    pub fn fresh(width: u32) -> Self {
+        Self {
+            fill: FILL,
+            stroke: (width / 320).max(2) as usize,
+            dash: 0,
+        }
+    }
+
+    /// For a mask that was carried from an older frame: a dashed outline, half the fill.
+    pub fn carried(width: u32) -> Self {
+        Self {
+            fill: FILL / 2,
+            dash: longest_dash(width as usize),
+            ..Self::fresh(width)
+        }
+    }
+}
+
+/// The longest dash in frames of this width.
+fn longest_dash(width: usize) -> usize {
     (width / 80).max(6)
 }
 
 /// Opacities of two rows of pixels, which share their chroma, at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Brush {
+pub(super) struct Brush {
     rows: [Vec<u16>; 2],
     halved: Vec<u16>,
     /// 1 where the pixels a stroke to the left and to the right are set.
     between: Vec<u8>,
-    /// 1 where the outline is drawn, for any row of a picture of this width from some place on.
+    /// 1 where the outline is drawn: each row of a frame reads it from some place on.
     dashes: Vec<u8>,
     width: usize,
     style: Style,
@@ -38,7 +60,7 @@ pub(crate) struct Brush {
 
 impl Brush {
     /// Have all memory that masks of this width may need.
-    pub(crate) fn fit(&mut self, width: usize) {
+    pub(super) fn fit(&mut self, width: usize) {
         if width == self.width {
             return;
         }
@@ -51,11 +73,11 @@ impl Brush {
         self.halved.clear();
         self.halved.reserve(width.div_ceil(2));
         self.dashes.clear();
-        self.dashes.reserve(width + 2 * dash(width));
+        self.dashes.reserve(width + 2 * longest_dash(width));
     }
 
     /// Paint with this from here on.
-    pub(crate) fn begin(&mut self, style: Style) {
+    pub(super) fn begin(&mut self, style: Style) {
         if style == self.style {
             return;
         }
@@ -68,7 +90,7 @@ impl Brush {
     }
 
     /// Take the mask's rows `y` and `y + 1`, of which only these columns are painted.
-    pub(crate) fn take(&mut self, mask: &Mask, y: usize, columns: &Range<usize>) {
+    pub(super) fn take(&mut self, mask: &Mask, y: usize, columns: &Range<usize>) {
         let mut rows = std::mem::take(&mut self.rows);
         for (y, out) in (y..).zip(&mut rows) {
             out.resize(columns.len(), 0);
@@ -92,7 +114,7 @@ impl Brush {
         let width = self.width;
         let row = |y: usize| mask.data().get(y * width..(y + 1) * width);
         let here = row(y).unwrap_or_default();
-        // Beyond the picture's edge the object goes on.
+        // Beyond the frame's edge the object goes on.
         let above = y.checked_sub(stroke).and_then(row).unwrap_or(here);
         let below = row(y + stroke).unwrap_or(here);
         self.between.fill(1);
@@ -122,12 +144,12 @@ impl Brush {
     }
 
     /// Opacities of both rows' pixels in the columns.
-    pub(crate) fn rows(&self) -> &[Vec<u16>; 2] {
+    pub(super) fn rows(&self) -> &[Vec<u16>; 2] {
         &self.rows
     }
 
     /// Mean opacities of squares of two by two pixels.
-    pub(crate) fn halved(&self) -> &[u16] {
+    pub(super) fn halved(&self) -> &[u16] {
         &self.halved
     }
 }
