@@ -4,4 +4,5 @@ mod flow;
 mod frames;
 mod golden;
 mod overlay;
+mod paint;
 mod properties;
