@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bedside::bundle::manifest::Graph;
-use bedside::engine::{Backend, LoadOptions, Session, TractCpu, Value};
+use bedside::engine::{Backend, LoadOptions, Session, Signature, TractCpu, Value};
 use bedside_tests::workspace;
 use serde_json::Value as Json;
 
@@ -27,13 +27,8 @@ fn graph(described: &Json, name: &str) -> Graph {
 }
 
 fn load(folder: &Path, graph: &Graph) -> Box<dyn Session> {
-    let options = LoadOptions {
-        label: graph.part.clone(),
-        expected: bedside::signature(graph),
-        threads: 2,
-        require_device: false,
-        steady: Vec::new(),
-    };
+    let mut options = LoadOptions::new(&*graph.part, Signature::from(graph));
+    options.threads = 2;
     let onnx = fs::read(folder.join(&graph.part)).unwrap();
     TractCpu.load(&onnx, &options).unwrap()
 }
@@ -46,7 +41,7 @@ fn numbers(folder: &Path, name: &str) -> Vec<f32> {
         .collect()
 }
 
-/// Largest difference over the largest magnitude; panics on numbers that are none.
+/// Largest difference over the largest magnitude; panics on NaN.
 fn relative_error(got: &[f32], want: &[f32]) -> f32 {
     assert_eq!(got.len(), want.len());
     assert!(got.iter().chain(want).all(|v| v.is_finite()));
@@ -63,7 +58,7 @@ fn exported_graphs_answer_in_tract_as_in_onnxruntime() {
         serde_json::from_slice(&fs::read(folder.join("graphs.json")).unwrap()).unwrap();
     let value = |name: &str| {
         let shape: Vec<usize> = serde_json::from_value(described["shapes"][name].clone()).unwrap();
-        Value::f32(&shape, numbers(&folder, name)).unwrap()
+        Value::f32(&shape, &numbers(&folder, name)).unwrap()
     };
     let (encoder, decoder) = (graph(&described, "encoder"), graph(&described, "decoder"));
     let features = load(&folder, &encoder).run(&[value("image")]).unwrap();

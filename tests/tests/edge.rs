@@ -6,28 +6,41 @@
     reason = "helpers of tests may panic as tests do"
 )]
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bedside::engine::{Backend, Fault, FaultyBackend, LoadOptions, TractCpu, Value};
+use bedside::engine::{
+    Backend, FaultyBackend, InjectedFault, LoadOptions, Signature, TractCpu, Value,
+};
 use bedside::{
-    Bundle, ErrorKind, Finding, Form, Frame, Modality, Options, PixelFormat, Precision, Prompt,
-    Segmenter, vision,
+    Bundle, ErrorKind, Finding, Form, Frame, Modality, Options, Orientation, PixelFormat,
+    Precision, Prompt, Segmenter, vision,
 };
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
 use bedside_tests::{shared_data, skipped, workspace};
+use serde_json::json;
+
+use crate::watched::Watched;
 
 const PROMPTS: [&str; 3] = ["polyp", "breast tumor", "fetal head"];
+/// Test frames of the bundle, each a run of encoder and decoder.
+const SELF_TESTS: u64 = 3;
 
 fn bundle() -> Bundle {
     Bundle::open(workspace::root().join("models/edge/edge.bedside")).unwrap()
 }
 
+/// What passed the self-tests is remembered between the tests, not for the user.
+fn options(precision: Precision) -> Options {
+    Options::default()
+        .with_precision(precision)
+        .with_cache(env!("CARGO_TARGET_TMPDIR"))
+}
+
 fn segmenter(precision: Precision) -> Segmenter {
-    let options = Options {
-        precision: Some(precision),
-        ..Options::default()
-    };
-    Segmenter::new(bundle(), &TractCpu, &options).unwrap()
+    let options = options(precision);
+    Segmenter::new(bundle(), TractCpu, &options).unwrap()
 }
 
 fn precisions() -> impl Iterator<Item = Precision> {
@@ -96,11 +109,8 @@ fn p_13_same_bundle_frame_and_backend_give_the_same_bits() {
     for (backend, precision) in backends().flat_map(|b| precisions().map(move |p| (b, p))) {
         let (frame, _) = phantom(PhantomKind::Polyp, 3, true);
         let load = |threads| {
-            let options = Options {
-                precision: Some(precision),
-                threads,
-                ..Options::default()
-            };
+            let mut options = options(precision);
+            options.threads = threads;
             Segmenter::new(bundle(), backend, &options).unwrap()
         };
         let first = ask(&mut load(None), &frame, &PROMPTS);
@@ -132,12 +142,7 @@ fn p_13_same_bundle_frame_and_backend_give_the_same_bits() {
 fn prompts_in_one_pass_get_the_masks_they_get_alone() {
     for (backend, precision) in backends().flat_map(|b| precisions().map(move |p| (b, p))) {
         // Presence 0: compare every mask, not only those of present objects.
-        let options = Options {
-            precision: Some(precision),
-            threads: None,
-            presence: Some(0.0),
-            ..Options::default()
-        };
+        let options = options(precision).with_presence(0.0);
         let mut segmenter = Segmenter::new(bundle(), backend, &options).unwrap();
         let (frame, _) = phantom(PhantomKind::BreastTumor, 5, true);
         let many: Vec<&str> = PROMPTS.iter().copied().cycle().take(16).collect();
@@ -176,13 +181,8 @@ fn against_onnxruntime(backend: &dyn Backend, precision: Precision) -> (f32, f64
     let variant = manifest.variant(precision).unwrap();
     let load = |part: &str| {
         let graph = manifest.graph(part).unwrap();
-        let options = LoadOptions {
-            label: part.into(),
-            expected: bedside::signature(graph),
-            threads: 2,
-            require_device: false,
-            steady: Vec::new(),
-        };
+        let mut options = LoadOptions::new(part, Signature::from(graph));
+        options.threads = 2;
         backend.load(&bundle.part(part).unwrap(), &options).unwrap()
     };
     let (mut encoder, mut decoder) = (load(&variant.encoder), load(&variant.decoder));
@@ -198,20 +198,18 @@ fn against_onnxruntime(backend: &dyn Backend, precision: Precision) -> (f32, f64
             }
         }
         let features = encoder
-            .run(&[Value::f32(&[1, 3, side, side], image).unwrap()])
+            .run(&[Value::f32(&[1, 3, side, side], &image).unwrap()])
             .unwrap();
-        let form = Prompt::new(&*test.prompt)
-            .resolve(segmenter.prompt_table().forms())
-            .unwrap();
-        let entry = segmenter.prompt_table().entry(form).unwrap();
+        let table = segmenter.prompt_table();
+        let entry = table.trained(&Prompt::new(&*test.prompt)).unwrap();
         let mut tokens = entry.tokens_f32();
         let dim = tokens.len() / entry.rows();
         tokens.resize(16 * dim, 0.0);
         let mut keep = vec![1.0; entry.rows()];
         keep.resize(16, 0.0);
         let mut inputs = features;
-        inputs.push(Value::f32(&[1, 16, dim], tokens).unwrap());
-        inputs.push(Value::f32(&[1, 16], keep).unwrap());
+        inputs.push(Value::f32(&[1, 16, dim], &tokens).unwrap());
+        inputs.push(Value::f32(&[1, 16], &keep).unwrap());
         let outputs = decoder.run(&inputs).unwrap();
         let found = outputs[0].to_f32().unwrap();
         let file = format!("models/edge/golden/{i}.{precision}.f32");
@@ -254,13 +252,10 @@ fn logits_agree_with_onnxruntime() {
 #[test]
 fn golden_frames_come_out_on_this_device_at_every_precision() {
     for (backend, precision) in backends().flat_map(|b| precisions().map(move |p| (b, p))) {
-        let options = Options {
-            precision: Some(precision),
-            ..Options::default()
-        };
-        let mut segmenter = Segmenter::new(bundle(), backend, &options).unwrap();
+        let options = options(precision);
+        let mut segmenter = Segmenter::unproven(bundle(), backend, &options).unwrap();
         let cases = segmenter.self_test().unwrap();
-        assert_eq!(cases.len(), 3);
+        assert_eq!(cases.len() as u64, SELF_TESTS);
         for case in cases {
             assert!(
                 case.passed(),
@@ -290,24 +285,152 @@ fn p_07_unknown_and_untrained_prompts_are_refused() {
         Prompt::new("polyp").with_modality(Modality::Ct),
         &["ct", "polyp in colon endoscope"],
     );
-    // "tumor" is ambiguous in the ontology, but the weights know only one.
-    assert!(segmenter.prompts(&[Prompt::new("tumor")]).is_ok());
+    // The weights know one tumor alone, which is no reason to take every tumor for it.
+    refused(
+        Prompt::new("tumor"),
+        &["'tumor' may mean 'tumor in breast ultrasound'", "liver ct"],
+    );
+}
+
+/// Where modality or site settle what is meant, findings say what that is.
+#[test]
+fn p_07_a_shared_word_that_is_settled_shows_its_form() {
+    let mut segmenter = segmenter(Precision::F32);
+    let (frame, _) = phantom(PhantomKind::BreastTumor, 5, true);
+    let tumor = Prompt::new("tumor").with_modality(Modality::Ultrasound);
+    let set = segmenter.prompts(&[tumor, Prompt::new("polyp")]).unwrap();
+    let labels = ["tumor in breast ultrasound", "polyp"];
+    assert_eq!(set.labels().collect::<Vec<_>>(), labels);
+    let found = segmenter.segment(&frame, &set).unwrap().findings;
+    assert!(found.iter().map(|f| f.prompt.as_str()).eq(labels));
+    assert_eq!(found[0].object.as_deref(), Some("breast tumor"));
 }
 
 #[test]
-fn numbers_that_are_none_give_no_mask() {
+fn p_09_nan_and_other_faults_of_a_backend_give_no_mask() {
     let (frame, _) = phantom(PhantomKind::Polyp, 1, true);
-    for fault in [Fault::NotANumber, Fault::WrongShape, Fault::DeviceLost] {
-        let told = format!("{fault:?}");
+    for fault in [
+        InjectedFault::Nan,
+        InjectedFault::WrongShape,
+        InjectedFault::DeviceLost,
+    ] {
+        let name = format!("{fault:?}");
         let backend = FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
-            (graph.starts_with("decoder") && run == 1).then(|| fault.clone())
+            (graph.starts_with("decoder") && run == SELF_TESTS + 1).then(|| fault.clone())
         });
-        let mut segmenter = Segmenter::new(bundle(), &backend, &Options::default()).unwrap();
+        let mut segmenter = Segmenter::new(bundle(), backend, &Options::default()).unwrap();
         let set = segmenter.prompts(&[Prompt::new("polyp")]).unwrap();
         assert!(segmenter.segment(&frame, &set).is_ok());
         let error = segmenter.segment(&frame, &set).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Engine, "{told}: {error}");
+        assert_eq!(error.kind(), ErrorKind::Engine, "{name}: {error}");
     }
+}
+
+/// A frozen frame is asked again without its encoder, whatever came after it.
+#[test]
+fn features_serve_other_prompts_later_and_give_what_a_whole_pass_gives() {
+    let backend = Watched::new(Some("watched"));
+    for precision in precisions() {
+        let mut segmenter = Segmenter::new(bundle(), backend.clone(), &options(precision)).unwrap();
+        let (frozen, _) = phantom(PhantomKind::Polyp, 3, true);
+        let (later, _) = phantom(PhantomKind::FetalHead, 4, true);
+        let sets = PROMPTS.map(|p| segmenter.prompts(&[Prompt::new(p)]).unwrap());
+        let whole: Vec<_> = sets
+            .iter()
+            .map(|set| segmenter.segment(&frozen, set).unwrap().findings)
+            .collect();
+        assert!(whole[0][0].validity.is_some());
+        backend.ran("");
+        let features = segmenter.encode(&frozen, Orientation::Upright).unwrap();
+        assert_eq!((features.width(), features.height()), (400, 320));
+        segmenter.encode(&later, Orientation::Upright).unwrap();
+        assert_eq!(backend.ran("encoder"), 2);
+        for (set, whole) in sets.iter().zip(&whole) {
+            let answer = segmenter.decode(&features, set).unwrap();
+            assert_eq!(answer.findings, *whole, "{precision}");
+            assert_eq!(answer.timings.encoder, Duration::ZERO);
+        }
+        assert_eq!(backend.ran("encoder"), 0);
+    }
+}
+
+#[test]
+fn prompts_and_features_of_others_are_refused() {
+    let mut f32 = segmenter(Precision::F32);
+    let mut twin = segmenter(Precision::F32);
+    let mut int8 = segmenter(Precision::Int8);
+    // The same graphs and table, but fed otherwise: another bundle.
+    let temp = tempfile::tempdir().unwrap();
+    let turned = edited(temp.path(), |manifest| {
+        manifest["orientation"] =
+            json!([{"modality": "ultrasound", "site": "breast", "transpose": true}]);
+    });
+    let mut turned = Segmenter::unproven(turned, TractCpu, &Options::default()).unwrap();
+    let (frame, _) = phantom(PhantomKind::BreastTumor, 3, true);
+    let tumor = [Prompt::new("breast tumor")];
+    let set = f32.prompts(&tumor).unwrap();
+    // A set serves all segmenters of its bundle and precision.
+    let own = f32.segment(&frame, &set).unwrap().findings;
+    assert_eq!(twin.segment(&frame, &set).unwrap().findings, own);
+
+    let refused = |error: bedside::Error, word: &str| {
+        assert_eq!(error.kind(), ErrorKind::Mismatch, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(word) && text.contains("hint: "), "{text}");
+    };
+    refused(
+        int8.segment(&frame, &set).unwrap_err(),
+        "are of f32, not of int8",
+    );
+    refused(turned.segment(&frame, &set).unwrap_err(), "of bundle ");
+    refused(turned.profile(&frame, &set).unwrap_err(), "of bundle ");
+    let features = f32.encode(&frame, Orientation::Upright).unwrap();
+    f32.decode(&features, &set).unwrap();
+    refused(
+        twin.decode(&features, &set).unwrap_err(),
+        "of another segmenter",
+    );
+
+    let set = turned.prompts(&tumor).unwrap();
+    assert_eq!(set.orientation(), Orientation::Transposed);
+    let upright = turned.encode(&frame, Orientation::Upright).unwrap();
+    refused(
+        turned.decode(&upright, &set).unwrap_err(),
+        "another orientation",
+    );
+    let transposed = turned.encode(&frame, set.orientation()).unwrap();
+    let findings = turned.decode(&transposed, &set).unwrap().findings;
+    assert_eq!(turned.segment(&frame, &set).unwrap().findings, findings);
+
+    let none = f32.prompts(&[]).unwrap();
+    let error = f32.segment(&frame, &none).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Prompt);
+    let error = Segmenter::new(
+        bundle(),
+        TractCpu,
+        &Options::default().with_backend("ort-cpu"),
+    );
+    assert!(
+        error
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("ort-cpu, not tract-cpu")
+    );
+}
+
+/// The shipped bundle as a folder, with another manifest.
+fn edited(folder: &Path, edit: impl FnOnce(&mut serde_json::Value)) -> Bundle {
+    let shipped = bundle();
+    let mut manifest = serde_json::to_value(shipped.manifest()).unwrap();
+    edit(&mut manifest);
+    for part in &shipped.manifest().parts {
+        let path = folder.join(&part.name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, shipped.part(&part.name).unwrap()).unwrap();
+    }
+    std::fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+    Bundle::open(folder).unwrap()
 }
 
 #[test]

@@ -2,8 +2,12 @@
 
 mod biomedparse;
 mod edge;
+mod live;
 mod promises;
+mod proof;
+mod public_api;
 mod text;
 mod tuning;
 mod video;
+mod watched;
 mod workspace;

@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use crate::watched::Watched;
+
 const GRAPH: &[u8] = include_bytes!("../text/text.onnx");
 const TOKENIZER: &[u8] = include_bytes!("../text/tokenizer.json");
 
@@ -68,10 +70,29 @@ fn with_text(folder: &Path, tokenizer: &[u8]) -> Bundle {
     Bundle::open(folder).unwrap()
 }
 
+/// The engine that was named runs the text too.
+#[test]
+fn the_text_graph_runs_on_the_backend_of_the_rest_when_it_is_first_asked() {
+    let folder = TempDir::new().unwrap();
+    let bundle = with_text(folder.path(), TOKENIZER);
+    let backend = Watched::new(None);
+    let mut segmenter = Segmenter::new(bundle, backend.clone(), &Options::default()).unwrap();
+    segmenter.prompts(&[Prompt::new("polyp")]).unwrap();
+    assert_eq!(backend.loaded("text"), 0);
+    for _ in 0..2 {
+        segmenter.prompts(&[Prompt::new("scope")]).unwrap();
+        assert_eq!((backend.loaded("text"), backend.ran("text")), (1, 1));
+    }
+}
+
+fn options() -> Options {
+    Options::default().with_cache(env!("CARGO_TARGET_TMPDIR"))
+}
+
 fn segmenter() -> Segmenter {
     let folder = TempDir::new().unwrap();
     let bundle = with_text(folder.path(), TOKENIZER);
-    let mut segmenter = Segmenter::new(bundle, &TractCpu, &Options::default()).unwrap();
+    let mut segmenter = Segmenter::new(bundle, TractCpu, &options()).unwrap();
     // Loads the text graph while its folder is there.
     segmenter.prompts(&[Prompt::new("scope")]).unwrap();
     segmenter
@@ -136,7 +157,7 @@ fn prompts_of_no_words_and_of_too_many_are_refused() {
 fn a_broken_tokenizer_is_the_bundles_fault() {
     let folder = TempDir::new().unwrap();
     let bundle = with_text(folder.path(), b"{}");
-    let mut segmenter = Segmenter::new(bundle, &TractCpu, &Options::default()).unwrap();
+    let mut segmenter = Segmenter::new(bundle, TractCpu, &options()).unwrap();
     let error = segmenter.prompts(&[Prompt::new("scope")]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Bundle);
     assert!(error.to_string().contains("tokenizer"), "{error}");

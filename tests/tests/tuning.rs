@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bedside::engine::{Fault, FaultyBackend, TractCpu};
+use bedside::engine::{FaultyBackend, InjectedFault, TractCpu};
 use bedside::{Bundle, ManualClock, Options, Outcome, Precision, Tuning};
 use bedside_tests::workspace;
 
@@ -20,7 +20,9 @@ const INT8: &str = "encoder.int8.onnx";
 const SELF_TESTS: u64 = 3;
 
 /// A run of a graph takes the milliseconds that the script gives for it, and no time besides.
-fn tune(script: impl Fn(&str, u64) -> (u64, Option<Fault>) + Send + Sync + 'static) -> Tuning {
+fn tune(
+    script: impl Fn(&str, u64) -> (u64, Option<InjectedFault>) + Send + Sync + 'static,
+) -> Tuning {
     let bundle = Bundle::open(workspace::root().join("models/edge/edge.bedside")).unwrap();
     assert_eq!(bundle.manifest().self_tests.len() as u64, SELF_TESTS);
     let clock = Arc::new(ManualClock::default());
@@ -30,7 +32,7 @@ fn tune(script: impl Fn(&str, u64) -> (u64, Option<Fault>) + Send + Sync + 'stat
         time.advance(Duration::from_millis(ms));
         fault
     });
-    bedside::tune(&bundle, &backend, &Options::default(), &*clock).unwrap()
+    bedside::tune(&bundle, backend, &Options::default(), &*clock)
 }
 
 fn times(tuning: &Tuning) -> Vec<(Precision, Option<f64>)> {
@@ -97,15 +99,15 @@ fn long_passes_end_it_early() {
 #[test]
 fn a_precision_that_fails_is_not_chosen_however_fast() {
     let fast = |graph: &str| if graph == INT8 { 1 } else { 250 };
-    let nan = tune(move |graph, _| (fast(graph), (graph == INT8).then_some(Fault::NotANumber)));
+    let nan = tune(move |graph, _| (fast(graph), (graph == INT8).then_some(InjectedFault::Nan)));
     assert_eq!(nan.fastest(), Some(Precision::F32));
     assert!(!failure(&nan, Precision::Int8).is_empty());
     let later = tune(move |graph, run| {
         let lost = graph == INT8 && run == SELF_TESTS + 2;
-        (fast(graph), lost.then_some(Fault::DeviceLost))
+        (fast(graph), lost.then_some(InjectedFault::DeviceLost))
     });
     assert_eq!(later.fastest(), Some(Precision::F32));
     assert!(failure(&later, Precision::Int8).contains("the device is lost"));
-    let all = tune(|_, _| (1, Some(Fault::WrongShape)));
+    let all = tune(|_, _| (1, Some(InjectedFault::WrongShape)));
     assert_eq!(all.fastest(), None);
 }

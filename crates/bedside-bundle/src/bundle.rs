@@ -11,19 +11,10 @@ use crate::archive::{self, Archive, MAX_BUNDLE_BYTES};
 use crate::check;
 use crate::error::{BundleError, ErrorKind};
 use crate::folder;
-use crate::manifest::{Graph, MAX_MANIFEST_BYTES, Manifest, Part, Precision, printable};
+use crate::manifest::{MAX_MANIFEST_BYTES, Manifest, Part, Precision, Variant, printable};
 use crate::onnx;
 use crate::prompts::PromptTable;
 use crate::{MANIFEST, PROMPT_TABLE};
-
-/// What a graph does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
-    /// Image to features, once a frame.
-    Encoder,
-    /// Features and tokens to masks.
-    Decoder,
-}
 
 /// An open bundle. It holds the manifest; parts are read when asked for and checked each time.
 /// Clones read from the same open file.
@@ -185,24 +176,14 @@ impl Bundle {
         Ok(table)
     }
 
-    /// The graph that serves a precision.
+    /// The variant of a precision.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchVariant`] when the bundle has no variant of that precision.
-    pub fn graph(&self, role: Role, precision: Precision) -> Result<&Graph, BundleError> {
-        let graph = self.manifest.variant(precision).and_then(|v| {
-            self.manifest.graph(match role {
-                Role::Encoder => &v.encoder,
-                Role::Decoder => &v.decoder,
-            })
-        });
-        graph.ok_or_else(|| {
-            let has: Vec<String> = self
-                .manifest
-                .variants
-                .iter()
-                .map(|v| v.precision.to_string())
-                .collect();
+    /// [`ErrorKind::NoSuchVariant`] when the bundle has none.
+    pub fn variant(&self, precision: Precision) -> Result<&Variant, BundleError> {
+        self.manifest.variant(precision).ok_or_else(|| {
+            let variants = self.manifest.variants.iter();
+            let has: Vec<String> = variants.map(|v| v.precision.to_string()).collect();
             BundleError::new(
                 ErrorKind::NoSuchVariant,
                 format!("no {precision} variant"),
@@ -210,11 +191,6 @@ impl Bundle {
             )
             .at(&self.path)
         })
-    }
-
-    /// The graph of the text encoder, where the bundle has one.
-    pub fn text_graph(&self) -> Option<&Graph> {
-        self.manifest.graph(&self.manifest.text.as_ref()?.graph)
     }
 }
 

@@ -4,7 +4,7 @@
 //! not meet is refused before an engine loads 1 GB of weights.
 
 use crate::error::{BundleError, ErrorKind};
-use crate::manifest::{DType, Dim, Graph, Manifest, Tensor, printable};
+use crate::manifest::{DType, Dim, Graph, Manifest, TensorSpec, printable};
 
 /// Decoder inputs that come from the prompt, not from the encoder.
 const TOKENS: &str = "tokens";
@@ -150,7 +150,7 @@ fn check_decoder(decoder: &Graph, encoder: &Graph, metas: usize) -> Result<(), B
 }
 
 fn check_text(text: &Graph, mut dims: impl Iterator<Item = usize>) -> Result<(), BundleError> {
-    let ids = |t: &Tensor| {
+    let ids = |t: &TensorSpec| {
         t.dtype == DType::I64 && matches!(t.shape.as_slice(), [Dim::Fixed(1), Dim::Symbol(_)])
     };
     if text.inputs.is_empty() || !text.inputs.iter().all(ids) {
@@ -175,9 +175,9 @@ fn check_text(text: &Graph, mut dims: impl Iterator<Item = usize>) -> Result<(),
 
 fn required<'a>(
     graph: &Graph,
-    tensors: &'a [Tensor],
+    tensors: &'a [TensorSpec],
     name: &str,
-) -> Result<&'a Tensor, BundleError> {
+) -> Result<&'a TensorSpec, BundleError> {
     match tensors.iter().find(|t| t.name == name) {
         Some(tensor) => Ok(tensor),
         None => broken(graph, name, "is missing"),

@@ -7,18 +7,22 @@
 //!
 //! [`pack()`] makes a bundle on a workstation. On the device [`Bundle::open`] reads headers and
 //! [`Manifest`] and refuses what can't be trusted; [`Bundle::part`] reads one part and checks
-//! its SHA-256, [`Bundle::map`] does so without a copy; [`Bundle::prompt_table`] gives the cached tokens.
+//! its SHA-256, [`Bundle::map`] does so without a copy; [`Bundle::prompt_table`] gives the cached
+//! tokens, and [`PromptTable::resolve`] says which of them a person's words name.
 //!
 //! ```no_run
-//! use bedside_bundle::{Bundle, Role};
+//! use bedside_bundle::Bundle;
+//! use bedside_core::Prompt;
 //!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let bundle = Bundle::open("edge.bedside")?;
-//! let precision = bundle.manifest().default_precision;
-//! let encoder = bundle.graph(Role::Encoder, precision)?;
-//! let onnx = bundle.map(&encoder.part)?;
-//! let prompts = bundle.prompt_table()?;
-//! println!("{} bytes, {} prompts", onnx.len(), prompts.entries().len());
-//! # Ok::<(), bedside_bundle::BundleError>(())
+//! let variant = bundle.variant(bundle.manifest().default_precision)?;
+//! let onnx = bundle.map(&variant.encoder)?;
+//! let table = bundle.prompt_table()?;
+//! let polyp = table.trained(&Prompt::new("polyp"))?;
+//! println!("{} bytes, {} token rows", onnx.len(), polyp.rows());
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! Nothing here panics on any input, follows a link, or allocates more than the caps
@@ -33,18 +37,20 @@ mod error;
 mod folder;
 pub mod manifest;
 mod name;
-mod onnx;
+pub mod onnx;
 mod pack;
 mod prompts;
+mod resolve;
 
 pub use bedside_map::Bytes;
 
 pub use archive::{MAX_BUNDLE_BYTES, MAX_PARTS};
-pub use bundle::{Bundle, Role};
+pub use bundle::Bundle;
 pub use error::{BundleError, ErrorKind};
 pub use manifest::{FORMAT, MAX_MANIFEST_BYTES, Manifest, Precision};
 pub use pack::pack;
 pub use prompts::{MAX_PROMPT_TABLE_BYTES, PromptEntry, PromptTable};
+pub use resolve::{PromptError, PromptErrorKind, Resolution};
 
 /// The part that lists all others; the first in the archive.
 const MANIFEST: &str = "manifest.json";

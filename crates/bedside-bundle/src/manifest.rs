@@ -14,6 +14,7 @@ pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// Everything about a bundle but the bytes of its parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// [`FORMAT`].
@@ -64,6 +65,7 @@ pub struct Manifest {
 /// Number format of a graph's weights and arithmetic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Precision {
     F32,
@@ -113,15 +115,15 @@ pub struct Graph {
     /// Name of the part, ending in `.onnx`.
     pub part: String,
     /// Inputs in the graph's order.
-    pub inputs: Vec<Tensor>,
+    pub inputs: Vec<TensorSpec>,
     /// Outputs in the graph's order.
-    pub outputs: Vec<Tensor>,
+    pub outputs: Vec<TensorSpec>,
 }
 
 /// An input or output of a graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tensor {
+pub struct TensorSpec {
     /// Its name in the graph.
     pub name: String,
     /// Type of its elements, the same at every precision of the weights.
@@ -156,6 +158,22 @@ impl fmt::Display for Dim {
             Self::Fixed(n) => n.fmt(f),
             Self::Symbol(s) => s.fmt(f),
         }
+    }
+}
+
+/// `'tokens' f32 [P,T,384]`
+impl fmt::Display for TensorSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dtype = match self.dtype {
+            DType::F32 => "f32",
+            DType::I64 => "i64",
+        };
+        write!(f, "'{}' {dtype} [", self.name)?;
+        for (i, dim) in self.shape.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            write!(f, "{comma}{dim}")?;
+        }
+        f.write_str("]")
     }
 }
 

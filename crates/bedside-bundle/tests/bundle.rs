@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use bedside_bundle::manifest::{Dim, Manifest};
-use bedside_bundle::{Bundle, BundleError, ErrorKind, Precision, Role, pack};
+use bedside_bundle::{Bundle, BundleError, ErrorKind, Precision, pack};
 use bedside_core::{Form, Modality, Prompt};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -139,17 +139,15 @@ fn the_manifest_is_told_as_written() {
     assert!(!m.transposed(Modality::Ultrasound, "breast"));
     assert!(!m.transposed(Modality::Mri, "heart"));
 
-    assert_eq!(
-        bundle.graph(Role::Encoder, Precision::Int8).unwrap().part,
-        "encoder.int8.onnx"
-    );
-    let decoder = bundle.graph(Role::Decoder, Precision::Int8).unwrap();
-    assert_eq!(decoder.part, "decoder.f32.onnx");
+    let variant = bundle.variant(Precision::Int8).unwrap();
+    assert_eq!(variant.encoder, "encoder.int8.onnx");
+    assert_eq!(variant.decoder, "decoder.f32.onnx");
+    let decoder = m.graph(&variant.decoder).unwrap();
     assert_eq!(decoder.inputs[1].shape[2], Dim::Fixed(4));
-    let error = bundle.graph(Role::Encoder, Precision::F16).unwrap_err();
+    let error = bundle.variant(Precision::F16).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoSuchVariant);
     assert!(error.hint().contains("f32, int8"), "{error}");
-    assert!(bundle.text_graph().is_none());
+    assert!(m.text.is_none());
     assert_eq!(
         bundle.part("nothing").unwrap_err().kind(),
         ErrorKind::NoSuchPart
@@ -164,8 +162,8 @@ fn the_prompt_table_keeps_forms_apart() {
     let trained: Vec<String> = table.trained_forms().map(Form::text).collect();
     assert_eq!(trained, ["polyp in colon endoscope"]);
 
-    let polyp = Prompt::new("polyp").resolve(table.forms()).unwrap();
-    let tokens = table.entry(polyp).unwrap().tokens_f32();
+    let polyp = table.trained(&Prompt::new("polyp")).unwrap();
+    let tokens = polyp.tokens_f32();
     let prompts: Value =
         serde_json::from_slice(&fs::read(golden("source/prompts.json")).unwrap()).unwrap();
     let wanted: Vec<f64> = prompts["entries"][0]["tokens"]
@@ -518,7 +516,7 @@ fn a_text_graph_has_to_fit_the_decoder() {
         pack(&source, temp.path().join("out.bedside"))
     };
     let bundle = pack_text(4).unwrap();
-    assert_eq!(bundle.text_graph().unwrap().part, "text.onnx");
+    assert_eq!(bundle.manifest().text.as_ref().unwrap().graph, "text.onnx");
     refused(pack_text(5), ErrorKind::Contract, "text.onnx");
 }
 

@@ -26,7 +26,7 @@ Examples:
   bedside bench --threads 1 --precision f32
   bedside bench --prompt polyp --profile
 
-The frames are phantoms of the size told. Stop other work first: the table is only as good as
+The frames are phantoms of that size. Stop other work first: the table is only as good as
 the quiet of the machine.")]
 pub(crate) struct Args {
     /// Prompt to time; may be given repeatedly [default: all that the model knows]
@@ -114,7 +114,10 @@ struct Operator {
 
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     let start = Instant::now();
-    let mut segmenter = model.open(ui)?;
+    let bundle = model.bundle(None)?;
+    let options = model.options(&bundle, ui)?;
+    // The first start's self-test is no part of loading.
+    let mut segmenter = Segmenter::unproven(bundle, options.backend()?, &options)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let prompts = prompts(args, &mut segmenter)?;
     let (width, height) = args.size;

@@ -1,4 +1,4 @@
-//! What ends a command early, and the exit code that tells scripts why.
+//! What ends a command early, and the exit code that says why.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -43,7 +43,7 @@ impl From<Exit> for ExitCode {
 pub(crate) struct Failure {
     exit: Exit,
     message: String,
-    told: bool,
+    printed: bool,
 }
 
 impl Failure {
@@ -51,7 +51,7 @@ impl Failure {
         Self {
             exit,
             message: message.into(),
-            told: false,
+            printed: false,
         }
     }
 
@@ -64,10 +64,13 @@ impl Failure {
         }
     }
 
-    /// The same failure, which the person has been told of already.
+    /// The same failure, which has been printed already.
     #[must_use]
-    pub(crate) fn told(self) -> Self {
-        Self { told: true, ..self }
+    pub(crate) fn printed(self) -> Self {
+        Self {
+            printed: true,
+            ..self
+        }
     }
 
     /// A prompt was refused; where to look for others is the command's to say.
@@ -80,8 +83,8 @@ impl Failure {
         self.exit
     }
 
-    pub(crate) fn is_told(&self) -> bool {
-        self.told
+    pub(crate) fn is_printed(&self) -> bool {
+        self.printed
     }
 }
 
@@ -138,10 +141,14 @@ impl From<bedside::Error> for Failure {
             ErrorKind::Bundle => Exit::Bundle,
             ErrorKind::Prompt => return Self::refused_prompt(&error),
             ErrorKind::Frame => Exit::Input,
-            ErrorKind::Engine => Exit::Engine,
+            ErrorKind::Engine | ErrorKind::SelfTest => Exit::Engine,
             ErrorKind::Cache => Exit::Output,
             _ => Exit::Internal,
         };
-        Self::new(exit, error.to_string())
+        let mut message = error.to_string();
+        if exit == Exit::Prompt {
+            message.push_str("; `bedside prompts` lists what can be asked for");
+        }
+        Self::new(exit, message)
     }
 }

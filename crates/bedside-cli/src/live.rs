@@ -20,7 +20,7 @@ use clap::Args as Arguments;
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
-use crate::preview::{Page, Shown};
+use crate::preview::{Page, Serving, Shown};
 use crate::ui::{SAFETY, Ui};
 
 /// Arguments of `bedside live`.
@@ -147,7 +147,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     end_on_interrupt(&stop)?;
 
     ui.note(SAFETY);
-    let opening = SessionRecord::of(&loader, &*source.info().name);
+    let opening = SessionRecord::of(&loader, &source.info().name);
     let page = page.map(|page| {
         ui.note(format_args!("preview: http://{}/", page.address()));
         let shown = Shown {
@@ -180,7 +180,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let recorded = show.journal.finish(counts, PATIENCE);
     // Both look at `stop` several times a second.
     let _ = beside.join();
-    if let Some(Err(error)) = page.map(crate::preview::Serving::finish) {
+    if let Some(Err(error)) = page.map(Serving::finish) {
         ui.note(format_args!("note: {error}"));
     }
     outcome?;

@@ -15,7 +15,7 @@ pub(crate) struct Args {
     log: PathBuf,
 }
 
-/// Print what can be read, whatever lies between; damage is told and is the command's failure.
+/// Print what can be read, whatever lies between; damage is reported and is the command's failure.
 pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
     let input = |e: bedside_live::Error| Failure::new(Exit::Input, e.to_string());
     let mut reader = Reader::open(&args.log).map_err(input)?;
@@ -40,5 +40,5 @@ pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
             reader.torn()
         ));
     }
-    first.map_or(Ok(()), |failure| Err(failure.told()))
+    first.map_or(Ok(()), |failure| Err(failure.printed()))
 }

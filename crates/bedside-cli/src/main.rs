@@ -127,10 +127,10 @@ fn main() -> ExitCode {
     let Err(failure) = run(&cli, ui) else {
         return ExitCode::SUCCESS;
     };
-    if !failure.is_told() {
+    if !failure.is_printed() {
         ui.fail(&failure);
         if ui.json() {
-            // The exit code is told already; stdout may be what failed.
+            // The exit code says so already; stdout may be what failed.
             let _ = ui.print_json(&json!({ "error": failure }));
         }
     }

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use bedside::{Bundle, Options, Precision, Segmenter, Tuning, TuningKey, Tunings};
+use bedside::{Bundle, Cache, Options, Precision, Segmenter, Tuning, TuningKey};
 use clap::Args;
 
 use crate::failure::{Exit, Failure};
@@ -54,7 +54,7 @@ pub(crate) struct ModelArgs {
     #[arg(long, global = true)]
     pub require_device: bool,
 
-    /// Folder for what `bedside tune` measures [default: bedside in the user's cache folder]
+    /// Folder for what is measured and compiled here [default: bedside in the user's cache folder]
     #[arg(
         long,
         global = true,
@@ -88,23 +88,22 @@ impl ModelArgs {
         )
     }
 
-    /// The bundle at `told`, or the one that the options name.
-    pub(crate) fn bundle(&self, told: Option<&PathBuf>) -> Result<Bundle, Failure> {
-        let path = told.map_or_else(|| self.path(), |path| Ok(path.clone()))?;
+    /// The bundle at `path`, or the one that the options name.
+    pub(crate) fn bundle(&self, path: Option<&PathBuf>) -> Result<Bundle, Failure> {
+        let path = path.map_or_else(|| self.path(), |path| Ok(path.clone()))?;
         Ok(Bundle::open(path).map_err(bedside::Error::from)?)
     }
 
-    /// Threads and backend as told, the rest as the bundle has it.
-    pub(crate) fn told(&self) -> Options {
-        Options {
-            threads: self.threads.map(usize::from),
-            backend: self.backend,
-            require_device: self.require_device,
-            ..Options::default()
-        }
+    /// Threads, backend and cache as given, the rest as the bundle has it.
+    pub(crate) fn given(&self) -> Options {
+        let mut options = Options::default().with_require_device(self.require_device);
+        options.threads = self.threads.map(usize::from);
+        options.backend = self.backend.map(str::to_owned);
+        options.cache.clone_from(&self.cache);
+        options
     }
 
-    /// What was told, with `auto` as it was measured for the bundle. Nothing is measured here: a
+    /// What was given, with `auto` as it was measured for the bundle. Nothing is measured here: a
     /// start takes the same time always, and says so where the bundle's default runs instead.
     pub(crate) fn options(&self, bundle: &Bundle, ui: Ui) -> Result<Options, Failure> {
         let precision = match self.precision {
@@ -125,31 +124,27 @@ impl ModelArgs {
                 }
             },
         };
-        Ok(Options {
-            precision,
-            ..self.told()
-        })
+        let mut options = self.given();
+        options.precision = precision;
+        Ok(options)
     }
 
-    /// What was told for every precision of the bundle, or for the one that was told.
+    /// What was given for every precision of the bundle, or for the one that was given.
     pub(crate) fn every(
         &self,
         bundle: &Bundle,
         ui: Ui,
     ) -> Result<Vec<(Precision, Options)>, Failure> {
-        let told = self.options(bundle, ui)?;
-        let precisions = match told.precision {
+        let given = self.options(bundle, ui)?;
+        let precisions = match given.precision {
             Some(precision) => vec![precision],
             None => {
                 let variants = bundle.manifest().variants.iter();
                 variants.map(|v| v.precision).collect()
             }
         };
-        let options = |precision| {
-            let precision = Some(precision);
-            Options { precision, ..told }
-        };
-        Ok(precisions.into_iter().map(|p| (p, options(p))).collect())
+        let options = |precision| (precision, given.clone().with_precision(precision));
+        Ok(precisions.into_iter().map(options).collect())
     }
 
     /// The model, ready to run.
@@ -160,9 +155,8 @@ impl ModelArgs {
     }
 
     /// Where tunings are kept.
-    pub(crate) fn tunings(&self) -> Result<Tunings, Failure> {
-        let folder = self.cache.as_ref().map(Tunings::at);
-        folder.or_else(Tunings::of_user).ok_or_else(|| {
+    pub(crate) fn cache(&self) -> Result<Cache, Failure> {
+        self.given().cache().ok_or_else(|| {
             Failure::new(
                 Exit::Output,
                 "no folder to keep measurements in; hint: name one with --cache DIR or the \
@@ -171,11 +165,11 @@ impl ModelArgs {
         })
     }
 
-    /// What was measured for a bundle on this machine, with the backend and threads told.
+    /// What was measured for a bundle on this machine, with the backend and threads given.
     pub(crate) fn tuning(&self, bundle: &Bundle) -> Result<Option<Tuning>, Failure> {
-        let options = self.told();
-        let key = TuningKey::new(bundle, options.backend()?, &options)?;
-        Ok(self.tunings()?.find(&key)?)
+        let options = self.given();
+        let key = TuningKey::new(bundle, options.backend()?, &options);
+        Ok(self.cache()?.tuning(&key)?)
     }
 }
 
@@ -213,7 +207,7 @@ fn first_there(paths: impl Iterator<Item = PathBuf>) -> Result<PathBuf, Failure>
     ))
 }
 
-/// The path without `..` where that can be told, so that a person can copy it.
+/// The path without `..` where that is known, so that a person can copy it.
 fn shown(path: &Path) -> String {
     std::path::absolute(path)
         .as_deref()

@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
     folder.check_empty()?;
     let kinds: &[PhantomKind] = match args.kinds.as_slice() {
         [] => &PhantomKind::ALL,
-        told => told,
+        named => named,
     };
     let pictures = match args.clip {
         Some(frames) => clips(args, kinds, frames),

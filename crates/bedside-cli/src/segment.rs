@@ -145,7 +145,7 @@ fn answer_all(
         bar.finish_and_clear();
         ui.print_json(&Document::new(&model, &images))?;
     }
-    first.map_or(Ok(()), |failure| Err(failure.told()))
+    first.map_or(Ok(()), |failure| Err(failure.printed()))
 }
 
 /// Answer on one image; its files are written when all of them are rendered.

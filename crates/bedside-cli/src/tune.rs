@@ -1,6 +1,7 @@
 //! `bedside tune`: which precision is fastest here, for `--precision auto`.
 
 use std::path::PathBuf;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bedside::{MonotonicClock, Outcome, Tuning};
 use clap::Args as ClapArgs;
@@ -33,16 +34,10 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         return Err(Failure::new(Exit::Usage, message));
     }
     let bundle = model.bundle(args.path.as_ref())?;
-    let options = model.told();
-    let tuning = bedside::tune(
-        &bundle,
-        options.backend()?,
-        &options,
-        &MonotonicClock::new(),
-    )?;
-    let stored = model
-        .tunings()
-        .and_then(|tunings| Ok(tunings.store(&tuning)?));
+    let options = model.given();
+    let backend = options.backend()?;
+    let tuning = bedside::tune(&bundle, backend, &options, &MonotonicClock::new());
+    let stored = model.cache().and_then(|cache| Ok(cache.store(&tuning)?));
     if ui.json() {
         ui.print_json(&json!({
             "tuning": tuning, "fastest": tuning.fastest(), "file": stored.as_ref().ok(),
@@ -64,12 +59,24 @@ pub(crate) fn chosen(tuning: &Tuning) -> String {
     let key = &tuning.key;
     let fastest = tuning.fastest();
     format!(
-        "{} on {} with {} threads, measured {}",
+        "{} on {} with {} threads, measured {} ago",
         fastest.map_or_else(|| "none passes".to_owned(), |p| p.to_string()),
         key.backend,
         key.threads,
-        tuning.measured
+        age(UNIX_EPOCH + Duration::from_secs(tuning.measured_unix_s))
     )
+}
+
+/// The time since then in its largest unit.
+fn age(then: SystemTime) -> String {
+    // A clock that was set back since makes it new.
+    let seconds = then.elapsed().unwrap_or_default().as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} days", seconds / 86_400),
+    }
 }
 
 /// Every precision with its time, or why it must not run.

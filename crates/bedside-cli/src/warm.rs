@@ -20,9 +20,10 @@ Examples:
   bedside warm --backend tract-cuda --precision f16
   bedside warm --backend ort-tensorrt
 
-Loads the bundle and runs its own test frames twice, at every precision in it or the one told by
---precision. Backends on a GPU keep the kernels that they compile at the first run, so that later
-starts are fast; the table shows what that saved.")]
+Runs a small inference to see that the backend works here, then loads the bundle and runs its own
+test frames twice, at every precision in it or the one named by --precision. Backends on a GPU keep
+the kernels that they compile at the first run, so that later starts are fast; the table shows what
+that saved.")]
 pub(crate) struct Args {}
 
 /// Where the nodes of a graph run, as tables and JSON show it.
@@ -64,10 +65,13 @@ pub(crate) fn placed(segmenter: &Segmenter) -> Vec<Placed> {
 pub(crate) fn run(_: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     let path = model.path()?;
     let bundle = model.bundle(None)?;
+    let backend = model.given().backend()?;
+    // A device that can't compute says so before a bundle is blamed.
+    backend.probe().map_err(bedside::Error::from)?;
     let mut warmed = Vec::new();
     for (precision, options) in model.every(&bundle, ui)? {
         let start = Instant::now();
-        let mut segmenter = Segmenter::new(bundle.clone(), options.backend()?, &options)?;
+        let mut segmenter = Segmenter::unproven(bundle.clone(), backend, &options)?;
         let load_ms = start.elapsed().as_secs_f64() * 1e3;
         let mut run = || -> Result<f64, Failure> {
             let start = Instant::now();

@@ -74,10 +74,10 @@ impl Bench {
         command.current_dir(self.folder.path()).output().unwrap()
     }
 
-    /// Everything in the folder but the bundle.
+    /// Everything in the folder but the bundle, and what is remembered of its self-tests.
     fn left(&self) -> Vec<String> {
         let mut names: Vec<String> = list(self.folder.path());
-        names.retain(|name| name != "tiny.bedside");
+        names.retain(|name| name != "tiny.bedside" && !name.starts_with("cache/proof-"));
         names
     }
 }
@@ -587,6 +587,23 @@ fn a_self_test_that_fails_is_exit_code_7() {
     assert!(stdout(&output).contains("FAILED"));
 }
 
+#[test]
+fn p_17_a_bundle_that_fails_its_self_test_gives_no_mask() {
+    let bench = Bench::new();
+    wrong(&bench);
+    let before = bench.left();
+    for command in [
+        &["segment", "--prompt", "polyp"][..],
+        &["recognize", "--modality", "endoscopy"],
+    ] {
+        let args = [command, &["--bundle", "wrong.bedside", "--out", "out"]].concat();
+        let output = bench.run(&args, &[golden("red-box.png")]);
+        assert_fails(&output, 7, &["self-test 'polyp'", "IoU", "hint: "]);
+        assert_eq!(stdout(&output), "");
+        assert_eq!(bench.left(), before);
+    }
+}
+
 const AUTO: [&str; 5] = ["segment", "--prompt", "polyp", "--precision", "auto"];
 
 #[test]
@@ -601,7 +618,7 @@ fn auto_runs_what_was_measured_and_measures_nothing_itself() {
 
     let tuned = json(&bench.run(&["tune", "--json"], &[]));
     assert_eq!(tuned["fastest"], "f32");
-    assert_eq!(list(&bench.path("cache")).len(), 1);
+    assert_eq!(bench.left().len(), 1);
     let inspected = bench.run(&["inspect", "--json"], &[]);
     assert_eq!(json(&inspected)["tuning"], tuned["tuning"]);
     let text = stdout(&bench.run(&["inspect"], &[]));

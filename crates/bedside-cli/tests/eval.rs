@@ -1,5 +1,5 @@
 //! `bedside eval` from folder to report, with the tiny bundle of `golden/make.py`: for it red is
-//! a polyp and dark is a breast tumor, so that every number can be told beforehand.
+//! a polyp and dark is a breast tumor, so that every number is known beforehand.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +23,7 @@ const HEAD: &str = "file,mask,split,group,modality,object,label\n";
 fn bedside(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bedside"))
         .env_remove("BEDSIDE_BUNDLE")
+        .env("BEDSIDE_CACHE", env!("CARGO_TARGET_TMPDIR"))
         .args(arguments)
         .output()
         .unwrap()
@@ -157,11 +158,11 @@ fn a_folder_gives_the_numbers_known_beforehand() {
         .collect();
     assert_eq!(failed, [9, 10, 11]);
     for (line, cause) in [(9, "8x8"), (10, "gone.png"), (11, "spleen")] {
-        let told = stderr
+        let line = stderr
             .lines()
             .find(|l| l.contains(&format!("line {line}: ")))
             .unwrap();
-        assert!(told.contains(cause) && told.contains("hint: "), "{told}");
+        assert!(line.contains(cause) && line.contains("hint: "), "{line}");
     }
 
     let page = fs::read_to_string(page).unwrap();

@@ -209,17 +209,17 @@ impl Camera {
     }
 }
 
-/// The page's address, which the command tells.
+/// The page's address, which the command prints.
 fn address(stderr: ChildStderr) -> String {
     let mut lines = BufReader::new(stderr).lines().map(Result::unwrap);
-    let mut told = Vec::new();
+    let mut lines_before = Vec::new();
     let address = lines.find_map(|line| {
-        told.push(line.clone());
+        lines_before.push(line.clone());
         Some(line.strip_prefix("preview: ")?.to_owned())
     });
     // Read on, so that the command never waits.
     thread::spawn(move || lines.for_each(drop));
-    address.unwrap_or_else(|| panic!("no address: {told:?}"))
+    address.unwrap_or_else(|| panic!("no address: {lines_before:?}"))
 }
 
 #[test]

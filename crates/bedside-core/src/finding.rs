@@ -24,7 +24,8 @@ pub struct BoundingBox {
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// The prompt as it was asked.
+    /// The prompt as it was asked; where modality or site settled which of several forms its words
+    /// mean, that form's full text.
     pub prompt: String,
     /// Name of the object type in the ontology; `None` for a free prompt.
     pub object: Option<String>,

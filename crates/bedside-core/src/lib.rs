@@ -1,7 +1,7 @@
 //! Plain types shared by every bedside crate. No I/O, no pixels changed, no model.
 //!
 //! * [`ontology`]: the 82 object types of BiomedParse v1 in the forms they were trained in
-//! * [`prompt`]: what a person asks for, and finding the form that it names
+//! * [`prompt`]: what a person asks for
 //! * [`pixels`]: how the bytes of frames are laid out
 //! * [`frame`]: frames, owned or borrowed
 //! * [`mask`]: one object's pixels, and [`finding`]: what is known of them
@@ -22,6 +22,6 @@ pub use frame::{Frame, FrameError, FrameView, Plane};
 pub use mask::Mask;
 pub use ontology::{Category, Form, Modality, ObjectType, Ontology};
 pub use pixels::{ColourModel, Component, PixelFormat, PlaneSize, YuvRowReader, YuvSpace};
-pub use prompt::{Prompt, PromptError, PromptErrorKind};
+pub use prompt::Prompt;
 pub use state::{Degradation, Fault, PaintPermit, Pause, Stall, State};
 pub use time::{Clock, ManualClock, MonotonicClock, Timestamp};

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::error::{EngineError, ErrorKind};
 use crate::signature::Signature;
@@ -11,6 +13,13 @@ use crate::value::Value;
 pub trait Backend: Send + Sync {
     /// Short name, such as "tract-cpu".
     fn name(&self) -> &'static str;
+
+    /// What decides the numbers that this backend computes here, beside its name, the version of
+    /// bedside and the machine: instructions, or versions of libraries and drivers. `None` when
+    /// that is not known; then nothing learned of the backend is kept for later starts.
+    fn fingerprint(&self) -> Option<String> {
+        None
+    }
 
     /// Whether what the backend needs beside this program is here: libraries, drivers, a device.
     ///
@@ -39,22 +48,43 @@ pub trait Backend: Send + Sync {
     }
 }
 
-impl<B: Backend + ?Sized> Backend for &B {
-    fn name(&self) -> &'static str {
-        (**self).name()
-    }
+/// A pointer to a backend is that backend.
+macro_rules! pointer {
+    ($pointer:ty) => {
+        impl<B: Backend + ?Sized> Backend for $pointer {
+            fn name(&self) -> &'static str {
+                (**self).name()
+            }
 
-    fn available(&self) -> Result<(), EngineError> {
-        (**self).available()
-    }
+            fn fingerprint(&self) -> Option<String> {
+                (**self).fingerprint()
+            }
 
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
-        (**self).load(onnx, options)
-    }
+            fn available(&self) -> Result<(), EngineError> {
+                (**self).available()
+            }
+
+            fn load(
+                &self,
+                onnx: &[u8],
+                options: &LoadOptions,
+            ) -> Result<Box<dyn Session>, EngineError> {
+                (**self).load(onnx, options)
+            }
+
+            fn probe(&self) -> Result<(), EngineError> {
+                (**self).probe()
+            }
+        }
+    };
 }
+
+pointer!(&B);
+pointer!(Arc<B>);
 
 /// How a graph is loaded.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LoadOptions {
     /// What errors call the graph.
     pub label: String,
@@ -68,9 +98,24 @@ pub struct LoadOptions {
     /// the prompts beside the frames of a video. A backend may keep what depends on these alone
     /// for as long as they stay.
     pub steady: Vec<String>,
+    /// Folder of bedside's for what the backend compiles, so that later starts are fast; nothing
+    /// is kept without it.
+    pub cache: Option<PathBuf>,
 }
 
 impl LoadOptions {
+    /// On one thread, with no device required, nothing steady and nothing kept.
+    pub fn new(label: impl Into<String>, expected: Signature) -> Self {
+        Self {
+            label: label.into(),
+            expected,
+            threads: 1,
+            require_device: false,
+            steady: Vec::new(),
+            cache: None,
+        }
+    }
+
     /// What a backend that has only the CPU says to a required device.
     pub(crate) fn refuse_device(&self, backend: &str) -> Result<(), EngineError> {
         if !self.require_device {
@@ -119,7 +164,7 @@ pub trait Session: Send {
 
     /// Run the graph on one value an input, in the signature's order.
     ///
-    /// Outputs may hold values that are no numbers: whoever reads them checks.
+    /// Outputs may hold NaN or infinite values: whoever reads them checks.
     ///
     /// # Errors
     /// [`Input`](crate::ErrorKind::Input) when the values do not fit,

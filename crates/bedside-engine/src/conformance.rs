@@ -5,9 +5,11 @@
 
 use std::fmt;
 
+use bedside_bundle::manifest::{DType, Dim, TensorSpec};
+
 use crate::backend::{Backend, LoadOptions, Session};
 use crate::error::{EngineError, ErrorKind};
-use crate::signature::{DType, Dim, Signature, TensorSpec};
+use crate::signature::Signature;
 use crate::value::Value;
 
 /// Numbers of prompts and tokens in the golden runs.
@@ -213,11 +215,8 @@ impl Case {
                 .collect(),
         };
         LoadOptions {
-            label: self.name.to_owned(),
-            expected,
             threads,
-            require_device: false,
-            steady: Vec::new(),
+            ..LoadOptions::new(self.name, expected)
         }
     }
 
@@ -238,10 +237,10 @@ impl Case {
             .enumerate()
             .map(|(k, (_, shape))| {
                 let shape: Vec<usize> = shape.iter().map(|s| s.number(P)).collect();
-                let data = (0..shape.iter().product::<usize>())
+                let data: Vec<f32> = (0..shape.iter().product::<usize>())
                     .map(|i| ((i * 7919 + k * 104_729) % 2003) as f32 / 1001.5 - 1.0)
                     .collect();
-                Value::f32(&shape, data).map_err(|e| e.to_string())
+                Value::f32(&shape, &data).map_err(|e| e.to_string())
             })
             .collect()
     }
@@ -275,7 +274,7 @@ fn golden(backend: &(impl Backend + ?Sized), case: &Case) -> Result<(), String> 
                 expected.len()
             ));
         }
-        // Written so that not-a-number fails.
+        // Written so that NaN fails.
         let worst = found.iter().zip(&expected).find(|(a, b)| {
             let close = (**a - **b).abs() <= case.tolerance;
             !close
@@ -351,10 +350,10 @@ fn independent(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
     };
     let mut batch = |prompts: &[usize]| -> Result<Vec<Vec<f32>>, String> {
         let p = prompts.len();
-        let tokens = prompts.iter().flat_map(|p| tokens(*p)).collect();
-        let mask = prompts.iter().flat_map(|p| mask(*p)).collect();
-        let tokens = Value::f32(&[p, ROWS, 12], tokens).map_err(|e| e.to_string())?;
-        let mask = Value::f32(&[p, ROWS], mask).map_err(|e| e.to_string())?;
+        let tokens: Vec<f32> = prompts.iter().flat_map(|p| tokens(*p)).collect();
+        let mask: Vec<f32> = prompts.iter().flat_map(|p| mask(*p)).collect();
+        let tokens = Value::f32(&[p, ROWS, 12], &tokens).map_err(|e| e.to_string())?;
+        let mask = Value::f32(&[p, ROWS], &mask).map_err(|e| e.to_string())?;
         run(session.as_mut(), &[memory.clone(), tokens, mask])
     };
     for size in [1, 2, 3, 9, 33] {
@@ -391,7 +390,7 @@ fn refuses_inputs(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
         ErrorKind::Input,
     )?;
     let value = |shape: &[usize]| {
-        Value::f32(shape, vec![0.5; shape.iter().product()]).map_err(|e| e.to_string())
+        Value::f32(shape, &vec![0.5; shape.iter().product()]).map_err(|e| e.to_string())
     };
     for (position, shape) in [(0, vec![32, 16]), (2, vec![P, T + 1]), (1, vec![P, T * 12])] {
         let mut inputs = good.clone();
@@ -439,13 +438,7 @@ fn refuses_external(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
         inputs: vec![spec("x", &[N(1), N(4)])],
         outputs: vec![spec("y", &[N(1), N(4)])],
     };
-    let options = LoadOptions {
-        label: "external".into(),
-        expected,
-        threads: 1,
-        require_device: false,
-        steady: Vec::new(),
-    };
+    let options = LoadOptions::new("external", expected);
     expect_kind(
         backend.load(bytes!("external_data.onnx"), &options),
         ErrorKind::Graph,

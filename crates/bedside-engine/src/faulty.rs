@@ -10,15 +10,18 @@ use crate::value::Value;
 
 /// What goes wrong in one run.
 #[derive(Debug, Clone)]
-pub enum Fault {
+#[non_exhaustive]
+pub enum InjectedFault {
     /// The run takes this much longer.
     Slow(Duration),
     /// The run does not return until it is released.
     Hang(Release),
     /// The engine panics, through the caller's stack.
     Panic,
-    /// Every output is filled with not-a-number.
-    NotANumber,
+    /// Every output has the other sign: a wrong answer that looks like a right one.
+    Negated,
+    /// Every output is filled with NaN.
+    Nan,
     /// Every output loses its last row.
     WrongShape,
     /// The device is gone, now and for all later runs.
@@ -48,9 +51,9 @@ impl Release {
     }
 }
 
-/// Tells which fault, if any, befalls a graph's run: by the graph's label and the number of the
-/// run, from 0.
-type Script = Arc<dyn Fn(&str, u64) -> Option<Fault> + Send + Sync>;
+/// Which fault, if any, befalls a graph's run: by the graph's label and the number of the run,
+/// from 0.
+type Script = Arc<dyn Fn(&str, u64) -> Option<InjectedFault> + Send + Sync>;
 
 /// Another backend, with faults where a script says so. The same script gives the same faults.
 #[derive(Clone)]
@@ -63,7 +66,7 @@ impl FaultyBackend {
     /// `script` is asked with the graph's label and the number of the run, from 0.
     pub fn new(
         inner: Arc<dyn Backend>,
-        script: impl Fn(&str, u64) -> Option<Fault> + Send + Sync + 'static,
+        script: impl Fn(&str, u64) -> Option<InjectedFault> + Send + Sync + 'static,
     ) -> Self {
         Self {
             inner,
@@ -101,10 +104,10 @@ struct FaultySession {
 }
 
 impl FaultySession {
-    fn next_fault(&mut self) -> Result<Option<Fault>, EngineError> {
+    fn next_fault(&mut self) -> Result<Option<InjectedFault>, EngineError> {
         let fault = (self.script)(&self.label, self.runs);
         self.runs += 1;
-        self.lost |= matches!(fault, Some(Fault::DeviceLost));
+        self.lost |= matches!(fault, Some(InjectedFault::DeviceLost));
         if self.lost {
             let message = "the device is lost; hint: load the bundle again";
             return Err(EngineError::new(
@@ -126,15 +129,16 @@ impl Session for FaultySession {
     fn run(&mut self, inputs: &[Value]) -> Result<Vec<Value>, EngineError> {
         let fault = self.next_fault()?;
         match &fault {
-            Some(Fault::Slow(time)) => std::thread::sleep(*time),
-            Some(Fault::Hang(release)) => release.wait(),
-            Some(Fault::Panic) => panic!("fault injected into {}", self.label),
+            Some(InjectedFault::Slow(time)) => std::thread::sleep(*time),
+            Some(InjectedFault::Hang(release)) => release.wait(),
+            Some(InjectedFault::Panic) => panic!("fault injected into {}", self.label),
             _ => {}
         }
         let outputs = self.inner.run(inputs)?;
         match fault {
-            Some(Fault::NotANumber) => outputs.iter().map(not_a_number).collect(),
-            Some(Fault::WrongShape) => outputs.iter().map(without_last_row).collect(),
+            Some(InjectedFault::Negated) => outputs.iter().map(negated).collect(),
+            Some(InjectedFault::Nan) => outputs.iter().map(nan).collect(),
+            Some(InjectedFault::WrongShape) => outputs.iter().map(without_last_row).collect(),
             _ => Ok(outputs),
         }
     }
@@ -148,10 +152,15 @@ impl Session for FaultySession {
     }
 }
 
-fn not_a_number(value: &Value) -> Result<Value, EngineError> {
+fn negated(value: &Value) -> Result<Value, EngineError> {
+    let data: Vec<f32> = value.to_f32()?.iter().map(|v| -v).collect();
+    Value::f32(value.shape(), &data)
+}
+
+fn nan(value: &Value) -> Result<Value, EngineError> {
     Value::f32(
         value.shape(),
-        vec![f32::NAN; value.shape().iter().product()],
+        &vec![f32::NAN; value.shape().iter().product()],
     )
 }
 
@@ -160,5 +169,5 @@ fn without_last_row(value: &Value) -> Result<Value, EngineError> {
     if let Some(last) = shape.last_mut() {
         *last -= 1;
     }
-    Value::f32(&shape, vec![0.0; shape.iter().product()])
+    Value::f32(&shape, &vec![0.0; shape.iter().product()])
 }

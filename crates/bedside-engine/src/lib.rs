@@ -14,6 +14,8 @@
 
 mod backend;
 pub mod conformance;
+#[cfg(any(feature = "ort", feature = "tract-cuda"))]
+mod device;
 mod error;
 mod faulty;
 mod guard;
@@ -27,12 +29,14 @@ mod tract_cuda;
 mod value;
 mod weights;
 
+pub use bedside_bundle::manifest::{DType, Dim, TensorSpec};
+
 pub use backend::{Backend, LoadOptions, OpTime, Placement, Session};
 pub use error::{EngineError, ErrorKind};
-pub use faulty::{Fault, FaultyBackend, Release};
+pub use faulty::{FaultyBackend, InjectedFault, Release};
 #[cfg(feature = "ort")]
 pub use ort::Ort;
-pub use signature::{DType, Dim, Signature, TensorSpec};
+pub use signature::Signature;
 pub use tract_cpu::{TractCpu, TractStock};
 #[cfg(feature = "tract-cuda")]
 pub use tract_cuda::TractCuda;

@@ -1,9 +1,12 @@
 //! onnxruntime, through a shared library that the user brings.
 
 use std::env;
-use std::path::PathBuf;
+use std::panic::catch_unwind;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use bedside_bundle::manifest::{DType, Dim, TensorSpec};
+use bedside_bundle::onnx::check_self_contained;
 use ort::LoadDynamicError;
 use ort::environment::Environment;
 use ort::ep::{self, ExecutionProviderDispatch};
@@ -11,13 +14,12 @@ use ort::session::builder::SessionBuilder;
 use ort::session::{Session as OrtGraph, SessionInputValue};
 use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
 use tract_core::internal::{Tensor, TractError, TractResult, bail};
-use tract_onnx::pb::tensor_proto::DataLocation;
-use tract_onnx::pb::{AttributeProto, GraphProto, NodeProto, TensorProto};
 
 use crate::backend::{Backend, LoadOptions, OpTime, Session};
+use crate::device::nvidia_driver;
 use crate::error::{EngineError, ErrorKind};
 use crate::guard::guarded;
-use crate::signature::{DType, Dim, Signature, TensorSpec};
+use crate::signature::Signature;
 use crate::tract_cpu::batch_symbol;
 use crate::value::Value;
 
@@ -37,8 +39,8 @@ pub enum Ort {
     /// On an NVIDIA GPU.
     Cuda,
     /// On an NVIDIA GPU through TensorRT, what that can't run through CUDA. TensorRT builds its
-    /// engines at the first run, which takes minutes, and keeps them in `bedside/tensorrt` below
-    /// `$XDG_CACHE_HOME`, else `$HOME/.cache`.
+    /// engines at the first run, which takes minutes, and keeps them in `tensorrt` below
+    /// [`LoadOptions::cache`].
     TensorRt,
 }
 
@@ -51,8 +53,18 @@ impl Backend for Ort {
         }
     }
 
+    /// The build of the library and, on a GPU, the driver.
+    fn fingerprint(&self) -> Option<String> {
+        environment().ok()?;
+        let library = catch_unwind(ort::info).ok()?;
+        match self {
+            Self::Cpu => Some(library.to_owned()),
+            Self::Cuda | Self::TensorRt => Some(format!("{library}; {}", nvidia_driver()?)),
+        }
+    }
+
     fn available(&self) -> Result<(), EngineError> {
-        self.builder().map(|_| ())
+        self.builder(None).map(|_| ())
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
@@ -60,9 +72,10 @@ impl Backend for Ort {
         if *self == Self::Cpu {
             options.refuse_device(self.name())?;
         }
-        let builder = self.builder()?;
+        let builder = self.builder(options.cache.as_deref())?;
         let (graph, signature) = guarded("onnxruntime", label, ErrorKind::Graph, || {
-            refuse_external(onnx)?;
+            // onnxruntime would read the files that a graph names, from the current folder.
+            check_self_contained(onnx)?;
             let graph = commit(builder, onnx, options)?;
             let signature = signature(&graph)?;
             TractResult::Ok((graph, signature))
@@ -80,7 +93,7 @@ impl Backend for Ort {
 
 impl Ort {
     /// A session's options with the provider in them, which loads its libraries.
-    fn builder(self) -> Result<SessionBuilder, EngineError> {
+    fn builder(self, cache: Option<&Path>) -> Result<SessionBuilder, EngineError> {
         let environment = environment()?;
         guarded(
             self.name(),
@@ -88,7 +101,7 @@ impl Ort {
             ErrorKind::Unavailable,
             || -> ort::Result<_> {
                 let builder = OrtGraph::builder(environment)?;
-                Ok(builder.with_execution_providers(self.providers())?)
+                Ok(builder.with_execution_providers(self.providers(cache))?)
             },
         )
         .map_err(|e| {
@@ -96,16 +109,18 @@ impl Ort {
         })
     }
 
-    fn providers(self) -> Vec<ExecutionProviderDispatch> {
+    fn providers(self, cache: Option<&Path>) -> Vec<ExecutionProviderDispatch> {
         let cuda = || ep::CUDA::default().build().error_on_failure();
         match self {
             Self::Cpu => Vec::new(),
             Self::Cuda => vec![cuda()],
             Self::TensorRt => {
-                let engines = cache_folder().join("bedside/tensorrt");
-                let tensorrt = ep::TensorRT::default()
-                    .with_engine_cache(true)
-                    .with_engine_cache_path(engines.display());
+                let mut tensorrt = ep::TensorRT::default();
+                if let Some(cache) = cache {
+                    tensorrt = tensorrt
+                        .with_engine_cache(true)
+                        .with_engine_cache_path(cache.join("tensorrt").display());
+                }
                 vec![tensorrt.build().error_on_failure(), cuda()]
             }
         }
@@ -118,11 +133,6 @@ fn commit(builder: SessionBuilder, onnx: &[u8], options: &LoadOptions) -> ort::R
         .with_intra_threads(options.threads.max(1))?
         .with_config_entry("session.disable_cpu_ep_fallback", alone)?
         .commit_from_memory(onnx)
-}
-
-fn cache_folder() -> PathBuf {
-    let home = || env::home_dir().unwrap_or_default().join(".cache");
-    env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from)
 }
 
 /// The library, loaded once for the process, as is the error when that fails.
@@ -154,38 +164,6 @@ fn environment() -> Result<&'static Environment, EngineError> {
 fn default_library() -> PathBuf {
     use env::consts::{DLL_PREFIX, DLL_SUFFIX};
     format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}").into()
-}
-
-/// onnxruntime reads other files that a graph names, from the current folder.
-fn refuse_external(onnx: &[u8]) -> TractResult<()> {
-    use tract_onnx::prelude::Framework;
-    let proto = tract_onnx::onnx().proto_model_for_read(&mut &*onnx)?;
-    let functions = proto.functions.iter().flat_map(|f| &f.node);
-    if proto.graph.iter().any(graph_is_external) || functions.into_iter().any(node_is_external) {
-        bail!("external data is not supported");
-    }
-    Ok(())
-}
-
-fn graph_is_external(graph: &GraphProto) -> bool {
-    let sparse = graph.sparse_initializer.iter();
-    let sparse = sparse.flat_map(|s| s.values.iter().chain(&s.indices));
-    graph.initializer.iter().chain(sparse).any(is_external)
-        || graph.node.iter().any(node_is_external)
-}
-
-fn node_is_external(node: &NodeProto) -> bool {
-    let external = |a: &AttributeProto| {
-        let sparse = a.sparse_tensor.iter().chain(&a.sparse_tensors);
-        let sparse = sparse.flat_map(|s| s.values.iter().chain(&s.indices));
-        a.t.iter().chain(&a.tensors).chain(sparse).any(is_external)
-            || a.g.iter().chain(&a.graphs).any(graph_is_external)
-    };
-    node.attribute.iter().any(external)
-}
-
-fn is_external(tensor: &TensorProto) -> bool {
-    tensor.data_location == Some(DataLocation::External as i32)
 }
 
 fn signature(graph: &OrtGraph) -> TractResult<Signature> {

@@ -1,37 +1,11 @@
-//! Names, types and shapes of a graph's inputs and outputs.
+//! What goes in and out of a graph.
 
 use std::collections::HashMap;
-use std::fmt;
+
+use bedside_bundle::manifest::{Dim, Graph, TensorSpec};
 
 use crate::error::{EngineError, ErrorKind};
 use crate::value::Value;
-
-/// Type of a tensor's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum DType {
-    F32,
-    I64,
-}
-
-/// One dimension: a number, or a symbol that has one value in all tensors of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum Dim {
-    Fixed(usize),
-    Symbol(String),
-}
-
-/// An input or output.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TensorSpec {
-    /// Its name in the graph.
-    pub name: String,
-    /// Type of its elements.
-    pub dtype: DType,
-    /// Its dimensions, outermost first.
-    pub shape: Vec<Dim>,
-}
 
 /// All inputs and outputs of a graph, in the graph's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,37 +16,28 @@ pub struct Signature {
     pub outputs: Vec<TensorSpec>,
 }
 
-impl fmt::Display for TensorSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "'{}' {:?} [", self.name, self.dtype)?;
-        for (i, dim) in self.shape.iter().enumerate() {
-            let comma = if i == 0 { "" } else { "," };
-            match dim {
-                Dim::Fixed(n) => write!(f, "{comma}{n}")?,
-                Dim::Symbol(s) => write!(f, "{comma}{s}")?,
-            }
+impl From<&Graph> for Signature {
+    /// The signature that a manifest says a graph has.
+    fn from(graph: &Graph) -> Self {
+        Self {
+            inputs: graph.inputs.clone(),
+            outputs: graph.outputs.clone(),
         }
-        f.write_str("]")
     }
 }
 
-impl TensorSpec {
-    /// Whether a graph's tensor does what `expected` asks: same name and type, same rank, and
-    /// every dimension equal where one is a number (symbols may have other names).
-    fn does(&self, expected: &Self) -> bool {
-        self.name == expected.name
-            && self.dtype == expected.dtype
-            && self.shape.len() == expected.shape.len()
-            && self
-                .shape
-                .iter()
-                .zip(&expected.shape)
-                .all(|pair| match pair {
-                    (Dim::Fixed(a), Dim::Fixed(b)) => a == b,
-                    (Dim::Symbol(_), Dim::Symbol(_)) => true,
-                    _ => false,
-                })
-    }
+/// Whether a graph's tensor does what `expected` asks: same name and type, same rank, and every
+/// dimension equal where one is a number (symbols may have other names).
+fn fits(found: &TensorSpec, expected: &TensorSpec) -> bool {
+    let same = |pair: (&Dim, &Dim)| match pair {
+        (Dim::Fixed(a), Dim::Fixed(b)) => a == b,
+        (Dim::Symbol(_), Dim::Symbol(_)) => true,
+        _ => false,
+    };
+    found.name == expected.name
+        && found.dtype == expected.dtype
+        && found.shape.len() == expected.shape.len()
+        && found.shape.iter().zip(&expected.shape).all(same)
 }
 
 impl Signature {
@@ -91,7 +56,7 @@ impl Signature {
                 ));
             }
             for (found, expected) in found.iter().zip(expected) {
-                if !found.does(expected) {
+                if !fits(found, expected) {
                     return Err(EngineError::new(
                         ErrorKind::Signature,
                         graph,

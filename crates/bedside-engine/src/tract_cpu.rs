@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bedside_bundle::manifest::{DType, Dim, TensorSpec};
 use bedside_kernels::{Coded, Cpu};
 use rayon::ThreadPoolBuilder;
 use tract_core::internal::*;
@@ -19,7 +20,7 @@ use tract_onnx::tensor::load_tensor;
 use crate::backend::{Backend, LoadOptions, OpTime, Session};
 use crate::error::{EngineError, ErrorKind};
 use crate::guard::guarded;
-use crate::signature::{DType, Dim, Signature, TensorSpec};
+use crate::signature::Signature;
 use crate::steady::{Split, Steady, split};
 use crate::value::Value;
 use crate::weights;
@@ -38,6 +39,10 @@ impl Backend for TractCpu {
         "tract-cpu"
     }
 
+    fn fingerprint(&self) -> Option<String> {
+        Cpu::detect().ok().map(|cpu| cpu.to_string())
+    }
+
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         options.refuse_device(self.name())?;
         Ok(Box::new(load(onnx, options, true, on_cpu)?))
@@ -51,6 +56,11 @@ pub struct TractStock;
 impl Backend for TractStock {
     fn name(&self) -> &'static str {
         "tract-stock"
+    }
+
+    /// tract chooses its instructions by the processor alone, whatever `BEDSIDE_CPU` says.
+    fn fingerprint(&self) -> Option<String> {
+        Cpu::supported().last().map(Cpu::to_string)
     }
 
     fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
@@ -254,21 +264,11 @@ pub(crate) fn prepare(
     let cpu = Cpu::detect().map_err(TractError::msg)?;
     let (model, coded) = read(onnx, own)?;
     let typed = model.into_typed()?;
-    // No older model lives on beside the new one: weights are let go as they are packed.
     let model = match coded {
-        Some(coded) => {
-            let mut model = bedside_kernels::rewrite(&typed, &coded, cpu)?;
-            bedside_kernels::dynamic(&mut model, cpu)?;
-            model
-        }
-        None => typed,
+        Some(coded) => bedside_kernels::lower(typed, &coded, cpu)?,
+        None => typed.into_decluttered()?,
     };
-    let mut model = model.into_decluttered()?;
     let signature = signature(&model)?;
-    if own {
-        bedside_kernels::attention(&mut model, cpu)?;
-        model = bedside_kernels::project(model, cpu)?.into_compact()?;
-    }
     let options = RunOptions {
         executor: Some(executor.clone()),
         ..RunOptions::default()
@@ -414,7 +414,7 @@ mod tests {
         let executor = Executor::SingleThread;
         let prepared = prepare(onnx, &executor, true, &[], on_cpu).unwrap();
         let session = TractSession::new("decoder", prepared, executor, true).unwrap();
-        (session, [Value::f32(&[7, 16], vec![0.5; 112]).unwrap()])
+        (session, [Value::f32(&[7, 16], &[0.5; 112]).unwrap()])
     }
 
     #[test]
@@ -462,7 +462,7 @@ mod tests {
             let number = |i| (i * 7919 + seed * 104_729) % 2003;
             let count: usize = shape.iter().product();
             let data = (0..count).map(|i| number(i) as f32 / 1001.5 - 1.0);
-            Value::f32(shape, data.collect()).unwrap()
+            Value::f32(shape, &data.collect::<Vec<_>>()).unwrap()
         };
         let memory = |seed| value(&[16, 32], seed);
         let prompts = |p, seed| [value(&[p, 5, 12], seed), value(&[p, 5], seed + 1)];

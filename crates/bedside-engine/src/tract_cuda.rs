@@ -12,6 +12,7 @@ use tract_gpu::fact::DeviceTypedFactExt;
 use tract_gpu::sync::DeviceSync;
 
 use crate::backend::{Backend, LoadOptions, OpTime, Placement, Session};
+use crate::device::nvidia_driver;
 use crate::error::{EngineError, ErrorKind};
 use crate::guard::{guarded, panic_text};
 use crate::signature::Signature;
@@ -30,6 +31,10 @@ pub struct TractCuda;
 impl Backend for TractCuda {
     fn name(&self) -> &'static str {
         "tract-cuda"
+    }
+
+    fn fingerprint(&self) -> Option<String> {
+        nvidia_driver()
     }
 
     fn available(&self) -> Result<(), EngineError> {

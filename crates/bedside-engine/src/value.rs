@@ -4,10 +4,10 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use tract_core::prelude::{DatumType, Tensor};
+use bedside_bundle::manifest::DType;
+use tract_core::prelude::{Datum, DatumType, Tensor};
 
 use crate::error::{EngineError, ErrorKind};
-use crate::signature::DType;
 
 /// A tensor that a session takes or gives. Cheap to clone: clones share the data.
 #[derive(Clone)]
@@ -18,22 +18,19 @@ impl Value {
     ///
     /// # Errors
     /// [`ErrorKind::Input`] unless `data` has as many elements as `shape` asks for.
-    pub fn f32(shape: &[usize], data: Vec<f32>) -> Result<Self, EngineError> {
-        Self::new(shape, &data)
+    pub fn f32(shape: &[usize], data: &[f32]) -> Result<Self, EngineError> {
+        Self::new(shape, data)
     }
 
     /// An i64 tensor of `shape`, row-major.
     ///
     /// # Errors
     /// [`ErrorKind::Input`] unless `data` has as many elements as `shape` asks for.
-    pub fn i64(shape: &[usize], data: Vec<i64>) -> Result<Self, EngineError> {
-        Self::new(shape, &data)
+    pub fn i64(shape: &[usize], data: &[i64]) -> Result<Self, EngineError> {
+        Self::new(shape, data)
     }
 
-    fn new<T: tract_core::prelude::Datum + Copy>(
-        shape: &[usize],
-        data: &[T],
-    ) -> Result<Self, EngineError> {
+    fn new<T: Datum + Copy>(shape: &[usize], data: &[T]) -> Result<Self, EngineError> {
         if shape.iter().product::<usize>() != data.len() {
             return Err(EngineError::new(
                 ErrorKind::Input,

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bedside_engine::{
-    Backend, DType, Dim, EngineError, ErrorKind, Fault, FaultyBackend, LoadOptions, Release,
-    Session, Signature, TensorSpec, TractCpu, TractStock, Value, backend, backends, conformance,
+    Backend, DType, Dim, EngineError, ErrorKind, FaultyBackend, InjectedFault, LoadOptions,
+    Release, Session, Signature, TensorSpec, TractCpu, TractStock, Value, backend, backends,
+    conformance,
 };
 
 /// The backends of this build that can run here; what the others lack is told.
@@ -104,7 +105,12 @@ fn tract_tells_the_times_of_operators() {
 #[test]
 fn the_suite_finds_broken_backends() {
     for (inner, fault) in available().into_iter().flat_map(|b| {
-        [Fault::NotANumber, Fault::WrongShape, Fault::DeviceLost].map(|fault| (b, fault))
+        [
+            InjectedFault::Nan,
+            InjectedFault::WrongShape,
+            InjectedFault::DeviceLost,
+        ]
+        .map(|fault| (b, fault))
     }) {
         let told = format!("{fault:?} of {}", inner.name());
         let broken = FaultyBackend::new(Arc::new(inner), move |_, _| Some(fault.clone()));
@@ -116,7 +122,7 @@ fn the_suite_finds_broken_backends() {
     }
     // A fault in the second run only breaks determinism.
     let drifting = FaultyBackend::new(Arc::new(TractCpu), |_, run| {
-        (run == 2).then_some(Fault::NotANumber)
+        (run == 2).then_some(InjectedFault::Nan)
     });
     assert!(
         conformance::check(&drifting)
@@ -131,16 +137,12 @@ fn load_tiny(backend: &dyn Backend, require_device: bool) -> Result<Box<dyn Sess
         dtype: DType::F32,
         shape: shape.map(Dim::Fixed).to_vec(),
     };
-    let options = LoadOptions {
-        label: "tiny".into(),
-        expected: Signature {
-            inputs: vec![spec("rows", [7, 16])],
-            outputs: vec![spec("out", [7, 10])],
-        },
-        threads: 1,
-        require_device,
-        steady: Vec::new(),
+    let expected = Signature {
+        inputs: vec![spec("rows", [7, 16])],
+        outputs: vec![spec("out", [7, 10])],
     };
+    let mut options = LoadOptions::new("tiny", expected);
+    options.require_device = require_device;
     backend.load(
         include_bytes!("../conformance/dynamic_matmul.onnx"),
         &options,
@@ -148,8 +150,8 @@ fn load_tiny(backend: &dyn Backend, require_device: bool) -> Result<Box<dyn Sess
 }
 
 fn tiny(backend: &dyn Backend) -> (Box<dyn Session>, Vec<Value>) {
-    let data = (0..112).map(|i| i as f32 / 56.0 - 1.0).collect();
-    let inputs = vec![Value::f32(&[7, 16], data).unwrap()];
+    let data: Vec<f32> = (0..112).map(|i| i as f32 / 56.0 - 1.0).collect();
+    let inputs = vec![Value::f32(&[7, 16], &data).unwrap()];
     (load_tiny(backend, false).unwrap(), inputs)
 }
 
@@ -164,12 +166,12 @@ fn faults_come(inner: &'static dyn Backend) {
     let backend = FaultyBackend::new(Arc::new(inner), move |graph, run| {
         assert_eq!(graph, "tiny");
         match run {
-            1 => Some(Fault::Slow(Duration::from_millis(30))),
-            2 => Some(Fault::Hang(hang.clone())),
-            3 => Some(Fault::Panic),
-            4 => Some(Fault::NotANumber),
-            5 => Some(Fault::WrongShape),
-            7 => Some(Fault::DeviceLost),
+            1 => Some(InjectedFault::Slow(Duration::from_millis(30))),
+            2 => Some(InjectedFault::Hang(hang.clone())),
+            3 => Some(InjectedFault::Panic),
+            4 => Some(InjectedFault::Nan),
+            5 => Some(InjectedFault::WrongShape),
+            7 => Some(InjectedFault::DeviceLost),
             _ => None,
         }
     });
@@ -220,8 +222,8 @@ fn faults_come(inner: &'static dyn Backend) {
 
 #[test]
 fn values_know_their_shape() {
-    assert!(Value::f32(&[2, 3], vec![0.0; 5]).is_err());
-    let ids = Value::i64(&[1, 4], vec![101, 7, 8, 102]).unwrap();
+    assert!(Value::f32(&[2, 3], &[0.0; 5]).is_err());
+    let ids = Value::i64(&[1, 4], &[101, 7, 8, 102]).unwrap();
     assert_eq!((ids.shape(), ids.dtype()), (&[1, 4][..], Some(DType::I64)));
     assert!(ids.to_f32().is_err());
 }

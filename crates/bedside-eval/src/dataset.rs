@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn each_bad_row_is_told_with_its_line_and_the_good_ones_stay() {
+    fn each_bad_row_is_reported_with_its_line_and_the_good_ones_stay() {
         let text = format!(
             "{HEAD}\
              a.png,a.png,val,g,ultrasound,breast tumor,benign\n\

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use bedside::{Form, Frame, Mask, Modality, Prompt, PromptSet, Segmenter};
+use bedside::{Form, Frame, Mask, Modality, Prompt, PromptEntry, PromptSet, Segmenter};
 
 use crate::dataset::{Failed, Row};
 use crate::error::{Error, ErrorKind};
@@ -136,9 +136,10 @@ impl<'a> Evaluator<'a> {
         let here = |text: &str| Prompt::new(text).with_modality(row.modality);
         let own = here(self.prompt.unwrap_or(&row.object));
         let (manifest, table) = (self.segmenter.manifest(), self.segmenter.prompt_table());
-        let form = own.resolve(table.trained_forms()).ok();
+        let form = table.trained(&own).ok().map(PromptEntry::form);
         // What the row names is there, in whatever words it is asked for.
-        let named = here(&row.object).resolve(table.trained_forms()).ok();
+        let named = table.trained(&here(&row.object)).ok();
+        let named = named.map(PromptEntry::form);
         let there: Vec<&Form> = form.into_iter().chain(named).collect();
         let transposed = |f: &Form| manifest.transposed(f.modality, &f.site);
         let fed_alike = |other: &&Form| form.is_some_and(transposed) == transposed(other);
@@ -181,10 +182,7 @@ mod tests {
     #[test]
     fn all_but_what_is_there_is_asked_beside_it() {
         let forms = || Ontology::biomedparse_v1().forms().iter();
-        let here = Prompt::new("liver")
-            .with_modality(Modality::Ct)
-            .with_site("liver");
-        let liver = here.resolve(forms()).unwrap();
+        let liver = forms().find(|f| f.text() == "liver in liver ct").unwrap();
         let asked = others(forms(), &[liver], Modality::Ct);
         let same_modality = |text: &str| asked.iter().find(|o| o.0 == text).map(|o| o.1);
         assert_eq!(same_modality("liver in liver ct"), None);

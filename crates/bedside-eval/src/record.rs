@@ -167,7 +167,8 @@ mod tests {
     #[test]
     fn presence_gates_at_the_threshold_itself() {
         let mut finding = Finding::absent("p", 0.5);
-        (finding.present, finding.area) = (true, 1);
+        finding.present = true;
+        finding.area = 1;
         let present = |f: &Finding, threshold| Answer::new("p".to_owned(), f, threshold).present;
         assert!(present(&finding, 0.5) && !present(&finding, 0.5001));
         finding.present = false;

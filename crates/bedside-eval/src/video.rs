@@ -177,6 +177,10 @@ impl Loader for Tap {
     fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, LiveError> {
         self.inner.check(prompts)
     }
+
+    fn label(&self, prompt: &Prompt) -> String {
+        self.inner.label(prompt)
+    }
 }
 
 struct Tapped {
@@ -286,10 +290,7 @@ pub fn measure(
     progress: impl FnMut(),
 ) -> Result<VideoReport, Error> {
     // Video and model take turns here, so that no core is left to the video.
-    let options = Options {
-        threads: Some(options.threads()),
-        ..*options
-    };
+    let options = options.clone().with_threads(options.threads());
     let backend = options.backend()?;
     let model = Model::planned(bundle.manifest(), &options, backend.name());
     let inner = Arc::new(BundleLoader::new(bundle, Arc::new(backend), options)?);

@@ -1,6 +1,6 @@
 //! Operators for [tract](https://docs.rs/tract-core) that image networks spend their time in.
 //!
-//! tract reads the graph, optimises and schedules it; [`rewrite`] replaces convolutions, and what
+//! tract reads the graph, optimises and schedules it; [`lower`] replaces convolutions, and what
 //! follows them up to the next, with operators of this crate. They keep activations as
 //! [1, h, w, channels], f32 or u8 codes, so that sixteen channels lie side by side and nothing is
 //! packed at run time. Quantized graphs (QDQ) run in integers, as onnxruntime runs them.
@@ -17,8 +17,4 @@ mod passes;
 mod tests;
 
 pub use kernel::cpu::Cpu;
-pub use kernel::epilogue::Quant;
-pub use passes::attention::attention;
-pub use passes::dynamic::dynamic;
-pub use passes::project::project;
-pub use passes::rewrite::{Coded, rewrite};
+pub use passes::{Coded, lower};

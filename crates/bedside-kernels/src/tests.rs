@@ -421,17 +421,13 @@ fn product_in_a_graph(
             .to_vec()
     };
     let model = model.into_decluttered().unwrap();
-    let own = crate::project(model.clone(), Cpu::detect().unwrap()).unwrap();
+    let own = crate::passes::project::project(model.clone(), Cpu::detect().unwrap()).unwrap();
     let names: Vec<_> = own
         .nodes()
         .iter()
         .map(|n| n.op.name().into_owned())
         .collect();
-    let wanted = if constant {
-        "Projection"
-    } else {
-        "Contraction"
-    };
+    let wanted = if constant { "Projection" } else { "MatMul" };
     assert!(names.iter().any(|n| n == wanted), "{expression}: {names:?}");
     [run(model), run(own)]
 }
@@ -496,7 +492,7 @@ fn in_a_graph(
     let out = make(&mut model, x);
     model.select_output_outlets(&[out]).unwrap();
     let model = model.into_decluttered().unwrap();
-    let own = crate::project(model.clone(), Cpu::detect().unwrap()).unwrap();
+    let own = crate::passes::project::project(model.clone(), Cpu::detect().unwrap()).unwrap();
     let own = own.into_compact().unwrap();
     let names = own
         .nodes()
@@ -559,7 +555,7 @@ proptest! {
             let factor = model.add_const("factor", Tensor::from_shape(&[1, 1], &[0.3f32]).unwrap());
             model.wire_node("scaled", math::mul(), &[product, factor.unwrap()]).unwrap()[0]
         });
-        prop_assert!(names.iter().any(|n| n == "Contraction"), "{names:?}");
+        prop_assert!(names.iter().any(|n| n == "MatMul"), "{names:?}");
         prop_assert!(!names.iter().any(|n| n == "Mul"), "{names:?}");
         prop_assert!(names.iter().filter(|n| *n == "Gather").count() < 2, "{names:?}");
         let want: Vec<f64> = want.into_iter().map(f64::from).collect();

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bedside::engine::{Backend, Fault, FaultyBackend, Release, TractCpu};
+use bedside::engine::{Backend, FaultyBackend, InjectedFault, Release, TractCpu};
 use bedside::{Bundle, Clock, Frame, MonotonicClock, Options, PixelFormat, Prompt};
 use bedside_live::{AgePolicy, BundleLoader, Control, LiveSession, Metrics, SessionConfig};
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
@@ -38,21 +38,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     let healthy = 20;
     let scenarios: [(&str, Arc<dyn Backend>); 5] = [
         ("well", Arc::new(TractCpu)),
-        ("hangs", faulty(healthy, move || Fault::Hang(stuck.clone()))),
-        ("panics", faulty(healthy, || Fault::Panic)),
-        ("NaN", faulty(healthy, || Fault::NotANumber)),
+        (
+            "hangs",
+            faulty(healthy, move || InjectedFault::Hang(stuck.clone())),
+        ),
+        ("panics", faulty(healthy, || InjectedFault::Panic)),
+        ("NaN", faulty(healthy, || InjectedFault::Nan)),
         (
             "10 s a pass",
-            faulty(healthy, || Fault::Slow(Duration::from_secs(10))),
+            faulty(healthy, || InjectedFault::Slow(Duration::from_secs(10))),
         ),
     ];
     let mut out = stdout().lock();
     for (name, backend) in scenarios {
         let bundle = Bundle::open("models/edge/edge.bedside")?;
-        let options = Options {
-            threads: Some(1),
-            ..Options::default()
-        };
+        let options = Options::default().with_threads(1);
         let loader = Arc::new(BundleLoader::new(bundle, backend, options)?);
         let control = Arc::new(Control::new(loader.clone(), &[Prompt::new("polyp")])?);
         let metrics = Arc::new(Metrics::new());
@@ -121,7 +121,10 @@ fn arithmetic() -> Duration {
 }
 
 /// A backend whose decoder fails from some run on.
-fn faulty(healthy: u64, fault: impl Fn() -> Fault + Send + Sync + 'static) -> Arc<dyn Backend> {
+fn faulty(
+    healthy: u64,
+    fault: impl Fn() -> InjectedFault + Send + Sync + 'static,
+) -> Arc<dyn Backend> {
     Arc::new(FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
         (graph.contains("decoder") && run >= healthy).then(&fault)
     }))

@@ -59,7 +59,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         name: "stdout".to_owned(),
         to: Box::new(io::stdout()),
     }])?;
-    let opening = SessionRecord::of(&loader, &*source.info().name);
+    let opening = SessionRecord::of(&loader, &source.info().name);
     // For a lamp, a page or a status line.
     let monitor = Arc::new(Monitor::default());
     let mut journal = Journal::begin(records, monitor.clone(), opening);

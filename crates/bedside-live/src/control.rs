@@ -91,7 +91,7 @@ impl Control {
                 prompts: prompts.to_vec(),
                 names: prompts
                     .iter()
-                    .map(|p| Name::from(p.text.as_str()))
+                    .map(|p| Name::from(self.loader.label(p).as_str()))
                     .collect(),
                 endoscopy: modality == Some(Modality::Endoscopy),
             });

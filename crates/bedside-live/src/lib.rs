@@ -2,6 +2,16 @@
 //!
 //! Video never waits for the model. Every mask carries the frame it was made for; on any later
 //! frame it is drawn as carried, with its age, and not at all beyond the limit.
+//!
+//! * [`BundleLoader`] holds a bundle, [`Control`] what is asked of it
+//! * [`LiveSession`] takes frames: [`frame`](LiveSession::frame) paints one and asks the model,
+//!   without waiting for it; a camera loop of the host's own calls it
+//! * [`run`] does so from a source to sinks, with a [`Watcher`] beside it: a [`Journal`] hands
+//!   [`record`]s to a [`Recorder`] and publishes the session in a [`Monitor`]
+//!
+//! `examples/own_sink.rs` is a daemon in sixty lines, `examples/camera_loop.rs` a host that brings
+//! the frames itself.
+//!
 //! Research use; not a medical device; not for clinical decisions.
 
 mod cadence;

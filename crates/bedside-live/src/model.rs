@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use bedside::engine::Backend;
 use bedside::{
-    Bundle, Finding, Frame, Modality, Options, Prompt, PromptErrorKind, PromptSet, PromptTable,
-    Segmenter,
+    Bundle, Finding, Frame, Modality, Options, Prompt, PromptSet, PromptTable, Resolved, Segmenter,
 };
 use serde::Serialize;
 
@@ -41,6 +40,11 @@ pub trait Loader: Send + Sync {
     /// # Errors
     /// [`ErrorKind::Prompt`] for a prompt that the model refuses.
     fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, Error>;
+
+    /// What to call a prompt on the picture and in records: as findings do.
+    fn label(&self, prompt: &Prompt) -> String {
+        prompt.text.clone()
+    }
 }
 
 /// Loads a bundle on a backend; it may paint only if its self-test passes there.
@@ -71,17 +75,16 @@ impl BundleLoader {
     pub fn new(
         bundle: Bundle,
         backend: Arc<dyn Backend>,
-        options: Options,
+        mut options: Options,
     ) -> Result<Self, bedside::Error> {
-        let beside_video = options.threads().saturating_sub(1).max(1);
+        if options.threads.is_none() {
+            options.threads = Some(options.threads().saturating_sub(1).max(1));
+        }
         Ok(Self {
             table: bundle.prompt_table()?,
             bundle,
             backend,
-            options: Options {
-                threads: options.threads.or(Some(beside_video)),
-                ..options
-            },
+            options,
         })
     }
 
@@ -113,21 +116,20 @@ impl BundleLoader {
         prompts.dedup();
         prompts
     }
+
+    fn resolve(&self, prompt: &Prompt) -> Result<Resolved, bedside::Error> {
+        bedside::resolve(self.bundle.manifest(), &self.table, prompt)
+    }
 }
 
 impl Loader for BundleLoader {
     fn load(&self) -> Result<Box<dyn Model>, Error> {
-        let failed = |error: bedside::Error| Error::of(ErrorKind::Load, error);
-        let mut segmenter =
-            Segmenter::new(self.bundle.clone(), &*self.backend, &self.options).map_err(failed)?;
-        let cases = segmenter.self_test().map_err(failed)?;
-        if let Some(case) = cases.iter().find(|case| !case.passed()) {
-            let message = format!(
-                "self-test '{}' reached IoU {:.3} of {:.3}; hint: another precision or backend",
-                case.prompt, case.iou, case.min_iou
-            );
-            return Err(Error::new(ErrorKind::SelfTest, message));
-        }
+        let failed = |error: bedside::Error| match error.kind() {
+            bedside::ErrorKind::SelfTest => Error::of(ErrorKind::SelfTest, error),
+            _ => Error::of(ErrorKind::Load, error),
+        };
+        let (bundle, backend) = (self.bundle.clone(), self.backend.clone());
+        let segmenter = Segmenter::new(bundle, backend, &self.options).map_err(failed)?;
         Ok(Box::new(Loaded {
             segmenter,
             prompts: Vec::new(),
@@ -136,31 +138,15 @@ impl Loader for BundleLoader {
     }
 
     fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, Error> {
-        let mut modalities = Vec::new();
-        for prompt in prompts {
-            let trained = prompt.resolve(self.table.trained_forms());
-            match (trained, prompt.resolve(self.table.forms())) {
-                (Ok(form), _) => modalities.push(Some(form.modality)),
-                (Err(_), Ok(form)) => {
-                    let message = format!(
-                        "'{}' is an object type that these weights were not trained on",
-                        form.object
-                    );
-                    return Err(Error::new(ErrorKind::Prompt, message));
-                }
-                // Words that no form bears are for the bundle's own text part, where it has one.
-                (Err(_), Err(error))
-                    if self.bundle.manifest().text.is_none()
-                        || error.kind() != PromptErrorKind::Unknown
-                        || prompt.text.trim().is_empty() =>
-                {
-                    return Err(Error::of(ErrorKind::Prompt, error));
-                }
-                _ => modalities.push(None),
-            }
-        }
+        let modality = |prompt| Ok(self.resolve(prompt)?.form.map(|form| form.modality));
+        let modalities: Vec<_> = prompts.iter().map(modality).collect::<Result<_, Error>>()?;
         let first = modalities.first().copied().flatten();
         Ok(first.filter(|_| modalities.iter().all(|m| *m == first)))
+    }
+
+    fn label(&self, prompt: &Prompt) -> String {
+        let resolved = self.resolve(prompt);
+        resolved.map_or_else(|_| prompt.text.clone(), |resolved| resolved.label)
     }
 }
 

@@ -8,9 +8,9 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use bedside::vision::paint::palette::{self, ALERT, FAINT, TEXT};
-use bedside::vision::paint::{Band, Canvas, Colour, Style};
 use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, State, Timestamp};
+use bedside_vision::paint::palette::{self, ALERT, FAINT, TEXT};
+use bedside_vision::paint::{Band, Canvas, Colour, Style};
 
 /// How old a painted mask may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -253,8 +253,8 @@ mod tests {
     /// Whether `painted` is `frame` wherever `mask` and what lies within two pixels of it is not.
     fn unchanged_outside(frame: &Frame, painted: &Frame, mask: &Mask) -> bool {
         let (mut before, mut after) = (Vec::new(), Vec::new());
-        bedside::vision::colour::rgb_pixels(frame, &mut before);
-        bedside::vision::colour::rgb_pixels(painted, &mut after);
+        bedside_vision::colour::rgb_pixels(frame, &mut before);
+        bedside_vision::colour::rgb_pixels(painted, &mut after);
         let near = |x: u32, y: u32| {
             (x.saturating_sub(2)..=x + 2)
                 .any(|x| (y.saturating_sub(2)..=y + 2).any(|y| mask.get(x, y)))

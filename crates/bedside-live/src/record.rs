@@ -73,7 +73,7 @@ pub struct SessionRecord {
 
 impl SessionRecord {
     /// What a loader is about to run on frames of `source`, starting now.
-    pub fn of(loader: &BundleLoader, source: impl Into<String>) -> Self {
+    pub fn of(loader: &BundleLoader, source: &str) -> Self {
         let manifest = loader.bundle().manifest();
         let precision = loader.options().precision;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -82,7 +82,7 @@ impl SessionRecord {
             model: format!("{} {}", manifest.name, manifest.version),
             precision: precision.unwrap_or(manifest.default_precision).to_string(),
             backend: loader.backend().name().to_owned(),
-            source: source.into(),
+            source: source.to_owned(),
             started_unix_ms: since_1970
                 .map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
         }

@@ -8,9 +8,9 @@
 //!
 //! A rule must hold for [`HOLD`] frames before it pauses, and fail as long before it ends.
 
-use bedside::vision::colour::YuvToRgb;
-use bedside::vision::flow::Luma;
 use bedside::{ColourModel, Frame, Pause};
+use bedside_vision::colour::YuvToRgb;
+use bedside_vision::flow::Luma;
 
 /// Frames that a finding must persist.
 const HOLD: u32 = 3;

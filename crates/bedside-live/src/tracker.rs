@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use bedside::vision::flow::{Carrier, Flow, Luma, Track, Verdict};
 use bedside::{BoundingBox, Finding, Frame, Mask, Timestamp};
+use bedside_vision::flow::{Carrier, Flow, Luma, Track, Verdict};
 
 use crate::painter::Claim;
 use crate::record::Name;

@@ -111,10 +111,7 @@ fn a_loader_knows_what_it_runs_and_leaves_a_core_to_the_video() {
     let usual = loader(Options::default());
     let cores = Options::default().threads();
     assert_eq!(usual.options().threads(), (cores - 1).max(1));
-    let two = loader(Options {
-        threads: Some(2),
-        ..Options::default()
-    });
+    let two = loader(Options::default().with_threads(2));
     assert_eq!(two.options().threads(), 2, "as told");
 
     let record = SessionRecord::of(&usual, "camera");

@@ -42,7 +42,9 @@ impl Model for Quarter {
         let (area, bounding_box) = mask.as_ref().unwrap().measure_rows(0..height);
         let mut finding = Finding::absent("quarter", 0.9);
         finding.present = true;
-        (finding.mask, finding.area, finding.bounding_box) = (mask, area, bounding_box);
+        finding.mask = mask;
+        finding.area = area;
+        finding.bounding_box = bounding_box;
         Ok(vec![finding])
     }
 }

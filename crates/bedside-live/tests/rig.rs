@@ -44,18 +44,19 @@ fn square() -> Mask {
 
 fn finding(prompt: &str, presence: f32) -> Finding {
     let mask = square();
-    let present = presence >= 0.5;
     let mut finding = Finding::absent(prompt, presence);
-    finding.present = present;
-    finding.area = mask.area();
-    finding.mask = present.then_some(mask);
-    finding.bounding_box = Some(BoundingBox {
-        x: WIDTH / 4,
-        y: HEIGHT / 4,
-        width: WIDTH / 4,
-        height: HEIGHT / 4,
-    });
-    finding.mean_probability = Some(0.9);
+    if presence >= 0.5 {
+        finding.present = true;
+        finding.area = mask.area();
+        finding.mask = Some(mask);
+        finding.bounding_box = Some(BoundingBox {
+            x: WIDTH / 4,
+            y: HEIGHT / 4,
+            width: WIDTH / 4,
+            height: HEIGHT / 4,
+        });
+        finding.mean_probability = Some(0.9);
+    }
     finding
 }
 

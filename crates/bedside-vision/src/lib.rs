@@ -4,7 +4,7 @@
 pub mod colour;
 pub mod flow;
 mod letterbox;
-mod mask;
+pub mod mask;
 pub mod overlay;
 pub mod paint;
 mod preprocess;

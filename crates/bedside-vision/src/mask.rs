@@ -81,7 +81,7 @@ fn taps(count: u32, offset: u32, square: u32, n: usize) -> Vec<Tap> {
 
 /// Call `each` with every row of the frame: the column of its first logit that can be above
 /// `least`, and the logits from there to the last such; no logits where none can be.
-pub(crate) fn rows(
+fn rows(
     logits: &[f32],
     (height, width): (usize, usize),
     letterbox: &Letterbox,
@@ -188,8 +188,23 @@ fn blend(a: f32, b: f32, pixels: Range<usize>, weights: &[f32], row: &mut [f32])
     }
 }
 
-/// See [`Preprocessor::mask`](crate::Preprocessor::mask).
-pub(crate) fn from_logits(
+/// One prompt's logits, row-major `(rows, columns)` over the square, at the frame's own size.
+pub fn at_frame_size(logits: &[f32], size: (usize, usize), letterbox: &Letterbox) -> Vec<f32> {
+    let (width, height) = (letterbox.width() as usize, letterbox.height() as usize);
+    let mut out = Vec::with_capacity(width * height);
+    rows(logits, size, letterbox, f32::NEG_INFINITY, |_, x, row| {
+        let end = out.len() + width;
+        out.resize(out.len() + x, f32::NEG_INFINITY);
+        out.extend_from_slice(row);
+        out.resize(end, f32::NEG_INFINITY);
+    });
+    out
+}
+
+/// Mask and statistics from one prompt's logits, row-major `(rows, columns)` over the square:
+/// exactly the crop of their bilinear enlargement (half-pixel centres) to the frame's size, set
+/// where above `threshold`. `rgb` are the frame's interleaved pixels.
+pub fn from_logits(
     logits: &[f32],
     size: (usize, usize),
     letterbox: &Letterbox,
@@ -214,8 +229,9 @@ pub(crate) fn from_logits(
     (mask, sums.stats())
 }
 
-/// See [`Preprocessor::stats`](crate::Preprocessor::stats).
-pub(crate) fn stats(mask: &Mask, logits: &[f32], rgb: &[u8]) -> MaskStats {
+/// Statistics of a mask whose logits are known at the frame's own size, as [`at_frame_size`] gives
+/// them. `rgb` are the frame's interleaved pixels.
+pub fn stats(mask: &Mask, logits: &[f32], rgb: &[u8]) -> MaskStats {
     let width = (mask.width() as usize).max(1);
     let mut sums = Sums::default();
     let lines = mask

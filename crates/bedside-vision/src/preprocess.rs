@@ -1,13 +1,12 @@
 //! From a frame to an encoder's input, and back.
 
-use bedside_core::{FrameView, Mask};
+use bedside_core::FrameView;
 use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::colour::rgb_pixels;
 use crate::letterbox::Letterbox;
-use crate::mask::{self, MaskStats};
 
 /// Kernel of the resize to the encoder's input; both widen when shrinking (antialias).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,37 +107,10 @@ impl Preprocessor {
         );
     }
 
-    /// Mask and statistics from one prompt's logits, row-major `(rows, columns)` over the square:
-    /// exactly the crop of their bilinear enlargement (half-pixel centres) to the frame's size,
-    /// set where above `threshold`.
-    ///
-    /// The frame's colours are those of the last [`run`](Self::run).
-    pub fn mask(
-        &self,
-        logits: &[f32],
-        size: (usize, usize),
-        letterbox: &Letterbox,
-        threshold: f32,
-    ) -> (Mask, MaskStats) {
-        mask::from_logits(logits, size, letterbox, threshold, &self.rgb)
-    }
-
-    /// One prompt's logits at the frame's own size, row-major.
-    pub fn logits(&self, logits: &[f32], size: (usize, usize), letterbox: &Letterbox) -> Vec<f32> {
-        let (width, height) = (letterbox.width() as usize, letterbox.height() as usize);
-        let mut out = Vec::with_capacity(width * height);
-        mask::rows(logits, size, letterbox, f32::NEG_INFINITY, |_, x, row| {
-            let end = out.len() + width;
-            out.resize(out.len() + x, f32::NEG_INFINITY);
-            out.extend_from_slice(row);
-            out.resize(end, f32::NEG_INFINITY);
-        });
-        out
-    }
-
-    /// Statistics of a mask whose logits are known at the frame's own size.
-    pub fn stats(&self, mask: &Mask, frame_logits: &[f32]) -> MaskStats {
-        mask::stats(mask, frame_logits, &self.rgb)
+    /// Exchange the frame's interleaved RGB pixels for another buffer: whoever makes masks of a
+    /// frame after the next one was prepared keeps them.
+    pub fn swap_rgb(&mut self, rgb: &mut Vec<u8>) {
+        std::mem::swap(&mut self.rgb, rgb);
     }
 }
 

@@ -8,9 +8,12 @@
 
 use bedside_core::{Frame, FrameView, Mask, PixelFormat, YuvSpace};
 use bedside_vision::flow::Luma;
+use bedside_vision::mask::at_frame_size;
 use bedside_vision::rle::{self, RleError};
 use bedside_vision::{Letterbox, Preprocessor, ResizeFilter, colour, dice, iou};
 use proptest::prelude::*;
+
+use crate::common::{prepared_mask, prepared_stats};
 
 const FORMATS: [PixelFormat; 5] = [
     PixelFormat::Rgb8,
@@ -224,7 +227,7 @@ proptest! {
         let ramp: Vec<f32> = (0..side * side)
             .map(|i| (f64::from(if down { i / side } else { i % side }) + 0.5 - edge) as f32)
             .collect();
-        let found = plain(2).logits(&ramp, (side as usize, side as usize), &letterbox);
+        let found = at_frame_size(&ramp, (side as usize, side as usize), &letterbox);
         prop_assert_eq!(found.len(), (width * height) as usize);
         for (i, logit) in (0..).zip(found) {
             let centre = (f64::from(i % width) + 0.5, f64::from(i / width) + 0.5);
@@ -249,9 +252,9 @@ proptest! {
         let frame = frame(width, height, format, seed);
         let letterbox = preprocessor.run(&frame, false, &mut Vec::new());
         let logits = logits(6 * 5, seed);
-        let (mask, stats) = preprocessor.mask(&logits, (6, 5), &letterbox, threshold);
-        let large = preprocessor.logits(&logits, (6, 5), &letterbox);
-        prop_assert_eq!(preprocessor.stats(&mask, &large), stats);
+        let (mask, stats) = prepared_mask(&mut preprocessor, &logits, (6, 5), &letterbox, threshold);
+        let large = at_frame_size(&logits, (6, 5), &letterbox);
+        prop_assert_eq!(prepared_stats(&mut preprocessor, &mask, &large), stats);
 
         let set: Vec<usize> = (0..large.len()).filter(|i| mask.data()[*i] == 1).collect();
         prop_assert_eq!(stats.area, set.len() as u64);
@@ -313,7 +316,7 @@ fn pass(frame: &Frame, transpose: bool, threshold: f32) {
     for (at, broken) in [(3, f32::NAN), (40, f32::INFINITY), (77, f32::NEG_INFINITY)] {
         logits[at] = broken;
     }
-    let (mask, stats) = preprocessor.mask(&logits, (9, 13), &letterbox, threshold);
+    let (mask, stats) = prepared_mask(&mut preprocessor, &logits, (9, 13), &letterbox, threshold);
     assert_eq!(
         (mask.width(), mask.height()),
         (frame.width(), frame.height())
@@ -328,7 +331,7 @@ fn pass(frame: &Frame, transpose: bool, threshold: f32) {
 fn logits_that_are_no_number_are_not_set() {
     let mut preprocessor = plain(4);
     let letterbox = preprocessor.run(&frame(6, 4, PixelFormat::Gray8, 1), false, &mut Vec::new());
-    let (mask, stats) = preprocessor.mask(&[f32::NAN; 9], (3, 3), &letterbox, 0.0);
+    let (mask, stats) = prepared_mask(&mut preprocessor, &[f32::NAN; 9], (3, 3), &letterbox, 0.0);
     assert!(mask.is_empty() && stats.bounding_box.is_none());
     assert_eq!((stats.mean_probability, stats.mean_rgb), (0.0, [0.0; 3]));
 }
@@ -338,10 +341,10 @@ fn fewer_logits_than_told_are_no_reason_to_panic() {
     let mut preprocessor = plain(4);
     let letterbox = preprocessor.run(&frame(6, 4, PixelFormat::Gray8, 1), false, &mut Vec::new());
     for size in [(0, 0), (0, 3), (3, 0), (9, 9)] {
-        let (mask, _) = preprocessor.mask(&[1.0; 3], size, &letterbox, 2.0);
+        let (mask, _) = prepared_mask(&mut preprocessor, &[1.0; 3], size, &letterbox, 2.0);
         assert!(mask.is_empty(), "{size:?}");
         assert_eq!(
-            preprocessor.logits(&[1.0; 3], size, &letterbox).len(),
+            at_frame_size(&[1.0; 3], size, &letterbox).len(),
             24,
             "{size:?}"
         );

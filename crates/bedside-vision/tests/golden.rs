@@ -7,8 +7,11 @@
 )]
 
 use bedside_core::{Frame, Mask, PixelFormat, YuvSpace};
+use bedside_vision::mask::at_frame_size;
 use bedside_vision::{Preprocessor, ResizeFilter, colour, rle};
 use serde::Deserialize;
+
+use crate::common::{prepared_mask, prepared_stats};
 
 /// The cases of one file; bytes are hexadecimal digits.
 fn cases<T: for<'a> Deserialize<'a>>(json: &str) -> Vec<T> {
@@ -182,7 +185,13 @@ fn masks_and_statistics_are_those_of_pytorch() {
         let mut preprocessor = Preprocessor::new(16, [0.0; 3], [1.0; 3], ResizeFilter::Bilinear);
         let letterbox = preprocessor.run(&frame, case.transpose, &mut Vec::new());
         let size = (case.rows, case.columns);
-        let (found, stats) = preprocessor.mask(&case.logits, size, &letterbox, case.threshold);
+        let (found, stats) = prepared_mask(
+            &mut preprocessor,
+            &case.logits,
+            size,
+            &letterbox,
+            case.threshold,
+        );
         assert_eq!(
             found,
             mask(width, height, &case.mask),
@@ -199,12 +208,12 @@ fn masks_and_statistics_are_those_of_pytorch() {
         for (a, b) in stats.mean_rgb.into_iter().zip(case.mean_rgb) {
             close(a, b, 1e-5);
         }
-        let large = preprocessor.logits(&case.logits, size, &letterbox);
+        let large = at_frame_size(&case.logits, size, &letterbox);
         let (w, n) = (width as usize, large.len());
         for (at, corner) in [0, w - 1, n - w, n - 1].into_iter().zip(case.corners) {
             close(large[at], corner, 1e-3);
         }
-        assert_eq!(preprocessor.stats(&found, &large), stats);
+        assert_eq!(prepared_stats(&mut preprocessor, &found, &large), stats);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Pixels from outside the crate, in one binary.
 
+mod common;
 mod flow;
 mod frames;
 mod golden;

@@ -7,8 +7,11 @@
 )]
 
 use bedside_core::{Frame, Mask, PixelFormat};
+use bedside_vision::mask::at_frame_size;
 use bedside_vision::{Letterbox, Preprocessor, ResizeFilter, colour, dice, iou, rle};
 use proptest::prelude::*;
+
+use crate::common::{prepared_mask, prepared_stats};
 
 fn mask_of(width: u32, height: u32, set: impl Fn(u32, u32) -> bool) -> Mask {
     let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
@@ -121,7 +124,7 @@ proptest! {
             }
         }
         let (found, stats) =
-            preprocessor.mask(&logits, (n as usize, n as usize), &letterbox, 0.0);
+            prepared_mask(&mut preprocessor, &logits, (n as usize, n as usize), &letterbox, 0.0);
         prop_assert_eq!(&found, &mask);
         prop_assert_eq!(stats.area, mask.area());
         let set = || (0..height).flat_map(|y| (0..width).map(move |x| (x, y)))
@@ -151,10 +154,10 @@ proptest! {
         // The frame's pixels come from a run on a frame; its square is large, so it is run small.
         let mut preprocessor = preprocessor(4);
         if long > 300 {
-            prop_assert_eq!(preprocessor.logits(logits, (h, w), &letterbox).len() as u32, long * short);
+            prop_assert_eq!(at_frame_size(logits, (h, w), &letterbox).len() as u32, long * short);
         } else {
             preprocessor.run(&frame(width, height, PixelFormat::Gray8, 3), transpose, &mut Vec::new());
-            let (mask, _) = preprocessor.mask(logits, (h, w), &letterbox, threshold);
+            let (mask, _) = prepared_mask(&mut preprocessor, logits, (h, w), &letterbox, threshold);
             for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
                 let logit = logit_at(logits, (h, w), &letterbox, x, y) - f64::from(threshold);
                 prop_assert!(
@@ -180,8 +183,8 @@ proptest! {
         let picture = frame(width, height, PixelFormat::Rgb8, seed);
         let mut preprocessor = preprocessor(4);
         let letterbox = preprocessor.run(&picture, transpose, &mut Vec::new());
-        let (mask, stats) = preprocessor.mask(&logits, (h, w), &letterbox, threshold);
-        let whole = preprocessor.logits(&logits, (h, w), &letterbox);
+        let (mask, stats) = prepared_mask(&mut preprocessor, &logits, (h, w), &letterbox, threshold);
+        let whole = at_frame_size(&logits, (h, w), &letterbox);
         let (mut area, mut probability, mut rgb) = (0_u64, 0.0, [0_u64; 3]);
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x, y)));
         for ((x, y), pixel) in pixels.zip(picture.data().chunks(3)) {
@@ -201,7 +204,7 @@ proptest! {
         prop_assert_eq!(stats.area, area);
         prop_assert_eq!(stats.mean_rgb, rgb.map(|sum| (sum as f64 / count / 256.0) as f32));
         prop_assert!((f64::from(stats.mean_probability) - mean).abs() <= 1e-6 * mean, "{}", mean);
-        let settled = preprocessor.stats(&mask, &whole);
+        let settled = prepared_stats(&mut preprocessor, &mask, &whole);
         prop_assert_eq!((settled.area, settled.bounding_box), (area, stats.bounding_box));
         prop_assert_eq!(settled.mean_rgb, stats.mean_rgb);
     }
@@ -284,7 +287,7 @@ fn lines_of_pixels_are_frames_too() {
             let picture = frame(width, height, PixelFormat::Nv12, 5);
             let letterbox = preprocessor.run(&picture, true, &mut tensor);
             assert_eq!(tensor.len(), 3 * 32 * 32);
-            let (mask, stats) = preprocessor.mask(&[1.0], (1, 1), &letterbox, 0.0);
+            let (mask, stats) = prepared_mask(&mut preprocessor, &[1.0], (1, 1), &letterbox, 0.0);
             assert_eq!(mask.area(), u64::from(width * height));
             let all = stats.bounding_box.unwrap();
             assert_eq!((all.width, all.height), (width, height));
@@ -311,9 +314,9 @@ fn run_lengths_of_an_impossible_size_are_refused_before_room_is_made() {
 #[test]
 fn a_mask_does_not_depend_on_the_colours_that_are_kept() {
     let filter = ResizeFilter::Bilinear;
-    let preprocessor = Preprocessor::new(16, [0.0; 3], [1.0; 3], filter);
+    let mut preprocessor = Preprocessor::new(16, [0.0; 3], [1.0; 3], filter);
     let letterbox = Letterbox::new(40, 24, false);
-    let (mask, stats) = preprocessor.mask(&[1.0; 16], (4, 4), &letterbox, 0.0);
+    let (mask, stats) = prepared_mask(&mut preprocessor, &[1.0; 16], (4, 4), &letterbox, 0.0);
     assert_eq!((mask.area(), stats.area), (40 * 24, 40 * 24));
     assert!((stats.mean_probability - 0.731_058_6).abs() < 1e-5);
     assert_eq!(stats.mean_rgb, [0.0; 3]);

@@ -1,11 +1,13 @@
 //! What the decoder said, read and checked.
 
+use std::borrow::Cow;
+
 use bedside_core::{Finding, Mask};
 use bedside_engine::Value;
 use bedside_vision::MaskStats;
 
 use crate::error::{Error, ErrorKind};
-use crate::prompts::Resolved;
+use crate::prompts::Prepared;
 
 /// Positions of the decoder's outputs and the size of its logits.
 #[derive(Debug, Clone, Copy)]
@@ -19,33 +21,33 @@ pub(crate) struct Outputs {
 
 /// What the decoder said of one prompt.
 pub(crate) struct Answer<'a> {
-    pub prompt: &'a Resolved,
+    pub prompt: &'a Prepared,
     pub logits: &'a [f32],
     pub presence: f32,
     pub meta_object: Option<String>,
 }
 
 /// The decoder's outputs on the host, all finite.
-pub(crate) struct Raw {
-    logits: Vec<f32>,
-    score: Vec<f32>,
-    meta: Vec<f32>,
+pub(crate) struct Raw<'v> {
+    logits: Cow<'v, [f32]>,
+    score: Cow<'v, [f32]>,
+    meta: Cow<'v, [f32]>,
 }
 
-impl Raw {
-    pub(crate) fn new(values: &[Value], outputs: &Outputs) -> Result<Self, Error> {
-        let read = |i: usize, name: &str| -> Result<Vec<f32>, Error> {
+impl<'v> Raw<'v> {
+    pub(crate) fn new(values: &'v [Value], outputs: &Outputs) -> Result<Self, Error> {
+        let read = |i: usize, name: &str| {
             let value = values.get(i).ok_or_else(|| {
                 Error::new(ErrorKind::Engine, format!("the decoder gave no {name}"))
             })?;
-            let data = value.to_f32()?.into_owned();
-            // Not-a-number compares false with every threshold and would pass for "absent".
+            let data = value.to_f32()?;
+            // NaN compares false with every threshold and would pass for "absent".
             if data.iter().any(|v| !v.is_finite()) {
                 return Err(Error::new(
                     ErrorKind::Engine,
                     format!(
-                        "the decoder's {name} holds values that are no numbers; hint: another \
-                         precision or backend, and `bedside verify` on this device"
+                        "the decoder's {name} holds NaN or infinite values; hint: choose another \
+                         precision or backend"
                     ),
                 ));
             }
@@ -54,14 +56,17 @@ impl Raw {
         Ok(Self {
             logits: read(outputs.logits, "logits")?,
             score: read(outputs.score, "score")?,
-            meta: outputs.meta.map_or(Ok(Vec::new()), |i| read(i, "meta"))?,
+            meta: match outputs.meta {
+                Some(i) => read(i, "meta")?,
+                None => Cow::default(),
+            },
         })
     }
 
     /// One answer a prompt.
     pub(crate) fn answers<'a>(
         &'a self,
-        prompts: &'a [Resolved],
+        prompts: &'a [Prepared],
         outputs: &Outputs,
         meta_objects: &[String],
     ) -> Result<Vec<Answer<'a>>, Error> {
@@ -77,7 +82,7 @@ impl Raw {
         Ok(prompts
             .iter()
             .zip(self.logits.chunks_exact(size))
-            .zip(&self.score)
+            .zip(self.score.iter())
             .enumerate()
             .map(|(i, ((prompt, logits), score))| Answer {
                 prompt,
@@ -100,14 +105,12 @@ impl Outputs {
     }
 }
 
-/// What is told of an answer; `inside` is `None` when presence is below the threshold.
+/// An answer as a finding; `inside` is `None` when presence is below the threshold.
 pub(crate) fn finding(answer: &Answer<'_>, inside: Option<(Mask, MaskStats)>) -> Finding {
-    let mut finding = Finding::absent(answer.prompt.text.clone(), answer.presence);
+    let mut finding = Finding::absent(answer.prompt.label.as_str(), answer.presence);
     finding.object.clone_from(&answer.prompt.object);
     finding.meta_object.clone_from(&answer.meta_object);
-    if let Some((mask, stats)) = inside
-        && stats.area > 0
-    {
+    if let Some((mask, stats)) = inside.filter(|(_, stats)| stats.area > 0) {
         let reference = answer.prompt.reference;
         finding.present = true;
         finding.area = stats.area;

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use bedside_bundle::BundleError;
-use bedside_core::PromptError;
+use bedside_bundle::{BundleError, PromptError};
 use bedside_engine::EngineError;
 
 /// Where a failure lies, and so who can mend it.
@@ -16,8 +15,12 @@ pub enum ErrorKind {
     Prompt,
     /// The frame can't be segmented.
     Frame,
-    /// The backend failed or gave an answer that is no number.
+    /// The backend failed, or answered with NaN or infinite values.
     Engine,
+    /// The bundle's own test frames did not get their masks on this backend and precision.
+    SelfTest,
+    /// Prompts of another bundle or precision, or features of another segmenter or orientation.
+    Mismatch,
     /// What was measured on this device could not be kept or read; no run needs it.
     Cache,
 }

@@ -1,43 +1,53 @@
-//! Text-prompted biomedical segmentation on the device: frame and prompts in, findings out.
-//!
-//! ```no_run
-//! use bedside::{Frame, Options, PixelFormat, Prompt, Segmenter};
-//!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut segmenter = Segmenter::open("models/edge/edge.bedside".as_ref(), &Options::default())?;
-//! // Once, outside the frame loop:
-//! let prompts = segmenter.prompts(&[Prompt::new("polyp")])?;
-//! // For each frame:
-//! let frame = Frame::new(640, 480, PixelFormat::Rgb8, vec![0; 640 * 480 * 3])?;
-//! for finding in segmenter.segment(&frame, &prompts)?.findings {
-//!     println!("{}: {} ({} pixels)", finding.prompt, finding.present, finding.area);
-//! }
-//! # Ok(())
-//! # }
-//! ```
-//!
-//! The image encoder runs once a frame, all prompts go through the mask decoder in one batch.
-//! Research use; not a medical device; not for clinical decisions.
+#![doc = include_str!("../README.md")]
 
 mod answer;
+mod cache;
 mod error;
 mod load;
+mod machine;
+mod options;
 mod overlap;
 mod prompts;
+mod proof;
 mod segmenter;
 mod text;
 mod tuning;
 mod validity;
 
-pub use bedside_bundle as bundle;
-pub use bedside_bundle::{Bundle, Manifest, Precision, PromptTable};
-pub use bedside_core::*;
-pub use bedside_engine as engine;
-pub use bedside_vision as vision;
+pub use bedside_bundle::{
+    Bundle, Manifest, Precision, PromptEntry, PromptError, PromptErrorKind, PromptTable, Resolution,
+};
+pub use bedside_core::frame::MAX_SIDE;
+pub use bedside_core::{
+    BoundingBox, Category, Clock, ColourModel, Component, Degradation, Fault, Finding, Form, Frame,
+    FrameError, FrameView, ManualClock, Mask, Modality, MonotonicClock, ObjectType, Ontology,
+    PaintPermit, Pause, PixelFormat, Plane, PlaneSize, Prompt, Stall, State, Timestamp, YuvSpace,
+};
 
+pub use cache::Cache;
 pub use error::{Error, ErrorKind};
-pub use load::signature;
-pub use prompts::PromptSet;
-pub use segmenter::{MIN_SIDE, Options, Profile, Segmentation, Segmenter, SelfTestCase, Timings};
-pub use tuning::{Outcome, Tried, Tuning, TuningKey, Tunings, machine_name, tune};
-pub use validity::{Beta, Reference};
+pub use machine::machine_name;
+pub use options::Options;
+pub use prompts::{Orientation, PromptSet, Resolved, resolve};
+pub use proof::SelfTestCase;
+pub use segmenter::{Features, MIN_SIDE, Profile, Segmentation, Segmenter, Timings};
+pub use tuning::{Outcome, Tried, Tuning, TuningKey, tune};
+
+/// Bundles as files: making and reading them.
+pub mod bundle {
+    pub use bedside_bundle::{BundleError, ErrorKind, manifest, pack};
+}
+
+/// Backends: which there are, and what one of your own has to do.
+pub mod engine {
+    pub use bedside_engine::{
+        Backend, DType, Dim, EngineError, ErrorKind, FaultyBackend, InjectedFault, LoadOptions,
+        OpTime, Placement, Release, Session, Signature, TensorSpec, TractCpu, TractStock, Value,
+        backend, backends, conformance,
+    };
+}
+
+/// Pixels: colours, masks as text and on top of frames, and how alike two of them are.
+pub mod vision {
+    pub use bedside_vision::{colour, dice, iou, overlay, rle};
+}

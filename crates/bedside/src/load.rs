@@ -1,12 +1,13 @@
 //! From a bundle's parts to sessions on a backend.
 
 use bedside_bundle::Bundle;
-use bedside_bundle::manifest::{DType, Dim, Graph, Manifest, Resize, Tensor};
-use bedside_engine::{Backend, LoadOptions, Session, Signature, TensorSpec};
+use bedside_bundle::manifest::{Dim, Graph, Manifest, Resize, TensorSpec};
+use bedside_engine::{Backend, LoadOptions, Session, Signature};
 use bedside_vision::ResizeFilter;
 
 use crate::answer::Outputs;
 use crate::error::{Error, ErrorKind};
+use crate::options::Options;
 
 /// Where the decoder finds an input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,36 +23,21 @@ pub(crate) fn session(
     bundle: &Bundle,
     part: &str,
     backend: &dyn Backend,
-    threads: usize,
-    require_device: bool,
+    options: &Options,
 ) -> Result<Box<dyn Session>, Error> {
     let graph = described(bundle.manifest(), part)?;
-    let options = LoadOptions {
-        label: part.to_owned(),
-        expected: signature(graph),
-        threads,
-        require_device,
-        steady: graph
-            .inputs
-            .iter()
-            .map(|t| t.name.clone())
-            .filter(|n| of_prompts(n))
-            .collect(),
-    };
-    Ok(backend.load(&bundle.map(part)?, &options)?)
+    let mut load = LoadOptions::new(part, Signature::from(graph));
+    load.threads = options.threads();
+    load.require_device = options.require_device;
+    load.cache = options.cache().map(|cache| cache.folder().to_owned());
+    let names = graph.inputs.iter().map(|t| &t.name);
+    load.steady = names.filter(|n| of_prompts(n)).cloned().collect();
+    Ok(backend.load(&bundle.map(part)?, &load)?)
 }
 
 /// Whether an input of the decoder is a prompt set's, which stays for many frames.
 fn of_prompts(input: &str) -> bool {
     matches!(input, "tokens" | "token_mask")
-}
-
-/// What a backend is told to expect of a graph that a manifest describes.
-pub fn signature(graph: &Graph) -> Signature {
-    Signature {
-        inputs: specs(&graph.inputs),
-        outputs: specs(&graph.outputs),
-    }
 }
 
 /// The manifest's description of a graph.
@@ -104,7 +90,7 @@ pub(crate) fn filter(resize: Resize) -> ResizeFilter {
     }
 }
 
-fn position(tensors: &[Tensor], name: &str) -> Option<usize> {
+fn position(tensors: &[TensorSpec], name: &str) -> Option<usize> {
     tensors.iter().position(|t| t.name == name)
 }
 
@@ -113,25 +99,4 @@ fn missing(graph: &Graph, tensor: &str) -> Error {
         ErrorKind::Bundle,
         format!("graph {} has no tensor {tensor}", graph.part),
     )
-}
-
-fn specs(tensors: &[Tensor]) -> Vec<TensorSpec> {
-    tensors
-        .iter()
-        .map(|t| TensorSpec {
-            name: t.name.clone(),
-            dtype: match t.dtype {
-                DType::F32 => bedside_engine::DType::F32,
-                DType::I64 => bedside_engine::DType::I64,
-            },
-            shape: t
-                .shape
-                .iter()
-                .map(|d| match d {
-                    Dim::Fixed(n) => bedside_engine::Dim::Fixed(*n),
-                    Dim::Symbol(s) => bedside_engine::Dim::Symbol(s.clone()),
-                })
-                .collect(),
-        })
-        .collect()
 }

@@ -1,7 +1,7 @@
 //! Who owns a pixel that several objects claim: BiomedParse's rules for recognition.
 //!
 //! Source: `inference_utils/inference.py` and `output_processing.py` (`combine_masks`) of
-//! github.com/microsoft/BiomedParse, told in our own words below.
+//! github.com/microsoft/BiomedParse, in our own words below.
 
 use bedside_core::Mask;
 

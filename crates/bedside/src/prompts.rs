@@ -1,33 +1,85 @@
-//! Prompts made ready for the decoder, once, outside the frame loop.
+//! From a person's words to tokens for the decoder, once, outside the frame loop.
 
 use bedside_bundle::manifest::{Manifest, Precision, Validity};
-use bedside_bundle::{PromptEntry, PromptTable};
-use bedside_core::{Form, Prompt, PromptErrorKind};
+use bedside_bundle::{Bundle, PromptEntry, PromptTable, Resolution};
+use bedside_core::{Form, Prompt};
 use bedside_engine::Value;
 
 use crate::error::{Error, ErrorKind};
 use crate::text::TextEncoder;
 use crate::validity::{Beta, Reference};
 
-/// Prompts resolved against one bundle: tokens ready for the decoder, in the order asked.
+/// Prompts made ready for one bundle at one precision, in the order asked: tokens for the decoder.
+///
+/// Any segmenter of that bundle and precision takes them. Clones share the tokens.
 #[derive(Debug, Clone)]
 pub struct PromptSet {
-    pub(crate) prompts: Vec<Resolved>,
+    /// [`Bundle::digest`](bedside_bundle::Bundle::digest).
+    bundle: String,
+    /// References of validity are fitted to one.
+    precision: Precision,
+    pub(crate) prompts: Vec<Prepared>,
     /// f32 `[P, T, D]`.
     pub(crate) tokens: Value,
     /// f32 `[P, T]`, 1 for a token and 0 for padding.
     pub(crate) token_mask: Value,
-    /// Whether these prompts want the frame fed with rows and columns swapped.
-    pub(crate) transpose: bool,
+    orientation: Orientation,
 }
 
 /// One prompt of a set.
 #[derive(Debug, Clone)]
-pub(crate) struct Resolved {
-    pub text: String,
+pub(crate) struct Prepared {
+    /// What findings show.
+    pub label: String,
     /// `None` for a free prompt.
     pub object: Option<String>,
     pub reference: Option<Reference>,
+}
+
+/// How a frame is fed to the encoder; masks are upright always.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Orientation {
+    /// As it is.
+    #[default]
+    Upright,
+    /// With rows and columns exchanged, as some models want the ultrasound of hearts.
+    Transposed,
+}
+
+/// What a bundle makes of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resolved {
+    /// What findings show: the words, or the form's full text where the words alone don't say
+    /// which of several forms is meant.
+    pub label: String,
+    /// The form that the words name; `None` for words that the bundle's text encoder reads.
+    pub form: Option<Form>,
+}
+
+/// Find out what a bundle makes of a prompt, without loading a graph.
+///
+/// # Errors
+/// [`ErrorKind::Prompt`] for a prompt that is unknown, ambiguous or of an object type that the
+/// weights were not trained on.
+pub fn resolve(
+    manifest: &Manifest,
+    table: &PromptTable,
+    prompt: &Prompt,
+) -> Result<Resolved, Error> {
+    let readable = manifest.text.is_some() && !prompt.text.trim().is_empty();
+    if readable && matches!(table.resolve(prompt), Resolution::Unknown(_)) {
+        TextEncoder::available()?;
+        return Ok(Resolved {
+            label: prompt.text.clone(),
+            form: None,
+        });
+    }
+    let form = table.trained(prompt)?.form();
+    Ok(Resolved {
+        label: table.label(prompt, form),
+        form: Some(form.clone()),
+    })
 }
 
 impl PromptSet {
@@ -41,107 +93,92 @@ impl PromptSet {
         self.prompts.is_empty()
     }
 
-    /// The prompts' texts, in order.
-    pub fn texts(&self) -> impl Iterator<Item = &str> {
-        self.prompts.iter().map(|p| p.text.as_str())
+    /// What findings call the prompts, in order.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.prompts.iter().map(|p| p.label.as_str())
+    }
+
+    /// How frames must be fed for these prompts.
+    pub fn orientation(&self) -> Orientation {
+        self.orientation
+    }
+
+    /// Refuse to serve another bundle or precision.
+    pub(crate) fn check(&self, bundle: &str, precision: Precision) -> Result<(), Error> {
+        let wrong = |message: String| Err(Error::new(ErrorKind::Mismatch, message));
+        let hint = "hint: make them with `prompts` of this segmenter";
+        if self.bundle != bundle {
+            let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
+            let (of, here) = (short(&self.bundle), short(bundle));
+            return wrong(format!(
+                "these prompts are of bundle {of}, not of {here}; {hint}"
+            ));
+        }
+        if self.precision != precision {
+            let of = self.precision;
+            return wrong(format!(
+                "these prompts are of {of}, not of {precision}; {hint}"
+            ));
+        }
+        if self.is_empty() {
+            let message = "no prompt; hint: ask for at least one";
+            return Err(Error::new(ErrorKind::Prompt, message));
+        }
+        Ok(())
     }
 }
 
 /// Token rows of one prompt, row-major `[rows, token_dim]`.
-struct Rows {
-    resolved: Resolved,
-    transpose: bool,
+pub(crate) struct Rows {
+    prepared: Prepared,
+    orientation: Orientation,
     tokens: Vec<f32>,
 }
 
 /// What [`PromptSet`]s are made from.
-pub(crate) struct Resolver<'a> {
-    pub manifest: &'a Manifest,
+pub(crate) struct Preparer<'a> {
+    pub bundle: &'a Bundle,
     pub table: &'a PromptTable,
     pub precision: Precision,
-    pub text: Option<&'a mut TextEncoder>,
 }
 
-impl Resolver<'_> {
-    /// Tokens of the forms given, which stand in the table and are trained.
-    pub(crate) fn forms(&mut self, forms: &[&Form]) -> Result<PromptSet, Error> {
-        let rows = forms
-            .iter()
-            .map(|f| self.trained(f, f.text()))
-            .collect::<Result<_, _>>()?;
-        self.stack(rows)
-    }
-
-    /// Tokens of prompts in a person's words.
-    pub(crate) fn prompts(&mut self, prompts: &[Prompt]) -> Result<PromptSet, Error> {
-        let rows = prompts
-            .iter()
-            .map(|p| self.one(p))
-            .collect::<Result<_, _>>()?;
-        self.stack(rows)
-    }
-
-    fn one(&mut self, prompt: &Prompt) -> Result<Rows, Error> {
-        // What the weights know wins: "liver" is no riddle if one liver form was trained.
-        if let Ok(form) = prompt.resolve(self.table.trained_forms()) {
-            return self.trained(form, prompt.text.clone());
-        }
-        match prompt.resolve(self.table.forms()) {
-            Ok(form) => Err(self.untrained(&form.object)),
-            Err(error) if error.kind() == PromptErrorKind::Unknown => match self.text.as_mut() {
-                Some(text) => Ok(Rows {
-                    tokens: text.encode(&prompt.text)?,
-                    resolved: Resolved {
-                        text: prompt.text.clone(),
-                        object: None,
-                        reference: None,
-                    },
-                    transpose: false,
-                }),
-                None => Err(error.into()),
-            },
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn untrained(&self, object: &str) -> Error {
-        let mut known: Vec<&str> = self
-            .table
-            .trained_forms()
-            .map(|f| f.object.as_str())
-            .collect();
-        known.dedup();
-        let Manifest { name, version, .. } = self.manifest;
-        Error::new(
-            ErrorKind::Prompt,
-            format!(
-                "'{object}' is an object type of the ontology, but the weights of bundle {name} \
-                 {version} were not trained on it; hint: this bundle knows {}",
-                known.join(", ")
-            ),
-        )
-    }
-
-    fn trained(&self, form: &Form, text: String) -> Result<Rows, Error> {
-        let entry = self.table.entry(form).filter(|e| e.trained());
-        let tokens = entry
-            .ok_or_else(|| self.untrained(&form.object))?
-            .tokens_f32();
-        let reference = self
-            .manifest
-            .validity(form, self.precision)
-            .and_then(reference);
-        let transpose = self.manifest.transposed(form.modality, &form.site);
-        let resolved = Resolved {
-            text,
-            object: Some(form.object.clone()),
-            reference,
-        };
+impl Preparer<'_> {
+    /// The tokens of a form in the table.
+    pub(crate) fn form(&self, form: &Form, label: String) -> Result<Rows, Error> {
+        let entry = self.table.entry(form).ok_or_else(|| {
+            let text = form.text();
+            Error::new(
+                ErrorKind::Prompt,
+                format!("no '{text}' in the prompt table"),
+            )
+        })?;
+        let manifest = self.bundle.manifest();
+        let validity = manifest.validity(form, self.precision);
         Ok(Rows {
-            resolved,
-            transpose,
-            tokens,
+            prepared: Prepared {
+                label,
+                object: Some(form.object.clone()),
+                reference: validity.and_then(reference),
+            },
+            orientation: match manifest.transposed(form.modality, &form.site) {
+                true => Orientation::Transposed,
+                false => Orientation::Upright,
+            },
+            tokens: entry.tokens_f32(),
         })
+    }
+
+    /// The tokens that the text encoder gave.
+    pub(crate) fn free(&self, label: String, tokens: Vec<f32>) -> Rows {
+        Rows {
+            prepared: Prepared {
+                label,
+                object: None,
+                reference: None,
+            },
+            orientation: Orientation::Upright,
+            tokens,
+        }
     }
 
     fn longest_in_table(&self) -> usize {
@@ -153,12 +190,12 @@ impl Resolver<'_> {
             .unwrap_or(0)
     }
 
-    /// Pad to one length. It is the table's longest wherever that is enough, so that a prompt
+    /// One set of them, padded to one length. It is the table's longest wherever that is enough, so that a prompt
     /// gives the same bits in whatever company it is asked; and a multiple of 16, because
     /// engines sum rows that start unaligned in another order.
-    fn stack(&self, rows: Vec<Rows>) -> Result<PromptSet, Error> {
-        let transpose = rows.first().is_some_and(|r| r.transpose);
-        if rows.iter().any(|r| r.transpose != transpose) {
+    pub(crate) fn stack(&self, rows: Vec<Rows>) -> Result<PromptSet, Error> {
+        let orientation = rows.first().map(|r| r.orientation).unwrap_or_default();
+        if rows.iter().any(|r| r.orientation != orientation) {
             return Err(Error::new(
                 ErrorKind::Prompt,
                 "these prompts want the frame in different orientations; hint: ask for them \
@@ -177,10 +214,12 @@ impl Resolver<'_> {
             token_mask.resize((i + 1) * length, 0.0);
         }
         Ok(PromptSet {
-            tokens: Value::f32(&[rows.len(), length, dim], tokens)?,
-            token_mask: Value::f32(&[rows.len(), length], token_mask)?,
-            prompts: rows.into_iter().map(|r| r.resolved).collect(),
-            transpose,
+            bundle: self.bundle.digest().to_owned(),
+            precision: self.precision,
+            tokens: Value::f32(&[rows.len(), length, dim], &tokens)?,
+            token_mask: Value::f32(&[rows.len(), length], &token_mask)?,
+            prompts: rows.into_iter().map(|r| r.prepared).collect(),
+            orientation,
         })
     }
 }

@@ -1,64 +1,34 @@
 //! Frame and prompts in, findings out.
 
+use std::fmt;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bedside_bundle::manifest::SelfTest;
 use bedside_bundle::{Bundle, Manifest, Precision, PromptTable};
-use bedside_core::{Finding, Form, Frame, Mask, Modality, PixelFormat, Prompt};
-use bedside_engine::{Backend, OpTime, Placement, Session, TractCpu, Value};
-use bedside_vision::{Letterbox, Preprocessor};
+use bedside_core::{Finding, Form, FrameView, Modality, Prompt};
+use bedside_engine::{Backend, OpTime, Placement, Session, Value};
+use bedside_vision::{Letterbox, Preprocessor, mask};
 use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::answer::{Answer, Outputs, Raw, finding};
 use crate::error::{Error, ErrorKind};
 use crate::load::{self, DecoderInput};
+use crate::options::Options;
 use crate::overlap::{Claim, settle};
-use crate::prompts::{PromptSet, Resolver};
+use crate::prompts::{Orientation, Preparer, PromptSet, resolve};
+use crate::proof::prove;
 use crate::text::TextEncoder;
 
 /// Shortest side of a frame that can hold anything worth finding, in pixels.
 pub const MIN_SIDE: u32 = 16;
 
-/// Choices of whoever runs a bundle; the default is the bundle's own.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Options {
-    /// Which variant of the bundle to run.
-    pub precision: Option<Precision>,
-    /// Threads of the backend and of the masks after it, at least 1; as many as there are cores,
-    /// up to 4, unless told.
-    pub threads: Option<usize>,
-    /// Least probability of presence, 0 to 1, in place of the bundle's; 0 withholds no mask.
-    pub presence: Option<f32>,
-    /// Name of the backend, of [`bedside_engine::backends`]; the first of them unless told.
-    pub backend: Option<&'static str>,
-    /// Fail unless all of the encoder and the decoder runs on the backend's device.
-    pub require_device: bool,
-}
-
-impl Options {
-    /// The backend that the options name.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Engine`] when this build has none of that name.
-    pub fn backend(&self) -> Result<&'static dyn Backend, Error> {
-        match self.backend {
-            None => Ok(&TractCpu),
-            Some(name) => Ok(bedside_engine::backend(name)?),
-        }
-    }
-
-    /// Threads of the backend: as told, or one per core up to 4.
-    pub fn threads(&self) -> usize {
-        let cores = || std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
-        self.threads.unwrap_or_else(cores).max(1)
-    }
-}
-
 /// Answers to a set of prompts on one frame.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Segmentation {
     /// One finding a prompt, in the order of the prompts.
     pub findings: Vec<Finding>,
@@ -66,8 +36,9 @@ pub struct Segmentation {
     pub timings: Timings,
 }
 
-/// Wall time of the stages of one pass.
+/// Wall time of the stages of one pass; zero for those that did not run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Timings {
     /// Colour conversion, letterbox, resize, normalisation.
     pub preprocess: Duration,
@@ -95,33 +66,66 @@ pub struct Profile {
     pub decoder: Vec<OpTime>,
 }
 
-/// Outcome of one of the bundle's self-tests.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SelfTestCase {
-    /// What was asked.
-    pub prompt: String,
-    /// Intersection over union of the mask with the expected one.
-    pub iou: f64,
-    /// Least value that passes.
-    pub min_iou: f64,
+/// A frame after the image encoder: all that does not depend on the prompts. Made by
+/// [`Segmenter::encode`], and good for that segmenter alone.
+///
+/// Holds the encoder's features, on the backend's device if it has one, and 3 bytes a pixel of the
+/// frame.
+pub struct Features {
+    /// Of the segmenter.
+    id: u64,
+    values: Vec<Value>,
+    letterbox: Letterbox,
+    /// The frame's pixels, interleaved.
+    rgb: Vec<u8>,
+    timings: Timings,
 }
 
-impl SelfTestCase {
-    /// Whether the mask came out as expected.
-    pub fn passed(&self) -> bool {
-        self.iou >= self.min_iou
+impl Features {
+    /// Width of the frame in pixels, and of its masks.
+    pub fn width(&self) -> u32 {
+        self.letterbox.width()
+    }
+
+    /// Height of the frame in pixels, and of its masks.
+    pub fn height(&self) -> u32 {
+        self.letterbox.height()
+    }
+
+    /// How the frame was fed.
+    pub fn orientation(&self) -> Orientation {
+        match self.letterbox.transposed() {
+            true => Orientation::Transposed,
+            false => Orientation::Upright,
+        }
+    }
+
+    /// Time of preprocessing and of the encoder.
+    pub fn timings(&self) -> Timings {
+        self.timings
     }
 }
 
-/// A bundle, loaded on a backend and ready for frames.
+impl fmt::Debug for Features {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (width, height) = (self.width(), self.height());
+        write!(f, "Features({width}x{height}, {:?})", self.values)
+    }
+}
+
+/// A bundle, loaded on a backend, proved there, and ready for frames.
 pub struct Segmenter {
+    /// Of this segmenter in the process, so that features of another are known.
+    id: u64,
     bundle: Bundle,
     table: PromptTable,
     precision: Precision,
-    presence: f32,
-    threads: usize,
-    backend: &'static str,
+    pub(crate) presence: f32,
+    options: Options,
+    backend: Arc<dyn Backend>,
     preprocessor: Preprocessor,
+    /// The encoder's input, kept from frame to frame.
+    image: Vec<f32>,
     encoder: Box<dyn Session>,
     decoder: Box<dyn Session>,
     decoder_inputs: Vec<DecoderInput>,
@@ -132,39 +136,61 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
-    /// Open a bundle (file or folder) and load it on the backend that the options name.
+    /// Open a bundle (file or folder) and load it on the backend that the options name, as
+    /// [`new`](Self::new) does.
     ///
     /// # Errors
-    /// [`ErrorKind::Bundle`] when the bundle can't be trusted, [`ErrorKind::Engine`] when there is
-    /// no such backend or it can't load the graphs.
-    pub fn open(path: &Path, options: &Options) -> Result<Self, Error> {
+    /// [`ErrorKind::Bundle`] when the bundle can't be trusted, and as [`new`](Self::new).
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Self, Error> {
         Self::new(Bundle::open(path)?, options.backend()?, options)
     }
 
-    /// Load a bundle on a backend.
+    /// Load a bundle on a backend, be it one of your own, and see that the bundle's own test
+    /// frames get their masks on it.
+    ///
+    /// That they did is remembered in [`Options::cache`] for this bundle, precision, backend,
+    /// machine and program, so that later starts are short. Without a folder that can be written,
+    /// or on a backend without a [`fingerprint`](Backend::fingerprint), each start runs them.
     ///
     /// # Errors
-    /// As [`open`](Self::open); also when `options` ask for a precision that the bundle lacks.
-    pub fn new(bundle: Bundle, backend: &dyn Backend, options: &Options) -> Result<Self, Error> {
+    /// [`ErrorKind::Bundle`] when the bundle is damaged or lacks the precision,
+    /// [`ErrorKind::Engine`] when the backend can't load the graphs, or the options name another
+    /// backend; [`ErrorKind::SelfTest`] when a test frame gets another mask.
+    pub fn new(
+        bundle: Bundle,
+        backend: impl Backend + 'static,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        let mut segmenter = Self::unproven(bundle, backend, options)?;
+        prove(&mut segmenter, options.cache().as_ref())?;
+        Ok(segmenter)
+    }
+
+    /// Load a bundle without a look at its test frames: for tools that call
+    /// [`self_test`](Self::self_test) and report what came out. Show nobody masks of it.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), without [`ErrorKind::SelfTest`].
+    pub fn unproven(
+        bundle: Bundle,
+        backend: impl Backend + 'static,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        Self::load(bundle, Arc::new(backend), options)
+    }
+
+    fn load(bundle: Bundle, backend: Arc<dyn Backend>, options: &Options) -> Result<Self, Error> {
+        let name = backend.name();
+        if let Some(named) = options.backend.as_deref().filter(|named| *named != name) {
+            return Err(Error::new(
+                ErrorKind::Engine,
+                format!("the options name backend {named}, not {name}; hint: name one of them"),
+            ));
+        }
         let manifest = bundle.manifest().clone();
         let precision = options.precision.unwrap_or(manifest.default_precision);
-        let variant = manifest.variant(precision).ok_or_else(|| {
-            let known: Vec<String> = manifest
-                .variants
-                .iter()
-                .map(|v| v.precision.to_string())
-                .collect();
-            Error::new(
-                ErrorKind::Bundle,
-                format!(
-                    "no {precision} graphs in the bundle; hint: it has {}",
-                    known.join(", ")
-                ),
-            )
-        })?;
-        let threads = options.threads();
-        let device = options.require_device;
-        let load = |part: &str| load::session(&bundle, part, backend, threads, device);
+        let variant = bundle.variant(precision)?;
+        let load = |part: &str| load::session(&bundle, part, &backend, options);
         // The encoder is nearly all of it; the decoder is done while its hash is taken.
         let (encoder, decoder) = std::thread::scope(|scope| {
             let decoder = scope.spawn(|| load(&variant.decoder));
@@ -172,19 +198,20 @@ impl Segmenter {
             let decoder = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
             Ok::<_, Error>((encoder?, decoder?))
         })?;
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let input = &manifest.input;
         Ok(Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
             table: bundle.prompt_table()?,
             precision,
             presence: options.presence.unwrap_or(manifest.thresholds.presence),
-            threads,
-            backend: backend.name(),
             preprocessor: Preprocessor::new(
                 input.side,
                 input.mean,
                 input.std,
                 load::filter(input.resize),
             ),
+            image: Vec::new(),
             decoder_inputs: load::decoder_inputs(
                 load::described(&manifest, &variant.encoder)?,
                 load::described(&manifest, &variant.decoder)?,
@@ -193,9 +220,16 @@ impl Segmenter {
             encoder,
             decoder,
             text: None,
-            pool: pool(threads)?,
+            pool: pool(options.threads())?,
+            options: options.clone(),
+            backend,
             bundle,
         })
+    }
+
+    /// The bundle.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle
     }
 
     /// The bundle's manifest.
@@ -215,12 +249,16 @@ impl Segmenter {
 
     /// Threads of the backend.
     pub fn threads(&self) -> usize {
-        self.threads
+        self.options.threads()
     }
 
     /// Name of the backend.
     pub fn backend(&self) -> &'static str {
-        self.backend
+        self.backend.name()
+    }
+
+    pub(crate) fn fingerprint(&self) -> Option<String> {
+        self.backend.fingerprint()
     }
 
     /// Which nodes of the encoder and of the decoder run on the backend's device; `None` when it
@@ -230,39 +268,87 @@ impl Segmenter {
     }
 
     /// Make prompts ready, once, outside the frame loop. A prompt outside the table is encoded
-    /// by the bundle's text graph if it has one.
+    /// by the bundle's text graph, if it has one, on this backend; that takes a build with the
+    /// feature `text`.
     ///
     /// # Errors
     /// [`ErrorKind::Prompt`] for a prompt that is unknown, ambiguous or of an object type that
     /// the weights were not trained on.
     pub fn prompts(&mut self, prompts: &[Prompt]) -> Result<PromptSet, Error> {
-        if prompts
-            .iter()
-            .any(|p| p.resolve(self.table.forms()).is_err())
-        {
-            self.load_text()?;
+        let mut rows = Vec::with_capacity(prompts.len());
+        for prompt in prompts {
+            let resolved = resolve(self.bundle.manifest(), &self.table, prompt)?;
+            rows.push(match &resolved.form {
+                Some(form) => self.preparer().form(form, resolved.label)?,
+                None => {
+                    let tokens = self.text_encoder()?.encode(&prompt.text)?;
+                    self.preparer().free(resolved.label, tokens)
+                }
+            });
         }
-        self.resolver().prompts(prompts)
+        self.preparer().stack(rows)
     }
 
     /// Answer each prompt on a frame: the image encoder runs once, all prompts go through the
-    /// decoder in one batch, and each gets the mask that it would get alone.
+    /// decoder in one batch, and each gets the mask that it would get alone. A [`Frame`](bedside_core::Frame) is passed
+    /// by reference, a buffer with padded rows as a [`FrameView`]. The same as
+    /// [`encode`](Self::encode) and [`decode`](Self::decode) one after the other.
     ///
     /// # Errors
-    /// [`ErrorKind::Frame`] for a frame with a side under [`MIN_SIDE`]; [`ErrorKind::Engine`]
-    /// when the backend fails or answers with numbers that are none.
-    pub fn segment(&mut self, frame: &Frame, prompts: &PromptSet) -> Result<Segmentation, Error> {
-        let mut timings = Timings::default();
-        let (raw, letterbox) = self.run(frame, prompts, &mut timings)?;
+    /// [`ErrorKind::Frame`] for a frame with a side under [`MIN_SIDE`], [`ErrorKind::Mismatch`] for
+    /// prompts of another bundle or precision; [`ErrorKind::Engine`] when the backend fails or
+    /// answers with NaN or infinite values.
+    pub fn segment<'f>(
+        &mut self,
+        frame: impl Into<FrameView<'f>>,
+        prompts: &PromptSet,
+    ) -> Result<Segmentation, Error> {
+        self.pass(frame.into(), prompts, Self::findings)
+    }
+
+    /// Run the image encoder on a frame, once for all the prompts that will be asked of it. Feed it
+    /// as [`PromptSet::orientation`] says; upright is right for most.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Frame`] for a frame with a side under [`MIN_SIDE`]; [`ErrorKind::Engine`] when
+    /// the backend fails.
+    pub fn encode<'f>(
+        &mut self,
+        frame: impl Into<FrameView<'f>>,
+        orientation: Orientation,
+    ) -> Result<Features, Error> {
         let start = Instant::now();
-        let answers = raw.answers(
-            &prompts.prompts,
-            &self.outputs,
-            &self.manifest().meta_objects,
-        )?;
-        let findings = self.findings(&answers, &letterbox);
-        timings.masks = start.elapsed();
-        Ok(Segmentation { findings, timings })
+        let (image, letterbox) = self.prepare(frame.into(), orientation)?;
+        let encoding = Instant::now();
+        let values = self.encoder.run(&[image])?;
+        let mut rgb = Vec::new();
+        self.preprocessor.swap_rgb(&mut rgb);
+        Ok(Features {
+            id: self.id,
+            values,
+            letterbox,
+            rgb,
+            timings: Timings {
+                preprocess: encoding - start,
+                encoder: encoding.elapsed(),
+                ..Timings::default()
+            },
+        })
+    }
+
+    /// Answer each prompt on a frame that [`encode`](Self::encode) has seen, as often as wanted
+    /// and with other prompts: each time costs a pass of the decoder alone.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Mismatch`] for features of another segmenter, or fed otherwise than the prompts
+    /// ask, and for prompts of another bundle or precision; [`ErrorKind::Engine`] when the backend
+    /// fails or answers with NaN or infinite values.
+    pub fn decode(
+        &mut self,
+        features: &Features,
+        prompts: &PromptSet,
+    ) -> Result<Segmentation, Error> {
+        self.decode_with(features, prompts, Self::findings)
     }
 
     /// Ask for every object type that the weights know in a modality (and site), settle whose
@@ -272,89 +358,27 @@ impl Segmenter {
     /// # Errors
     /// As [`segment`](Self::segment), and [`ErrorKind::Prompt`] when the bundle knows nothing
     /// there.
-    pub fn recognize(
+    pub fn recognize<'f>(
         &mut self,
-        frame: &Frame,
+        frame: impl Into<FrameView<'f>>,
         modality: Modality,
         site: Option<&str>,
     ) -> Result<Segmentation, Error> {
         let prompts = self.known(modality, site)?;
-        let mut timings = Timings::default();
-        let (raw, letterbox) = self.run(frame, &prompts, &mut timings)?;
-        let start = Instant::now();
-        let answers = raw.answers(
-            &prompts.prompts,
-            &self.outputs,
-            &self.manifest().meta_objects,
-        )?;
-        let threshold = self.threshold();
-        let mut findings = self.findings(&answers, &letterbox);
-        let (mut claims, mut claimants) = (Vec::new(), Vec::new());
-        for (i, (answer, found)) in answers.iter().zip(&findings).enumerate() {
-            if found.present {
-                let rank = found.validity.unwrap_or(found.presence);
-                let logits =
-                    self.preprocessor
-                        .logits(answer.logits, self.outputs.size(), &letterbox);
-                claims.push(Claim { logits, rank });
-                claimants.push(i);
-            }
-        }
-        let settled = settle(frame.width(), frame.height(), &claims, threshold);
-        for ((i, claim), mask) in claimants.into_iter().zip(&claims).zip(settled) {
-            let inside = mask.map(|mask| {
-                let stats = self.preprocessor.stats(&mask, &claim.logits);
-                (mask, stats)
-            });
-            if let (Some(slot), Some(answer)) = (findings.get_mut(i), answers.get(i)) {
-                *slot = finding(answer, inside);
-            }
-        }
-        timings.masks = start.elapsed();
-        Ok(Segmentation { findings, timings })
-    }
-
-    /// Run the bundle's golden frames on this backend and precision. A device should paint
-    /// nothing unless all [`passed`](SelfTestCase::passed).
-    ///
-    /// # Errors
-    /// When a test can't be run; a mask that comes out wrong is no error but a failed case.
-    pub fn self_test(&mut self) -> Result<Vec<SelfTestCase>, Error> {
-        let tests = self.manifest().self_tests.clone();
-        tests
-            .into_iter()
-            .map(|test| {
-                let frame = self.self_test_frame(&test)?;
-                let expected = bedside_vision::rle::decode(test.width, test.height, &test.mask)
-                    .map_err(|e| Error::new(ErrorKind::Bundle, format!("{}: {e}", test.part)))?;
-                let prompts = self.prompts(&[Prompt::new(test.prompt.as_str())])?;
-                let found = self.segment(&frame, &prompts)?.findings.pop();
-                let mask = found
-                    .and_then(|f| f.mask)
-                    .unwrap_or_else(|| Mask::empty(test.width, test.height));
-                Ok(SelfTestCase {
-                    prompt: test.prompt,
-                    iou: bedside_vision::iou(&mask, &expected),
-                    min_iou: f64::from(test.min_iou),
-                })
-            })
-            .collect()
-    }
-
-    /// The frame of a self-test.
-    pub(crate) fn self_test_frame(&self, test: &SelfTest) -> Result<Frame, Error> {
-        let rgb = self.bundle.part(&test.part)?;
-        Frame::new(test.width, test.height, PixelFormat::Rgb8, rgb)
-            .map_err(|e| Error::new(ErrorKind::Bundle, format!("{}: {e}", test.part)))
+        self.pass(frame.into(), &prompts, Self::settled)
     }
 
     /// Time every operator of one pass.
     ///
     /// # Errors
     /// As [`segment`](Self::segment).
-    pub fn profile(&mut self, frame: &Frame, prompts: &PromptSet) -> Result<Profile, Error> {
-        check_frame(frame)?;
-        let image = self.image(frame, prompts.transpose)?.0;
+    pub fn profile<'f>(
+        &mut self,
+        frame: impl Into<FrameView<'f>>,
+        prompts: &PromptSet,
+    ) -> Result<Profile, Error> {
+        self.check_prompts(prompts)?;
+        let (image, _) = self.prepare(frame.into(), prompts.orientation())?;
         let encoder = self.encoder.profile(std::slice::from_ref(&image))?;
         let features = self.encoder.run(&[image])?;
         let inputs = self.decoder_values(&features, prompts)?;
@@ -364,14 +388,60 @@ impl Segmenter {
         })
     }
 
+    /// Encoder and decoder; `findings` makes the decoder's answers into what is found.
+    fn pass(
+        &mut self,
+        frame: FrameView<'_>,
+        prompts: &PromptSet,
+        findings: impl FnOnce(&Self, &[Answer<'_>], &Features) -> Vec<Finding>,
+    ) -> Result<Segmentation, Error> {
+        self.check_prompts(prompts)?;
+        let mut features = self.encode(frame, prompts.orientation())?;
+        let mut answer = self.decode_with(&features, prompts, findings)?;
+        answer.timings.preprocess = features.timings.preprocess;
+        answer.timings.encoder = features.timings.encoder;
+        // The next frame's pixels go where this one's were.
+        self.preprocessor.swap_rgb(&mut features.rgb);
+        Ok(answer)
+    }
+
+    fn decode_with(
+        &mut self,
+        features: &Features,
+        prompts: &PromptSet,
+        findings: impl FnOnce(&Self, &[Answer<'_>], &Features) -> Vec<Finding>,
+    ) -> Result<Segmentation, Error> {
+        self.check_prompts(prompts)?;
+        self.check_features(features, prompts)?;
+        let start = Instant::now();
+        let inputs = self.decoder_values(&features.values, prompts)?;
+        let outputs = self.decoder.run(&inputs)?;
+        let raw = Raw::new(&outputs, &self.outputs)?;
+        let masks = Instant::now();
+        let answers = raw.answers(
+            &prompts.prompts,
+            &self.outputs,
+            &self.manifest().meta_objects,
+        )?;
+        let findings = findings(self, &answers, features);
+        Ok(Segmentation {
+            findings,
+            timings: Timings {
+                decoder: masks - start,
+                masks: masks.elapsed(),
+                ..Timings::default()
+            },
+        })
+    }
+
     /// One finding an answer, each made apart from the others.
-    fn findings(&self, answers: &[Answer<'_>], letterbox: &Letterbox) -> Vec<Finding> {
-        let (preprocessor, least, threshold) =
-            (&self.preprocessor, self.presence, self.threshold());
+    fn findings(&self, answers: &[Answer<'_>], features: &Features) -> Vec<Finding> {
+        let (least, threshold) = (self.presence, self.threshold());
         let size = self.outputs.size();
+        let Features { letterbox, rgb, .. } = features;
         let found = |answer: &Answer<'_>| {
             let inside = (answer.presence >= least)
-                .then(|| preprocessor.mask(answer.logits, size, letterbox, threshold));
+                .then(|| mask::from_logits(answer.logits, size, letterbox, threshold, rgb));
             finding(answer, inside)
         };
         let present = answers.iter().filter(|a| a.presence >= least).count();
@@ -381,24 +451,53 @@ impl Segmenter {
         }
     }
 
+    /// One finding an answer, with each pixel in one mask at most.
+    fn settled(&self, answers: &[Answer<'_>], features: &Features) -> Vec<Finding> {
+        let Features { letterbox, rgb, .. } = features;
+        let mut findings = self.findings(answers, features);
+        let (mut claims, mut claimants) = (Vec::new(), Vec::new());
+        for (i, (answer, found)) in answers.iter().zip(&findings).enumerate() {
+            if found.present {
+                let rank = found.validity.unwrap_or(found.presence);
+                let size = self.outputs.size();
+                let logits = mask::at_frame_size(answer.logits, size, letterbox);
+                claims.push(Claim { logits, rank });
+                claimants.push(i);
+            }
+        }
+        let (width, height) = (features.width(), features.height());
+        let settled = settle(width, height, &claims, self.threshold());
+        for ((i, claim), mask) in claimants.into_iter().zip(&claims).zip(settled) {
+            let inside = mask.map(|mask| {
+                let stats = mask::stats(&mask, &claim.logits, rgb);
+                (mask, stats)
+            });
+            if let (Some(slot), Some(answer)) = (findings.get_mut(i), answers.get(i)) {
+                *slot = finding(answer, inside);
+            }
+        }
+        findings
+    }
+
     fn threshold(&self) -> f32 {
         self.manifest().thresholds.mask_logit
     }
 
-    fn resolver(&mut self) -> Resolver<'_> {
-        Resolver {
-            manifest: self.bundle.manifest(),
+    fn preparer(&self) -> Preparer<'_> {
+        Preparer {
+            bundle: &self.bundle,
             table: &self.table,
             precision: self.precision,
-            text: self.text.as_mut(),
         }
     }
 
     /// The prompts of every form that the weights know there.
-    fn known(&mut self, modality: Modality, site: Option<&str>) -> Result<PromptSet, Error> {
+    fn known(&self, modality: Modality, site: Option<&str>) -> Result<PromptSet, Error> {
         let here = |f: &&Form| f.modality == modality && site.is_none_or(|s| s == f.site);
-        let forms: Vec<Form> = self.table.trained_forms().filter(here).cloned().collect();
-        if forms.is_empty() {
+        let forms = self.table.trained_forms().filter(here);
+        let rows = forms.map(|form| self.preparer().form(form, form.text()));
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        if rows.is_empty() {
             let mut places: Vec<String> = self
                 .table
                 .trained_forms()
@@ -415,60 +514,57 @@ impl Segmenter {
                 ),
             ));
         }
-        let forms: Vec<&Form> = forms.iter().collect();
-        self.resolver().forms(&forms)
+        self.preparer().stack(rows)
     }
 
     /// The text graph is big and seldom needed, so it is loaded at the first prompt that asks.
-    fn load_text(&mut self) -> Result<(), Error> {
-        let Some(text) = self.manifest().text.clone() else {
-            return Ok(());
-        };
-        if self.text.is_none() {
-            let tokenizer = self.bundle.part(&text.tokenizer)?;
-            let session = load::session(&self.bundle, &text.graph, &TractCpu, self.threads, false)?;
-            self.text = Some(TextEncoder::new(
-                &tokenizer,
-                session,
+    fn text_encoder(&mut self) -> Result<&mut TextEncoder, Error> {
+        let load = || {
+            let text =
+                self.bundle.manifest().text.as_ref().ok_or_else(|| {
+                    Error::new(ErrorKind::Bundle, "the bundle has no text encoder")
+                })?;
+            TextEncoder::new(
+                || Ok(self.bundle.part(&text.tokenizer)?),
+                || load::session(&self.bundle, &text.graph, &self.backend, &self.options),
                 self.table.token_dim(),
-            )?);
+            )
+        };
+        let loaded = self.text.take().map_or_else(load, Ok)?;
+        Ok(self.text.insert(loaded))
+    }
+
+    fn check_prompts(&self, prompts: &PromptSet) -> Result<(), Error> {
+        prompts.check(self.bundle.digest(), self.precision)
+    }
+
+    fn check_features(&self, features: &Features, prompts: &PromptSet) -> Result<(), Error> {
+        let wrong = |message: &str| Err(Error::new(ErrorKind::Mismatch, message));
+        if features.id != self.id {
+            return wrong(
+                "these features are of another segmenter; hint: encode the frame with this one",
+            );
+        }
+        if features.orientation() != prompts.orientation() {
+            return wrong(
+                "these prompts want the frame in another orientation; hint: encode it as \
+                 `PromptSet::orientation` says",
+            );
         }
         Ok(())
     }
 
-    /// Encoder and decoder on one frame.
-    fn run(
+    /// The encoder's input.
+    fn prepare(
         &mut self,
-        frame: &Frame,
-        prompts: &PromptSet,
-        timings: &mut Timings,
-    ) -> Result<(Raw, Letterbox), Error> {
-        check_frame(frame)?;
-        if prompts.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Prompt,
-                "no prompt; hint: ask for at least one",
-            ));
-        }
-        let start = Instant::now();
-        let (image, letterbox) = self.image(frame, prompts.transpose)?;
-        let encoding = Instant::now();
-        let features = self.encoder.run(&[image])?;
-        let decoding = Instant::now();
-        let inputs = self.decoder_values(&features, prompts)?;
-        let outputs = self.decoder.run(&inputs)?;
-        let raw = Raw::new(&outputs, &self.outputs)?;
-        timings.preprocess = encoding - start;
-        timings.encoder = decoding - encoding;
-        timings.decoder = decoding.elapsed();
-        Ok((raw, letterbox))
-    }
-
-    fn image(&mut self, frame: &Frame, transpose: bool) -> Result<(Value, Letterbox), Error> {
-        let side = self.manifest().input.side as usize;
-        let mut image = Vec::new();
-        let letterbox = self.preprocessor.run(frame, transpose, &mut image);
-        Ok((Value::f32(&[1, 3, side, side], image)?, letterbox))
+        frame: FrameView<'_>,
+        orientation: Orientation,
+    ) -> Result<(Value, Letterbox), Error> {
+        check_frame(&frame)?;
+        let side = self.bundle.manifest().input.side as usize;
+        let transpose = orientation == Orientation::Transposed;
+        let letterbox = self.preprocessor.run(frame, transpose, &mut self.image);
+        Ok((Value::f32(&[1, 3, side, side], &self.image)?, letterbox))
     }
 
     fn decoder_values(&self, features: &[Value], prompts: &PromptSet) -> Result<Vec<Value>, Error> {
@@ -496,7 +592,7 @@ fn pool(threads: usize) -> Result<Option<ThreadPool>, Error> {
     })
 }
 
-fn check_frame(frame: &Frame) -> Result<(), Error> {
+fn check_frame(frame: &FrameView<'_>) -> Result<(), Error> {
     let (width, height) = (frame.width(), frame.height());
     if width.min(height) < MIN_SIDE {
         return Err(Error::new(

@@ -11,14 +11,14 @@ use statrs::function::beta::beta_reg;
 
 /// Parameters of a Beta distribution on 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Beta {
+pub(crate) struct Beta {
     alpha: f64,
     beta: f64,
 }
 
 impl Beta {
     /// A distribution; `None` unless both parameters are positive and finite.
-    pub fn new(alpha: f64, beta: f64) -> Option<Self> {
+    pub(crate) fn new(alpha: f64, beta: f64) -> Option<Self> {
         let good = |v: f64| v.is_finite() && v > 0.0;
         (good(alpha) && good(beta)).then_some(Self { alpha, beta })
     }
@@ -27,7 +27,7 @@ impl Beta {
     fn p_value(self, x: f64) -> f64 {
         let below = match x {
             x if x > 0.0 && x < 1.0 => beta_reg(self.alpha, self.beta, x),
-            // 0 or 1, below or above, and what is no number: as unusual as can be.
+            // 0 or 1, below or above, and NaN: as unusual as can be.
             _ => 0.0,
         };
         (2.0 * below.min(1.0 - below)).max(0.0)
@@ -36,18 +36,18 @@ impl Beta {
 
 /// What correct masks of one object look like.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reference {
+pub(crate) struct Reference {
     /// Mean probability inside the mask, times 255 / 256.
-    pub probability: Beta,
+    pub(crate) probability: Beta,
     /// Mean red, green and blue inside the mask, over 256.
-    pub rgb: [Beta; 3],
+    pub(crate) rgb: [Beta; 3],
 }
 
 impl Reference {
     /// Validity, 0 to 1, of a mask with this mean probability (0 to 1) and these mean colours
-    /// (over 256). A value below 0.05 says that the mask is probably not of that object; not a
-    /// number in, 0 out.
-    pub fn validity(&self, mean_probability: f32, mean_rgb: [f32; 3]) -> f32 {
+    /// (over 256). A value below 0.05 says that the mask is probably not of that object; NaN
+    /// in, 0 out.
+    pub(crate) fn validity(&self, mean_probability: f32, mean_rgb: [f32; 3]) -> f32 {
         let mut product = self
             .probability
             .p_value(f64::from(mean_probability) * 255.0 / 256.0);

@@ -21,8 +21,9 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from bedside_train import data, forms
+from bedside_train import data
 from bedside_train import export as student_export
+from bedside_train.forms import meta_objects
 from bedside_train.model import META_CLASSES, SUB, WIDTH, Student
 from bedside_train.text import ontology, package_file, pad
 from PIL import Image
@@ -289,7 +290,7 @@ def write(average, teacher, rows, chosen, shown, figures, args, work):
             if any(r["modality"] == o["modality"] and r["site"] == o["site"] for r in chosen)
         ],
         "validity": [],
-        "meta_objects": forms.meta_objects(),
+        "meta_objects": meta_objects(),
         "self_tests": self_tests(work, runners, choices),
     }
     table = prompts.table(teacher.encode, teacher.dim, set(args.prompt))
@@ -370,7 +371,7 @@ def distill(args, config=None):
         rows = [teacher.encode(p).astype(np.float16).astype(np.float32) for p in args.prompt]
         kept = remember(teacher, shown, rows, args.side, args.run / "teacher")
         tokens, mask = (torch.from_numpy(a) for a in pad(rows, None))
-        order = forms.meta_objects()
+        order = meta_objects()
         metas = torch.tensor([order.index(r["meta_object"]) for r in chosen])
         pupil = Pupil(teacher.dim, kept[0][1].shape[0])
         if not args.from_scratch:

@@ -8,7 +8,7 @@ mod video;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use bedside::{Options, Segmenter};
+use bedside::Segmenter;
 use bedside_eval::{Evaluator, Failed, Model, Report, Rows, Setting, Split};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use serde_json::{Value, json};
@@ -81,10 +81,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     ui.note(SAFETY);
     let Rows { rows, mut failed } = rows(args)?;
     let bundle = model.bundle(None)?;
-    let options = Options {
-        presence: Some(0.0),
-        ..model.options(&bundle, ui)?
-    };
+    let options = model.options(&bundle, ui)?.with_presence(0.0);
     let segmenter = Segmenter::new(bundle, options.backend()?, &options)?;
     let facts = Model::of(&segmenter);
     let mut evaluator = Evaluator::new(segmenter, args.prompt.as_deref());
@@ -175,5 +172,5 @@ fn print_failed(failed: &[Failed], ui: Ui) -> Result<(), Failure> {
     }
     failed
         .first()
-        .map_or(Ok(()), |row| Err(Failure::from(row.error()).told()))
+        .map_or(Ok(()), |row| Err(Failure::from(row.error()).printed()))
 }

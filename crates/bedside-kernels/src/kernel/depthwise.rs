@@ -38,6 +38,9 @@ pub(crate) struct Depthwise {
     pub(crate) zero: f32,
 }
 
+/// The most taps of a window whose sums of codes are exact in f32: less than 2^24 / (255 * 128).
+pub(crate) const MOST_TAPS: usize = 512;
+
 /// How many outputs along a row are computed side by side: their windows share inputs.
 const RUN: usize = 4;
 
@@ -395,18 +398,16 @@ pub(crate) unsafe fn strip<R: Element, O: Element>(
     *strip.scratch = scratch;
 }
 
+/// Writes the sums of some whole runs, from a row and column of the output on, of a group of
+/// channels.
+type Compute<'a> = dyn FnMut(usize, usize, usize, &mut [Lanes<f32>]) + 'a;
+
 /// Outputs of a row that are ended together, a multiple of [`RUN`].
 const SPAN: usize = 32;
 
 impl<R: Element, O: Element> Strip<'_, R, O> {
-    /// Compute and store the strip: `compute` gives the sums of some whole runs, from a row and
-    /// column of the output on, of a group of channels.
-    fn spans(
-        &self,
-        simd: Simd,
-        blocks: Range<usize>,
-        compute: &mut dyn FnMut(usize, usize, usize, &mut [Lanes<f32>]),
-    ) {
+    /// Compute and store the strip.
+    fn spans(&self, simd: Simd, blocks: Range<usize>, compute: &mut Compute<'_>) {
         let Window {
             channels, output, ..
         } = self.depthwise.window;

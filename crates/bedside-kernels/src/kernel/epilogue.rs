@@ -9,11 +9,11 @@ use super::vector::Reals;
 
 /// An affine u8 code: `real = (code - zero) * scale`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Quant {
+pub(crate) struct Quant {
     /// Real value of one step.
-    pub scale: f32,
+    pub(crate) scale: f32,
     /// Code of the real 0.
-    pub zero: u8,
+    pub(crate) zero: u8,
 }
 
 /// 1.5 * 2^23: adding it to a small number and taking it away rounds to even, in vectors and without
@@ -38,7 +38,7 @@ impl Quant {
 
     /// The real value of a code.
     #[inline(always)]
-    pub fn real(self, code: u8) -> f32 {
+    pub(crate) fn real(self, code: u8) -> f32 {
         (f32::from(code) - f32::from(self.zero)) * self.scale
     }
 
@@ -153,29 +153,37 @@ impl<'a, O: Copy> Sink<'a, O> {
         }
     }
 
-    /// Write the first `count` of `values` from element `at` on; nothing when they do not fit.
+    /// Write the first `count` of `values` from element `at` on, which must fit.
     ///
     /// # Safety
     /// No other thread writes these elements.
     #[inline(always)]
     pub(crate) unsafe fn put(self, at: usize, count: usize, values: &[O; LANES]) {
-        if at.checked_add(count).is_some_and(|end| end <= self.len) {
-            // SAFETY: within the elements, which are the caller's alone.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.start.add(at), count) };
-            copy(values, out);
+        let fits = at.checked_add(count).is_some_and(|end| end <= self.len);
+        assert!(fits && count <= LANES, "past the output's end");
+        // SAFETY: within the elements, which are the caller's alone.
+        unsafe {
+            let out = self.start.add(at);
+            match count {
+                LANES => out.cast::<[O; LANES]>().write_unaligned(*values),
+                _ => std::ptr::copy_nonoverlapping(values.as_ptr(), out, count),
+            }
         }
     }
 
-    /// Write all `values` from element `at` on; nothing when they do not fit.
+    /// Write all `values` from element `at` on, which must fit.
     ///
     /// # Safety
     /// No other thread writes these elements.
     pub(crate) unsafe fn put_row(self, at: usize, values: &[O]) {
         let end = at.checked_add(values.len());
-        if end.is_some_and(|end| end <= self.len) {
-            // SAFETY: within the elements, which are the caller's alone.
-            let out = unsafe { std::slice::from_raw_parts_mut(self.start.add(at), values.len()) };
-            out.copy_from_slice(values);
+        assert!(
+            end.is_some_and(|end| end <= self.len),
+            "past the output's end"
+        );
+        // SAFETY: within the elements, which are the caller's alone.
+        unsafe {
+            std::ptr::copy_nonoverlapping(values.as_ptr(), self.start.add(at), values.len());
         }
     }
 }
@@ -320,10 +328,7 @@ impl Epilogue {
                 kind::ADDED | kind::CODED_ADDED | kind::SCALED | kind::ANY
             ) && fixed.residual.is_some()
             {
-                copy(
-                    residual.get(at..at + place.columns).unwrap_or_default(),
-                    &mut other,
-                );
+                copy(&residual[at..at + place.columns], &mut other);
             }
             let values = fixed.row::<KIND, FMA, R, O>(sums.0, &factor, &bias, &other);
             // SAFETY: the caller of `store` vouches for these rows.

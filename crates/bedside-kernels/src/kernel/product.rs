@@ -251,6 +251,9 @@ impl<V: Reals> Panels for OfReals<'_, V> {
     }
 }
 
+/// The longest row whose sums and offsets together stay within i32, whatever the codes.
+pub(crate) const DEEPEST: usize = 1 << 15;
+
 /// i8 weights for u8 rows.
 #[derive(Debug, Clone)]
 pub(crate) struct I8Panels {
@@ -267,7 +270,7 @@ pub(crate) struct I8Panels {
 }
 
 impl I8Panels {
-    /// Rows of `depth` elements, a multiple of four: `weight` gives 0 where there is none.
+    /// Rows of `depth` elements, a multiple of four and [`DEEPEST`] at most: `weight` gives 0 where there is none.
     ///
     /// `zero` is the code of 0 in the rows, `bias` is in units of the products.
     pub(crate) fn new(
@@ -278,7 +281,7 @@ impl I8Panels {
         weight: impl Fn(usize, usize) -> i8,
     ) -> Self {
         // The kernels read rows and panels four at a time, unchecked.
-        assert!(depth.is_multiple_of(4));
+        assert!(depth.is_multiple_of(4) && depth <= DEEPEST);
         let (width, fours, group) = (bias.len(), depth / 4, dot.group());
         let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * fours];
         let mut totals = vec![Lanes([0; LANES]); width.div_ceil(LANES)];

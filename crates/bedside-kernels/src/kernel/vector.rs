@@ -167,7 +167,7 @@ mod x86 {
                     // SAFETY: the caller's.
                     unsafe {
                         let mut all = [$load(from); $count];
-                        for i in 1..$count {
+                        for i in 1..all.len() {
                             all[i] = $load(from.add($width * i));
                         }
                         Self(all)
@@ -230,7 +230,7 @@ mod x86 {
                     // SAFETY: the caller's.
                     unsafe {
                         let mut all = [$load(from.cast()); $count];
-                        for i in 1..$count {
+                        for i in 1..all.len() {
                             all[i] = $load(from.add($width * i).cast());
                         }
                         Self(all)

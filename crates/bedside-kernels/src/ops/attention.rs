@@ -89,8 +89,8 @@ impl Attention {
     }
 
     /// A dimension's length, and the elements that a step of it passes in each tensor.
-    fn along(&self, letter: char, shapes: &[&[usize]; 5]) -> TractResult<Along> {
-        let mut along = Along {
+    fn along(&self, letter: char, shapes: &[&[usize]; 5]) -> TractResult<Loop> {
+        let mut along = Loop {
             count: 1,
             steps: [0; 5],
         };
@@ -113,7 +113,7 @@ impl Attention {
 
 /// A loop, and its steps in queries, keys, values, mask and output.
 #[derive(Debug, Clone, Copy)]
-struct Along {
+struct Loop {
     count: usize,
     steps: [usize; 5],
 }
@@ -208,6 +208,10 @@ impl EvalOp for Attention {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let [queries, keys, values] = [0, 1, 2].map(|i| &inputs[i]);
         let mask = inputs.get(3);
+        ensure!(
+            queries.len() == 0 || keys.len() > 0,
+            "attention without keys"
+        );
         let shape = self.shape(queries.shape(), values.shape());
         let shapes = [
             queries.shape(),
@@ -218,18 +222,13 @@ impl EvalOp for Attention {
         ];
         let along = |letter: &char| self.along(*letter, &shapes);
         let outer = self.outer.iter().map(along);
-        let outer = outer.collect::<TractResult<Vec<Along>>>()?;
+        let outer = outer.collect::<TractResult<Vec<Loop>>>()?;
         let [row, depth, key, value] = [self.row, self.depth, self.key, self.value];
         let [row, depth, key, value] = [along(&row)?, along(&depth)?, along(&key)?, along(&value)?];
         let [queries, keys, values] = [slice(queries)?, slice(keys)?, slice(values)?];
         let mask = mask.map(|m| slice::<f32>(m)).transpose()?;
         let cpu = self.cpu;
         let out = filled::<f32>(&shape, |out| {
-            if key.count == 0 {
-                // A sum over nothing.
-                out.fill(0.0);
-                return Ok(());
-            }
             let items: usize = outer.iter().map(|l| l.count).product();
             // Every thread gets its share; what shares an item packs it again.
             let parts = match threads() {

@@ -86,7 +86,7 @@ impl Axes {
     }
 
     /// The same product with its inputs in each other's place.
-    pub(crate) fn turned(&self) -> Self {
+    pub(crate) fn swapped(&self) -> Self {
         let [a, b, out] = self.letters.clone();
         let both = |role: &[char], order: Vec<char>| -> Vec<char> {
             order.into_iter().filter(|l| role.contains(l)).collect()

@@ -17,9 +17,6 @@ use crate::kernel::range::{Range, encode};
 use crate::ops::{block_rows, filled, for_blocks, slice};
 use crate::passes::project::{is_gelu, is_row};
 
-/// The longest row whose sums and offsets together stay within i32, whatever the codes.
-pub(crate) const DEEPEST: usize = 1 << 15;
-
 thread_local! {
     static CODES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
@@ -198,6 +195,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kernel::product::DEEPEST;
     use crate::tests::{noise, weights};
 
     /// The ONNX operators, one after another and element by element.

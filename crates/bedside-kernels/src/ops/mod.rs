@@ -2,15 +2,15 @@
 
 pub(crate) mod attention;
 pub(crate) mod axes;
-pub(crate) mod contract;
 pub(crate) mod convolution;
 pub(crate) mod dynamic;
+pub(crate) mod matmul;
 pub(crate) mod norm;
 pub(crate) mod projection;
 pub(crate) mod recode;
 pub(crate) mod relayout;
 pub(crate) mod sum;
-pub(crate) mod twice;
+pub(crate) mod upsample;
 pub(crate) mod view;
 
 use rayon::prelude::*;

@@ -16,7 +16,7 @@ use crate::ops::axes::{Axes, least};
 ///
 /// # Errors
 /// tract's, when the new graph can't be built.
-pub fn attention(model: &mut TypedModel, cpu: Cpu) -> TractResult<()> {
+pub(crate) fn attention(model: &mut TypedModel, cpu: Cpu) -> TractResult<()> {
     Rewriter::default()
         .with_rule_for("attention", move |(), model, node, name, op| {
             replaced(cpu, model, node, name, op)
@@ -36,7 +36,7 @@ fn replaced(
     let softmax = |outlet: &OutletId| model.node(outlet.node).op_is::<Softmax>();
     let weighing = match node.inputs.iter().position(softmax) {
         Some(0) => weighing,
-        Some(_) => weighing.turned(),
+        Some(_) => weighing.swapped(),
         None => return Ok(None),
     };
     let (weights, others): (TVec<_>, TVec<_>) = node.inputs.iter().copied().partition(softmax);

@@ -9,8 +9,8 @@ use tract_core::ops::einsum::EinSum;
 
 use crate::kernel::cpu::Cpu;
 use crate::kernel::epilogue::Epilogue;
-use crate::kernel::product::I8Panels;
-use crate::ops::dynamic::{DEEPEST, DynamicPlan, DynamicProduct, reader};
+use crate::kernel::product::{DEEPEST, I8Panels};
+use crate::ops::dynamic::{DynamicPlan, DynamicProduct, reader};
 
 /// Replace products of an activation, quantized as it comes, with constant i8 weights of zero
 /// point 0. Decluttering the model then puts the bias, the limits or the GELU, and the sum that
@@ -23,7 +23,7 @@ use crate::ops::dynamic::{DEEPEST, DynamicPlan, DynamicProduct, reader};
 ///
 /// # Errors
 /// tract's, when the new graph can't be built.
-pub fn dynamic(model: &mut TypedModel, cpu: Cpu) -> TractResult<()> {
+pub(crate) fn dynamic(model: &mut TypedModel, cpu: Cpu) -> TractResult<()> {
     model.prop_consts()?;
     Rewriter::default()
         .with_rule_for("dynamic product", move |(), model, node, name, op| {

@@ -14,8 +14,8 @@ use crate::kernel::cpu::Cpu;
 use crate::kernel::epilogue::Epilogue;
 use crate::kernel::product::F32Panels;
 use crate::ops::axes::Axes;
-use crate::ops::contract::Contraction;
 use crate::ops::extents;
+use crate::ops::matmul::MatMul;
 use crate::ops::projection::{Projection, ProjectionPlan};
 use crate::ops::relayout::Relayout;
 use crate::ops::view::View;
@@ -30,7 +30,7 @@ use crate::passes::norm::norm;
 ///
 /// # Errors
 /// tract's, when the new graph can't be built.
-pub fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
+pub(crate) fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
     let mut target = TypedModel {
         symbols: model.symbols.clone(),
         ..TypedModel::default()
@@ -54,7 +54,7 @@ pub fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
             // Wired where it is read, if it is.
             continue;
         }
-        if let Some(found) = Found::at(&model, node, &wired, cpu)? {
+        if let Some(found) = FusedProjection::at(&model, node, &wired, cpu)? {
             let inputs = found.inputs.iter().filter_map(|i| wired.get(i).copied());
             let inputs: TVec<OutletId> = inputs.collect();
             let op = Projection(Arc::new(found.plan));
@@ -64,7 +64,7 @@ pub fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
             release(&mut model, found.weights);
             continue;
         }
-        let fused = match contraction(&model, node, cpu)? {
+        let fused = match matmul(&model, node, cpu)? {
             Some(fused) => Some(fused),
             None => norm(&model, node, cpu)?,
         };
@@ -115,7 +115,7 @@ pub(crate) struct Fused {
 
 /// The operator for a product of two activations, of parts of them as they lie there, and for the
 /// factor that follows it.
-fn contraction(model: &TypedModel, node: &TypedNode, cpu: Cpu) -> TractResult<Option<Fused>> {
+fn matmul(model: &TypedModel, node: &TypedNode, cpu: Cpu) -> TractResult<Option<Fused>> {
     let Some(op) = node.op_as::<EinSum>() else {
         return Ok(None);
     };
@@ -129,7 +129,7 @@ fn contraction(model: &TypedModel, node: &TypedNode, cpu: Cpu) -> TractResult<Op
         return Ok(None);
     };
     let shape = &model.outlet_fact(node.id.into())?.shape;
-    let Some((mut op, turned)) = Contraction::new(cpu, axes, [a, b], shape) else {
+    let Some((mut op, turned)) = MatMul::new(cpu, axes, [a, b], shape) else {
         return Ok(None);
     };
     if turned {
@@ -225,7 +225,7 @@ fn relayout(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Box<dyn 
 }
 
 /// A product and what is computed with it.
-struct Found {
+struct FusedProjection {
     plan: ProjectionPlan,
     /// The activation, and what is added.
     inputs: Vec<OutletId>,
@@ -234,7 +234,7 @@ struct Found {
     end: OutletId,
 }
 
-impl Found {
+impl FusedProjection {
     fn at(
         model: &TypedModel,
         node: &TypedNode,

@@ -13,15 +13,15 @@ use tract_core::ops::nn::DataFormat;
 use tract_core::ops::quant::{DequantizeLinearF32, QuantizeLinearU8};
 
 use crate::kernel::cpu::Cpu;
-use crate::kernel::depthwise::{Depthwise, Window};
+use crate::kernel::depthwise::{Depthwise, MOST_TAPS, Window};
 use crate::kernel::epilogue::{Epilogue, Quant};
 use crate::kernel::lanes::lanes;
-use crate::kernel::product::{F32Panels, I8Panels};
+use crate::kernel::product::{DEEPEST, F32Panels, I8Panels};
 use crate::ops::convolution::{Convolution, ConvolutionPlan, Kernel};
 use crate::ops::recode::Recode;
 use crate::ops::relayout::Relayout;
 use crate::ops::sum::Sum;
-use crate::ops::twice::Twice;
+use crate::ops::upsample::Upsample2x;
 
 /// A constant that a graph holds as integers and dequantizes: `value * scale`, of zero point 0.
 #[derive(Debug, Clone)]
@@ -86,7 +86,7 @@ impl Coded {
 ///
 /// # Errors
 /// tract's, when the new graph can't be built.
-pub fn rewrite(
+pub(crate) fn rewrite(
     model: &TypedModel,
     coded: &HashMap<String, Coded>,
     cpu: Cpu,
@@ -108,7 +108,7 @@ pub fn rewrite(
         let source = rewriter
             .target
             .add_source(&node.name, model.outlet_fact(*input)?.clone())?;
-        rewriter.values.insert(*input, Held::plain(source));
+        rewriter.values.insert(*input, Mapped::plain(source));
         rewriter.done.insert(node.id);
     }
     for id in model.eval_order()? {
@@ -123,14 +123,14 @@ const REACH: usize = 64;
 
 /// How a tensor of the source graph is held in the new one.
 #[derive(Debug, Clone, Copy)]
-struct Held {
+struct Mapped {
     outlet: OutletId,
     nhwc: bool,
     /// An f32 tensor that is held as these codes.
     code: Option<Quant>,
 }
 
-impl Held {
+impl Mapped {
     fn plain(outlet: OutletId) -> Self {
         Self {
             outlet,
@@ -145,7 +145,7 @@ struct Rewriter<'a> {
     coded: &'a HashMap<String, Coded>,
     cpu: Cpu,
     target: TypedModel,
-    values: HashMap<OutletId, Held>,
+    values: HashMap<OutletId, Mapped>,
     /// Nodes that one before them has taken in.
     done: HashSet<usize>,
     /// Convolutions that wait for what is added to them, by the outlet that the sum reads.
@@ -180,7 +180,7 @@ impl Rewriter<'_> {
         } else if quantizer(node).is_some() {
             self.quantize(node)?
         } else if node.op_is::<AxisOp>() {
-            self.moved(node)? || self.twice(node)?
+            self.moved(node)? || self.upsample2x(node)?
         } else {
             false
         };
@@ -199,7 +199,7 @@ impl Rewriter<'_> {
             .wire_node(&node.name, node.op.clone(), &inputs)?;
         for (slot, outlet) in outlets.into_iter().enumerate() {
             self.values
-                .insert(OutletId::new(node.id, slot), Held::plain(outlet));
+                .insert(OutletId::new(node.id, slot), Mapped::plain(outlet));
         }
         Ok(())
     }
@@ -226,7 +226,7 @@ impl Rewriter<'_> {
         Ok(self.target)
     }
 
-    fn held(&self, outlet: OutletId) -> TractResult<Held> {
+    fn held(&self, outlet: OutletId) -> TractResult<Mapped> {
         self.values
             .get(&outlet)
             .copied()
@@ -245,7 +245,7 @@ impl Rewriter<'_> {
 
     /// A tensor as the source graph has it.
     fn plain(&mut self, outlet: OutletId) -> TractResult<OutletId> {
-        let Held {
+        let Mapped {
             outlet: held,
             nhwc,
             code,
@@ -276,7 +276,7 @@ impl Rewriter<'_> {
 
     /// A tensor [1, c, h, w] of the source graph as [1, h, w, c], f32 or coded; its codes.
     fn nhwc(&mut self, outlet: OutletId) -> TractResult<(OutletId, Option<Quant>)> {
-        let Held {
+        let Mapped {
             outlet: held,
             nhwc,
             code,
@@ -297,7 +297,7 @@ impl Rewriter<'_> {
             .wire_node(self.name(outlet, "nhwc"), op, &[held])?[0];
         self.values.insert(
             outlet,
-            Held {
+            Mapped {
                 outlet: held,
                 nhwc: true,
                 code,
@@ -473,7 +473,7 @@ impl Rewriter<'_> {
         self.done.extend(tail.taken);
         if let Some(end) = tail.end {
             // A code is read by a DequantizeLinear, which knows what it means.
-            let held = Held {
+            let held = Mapped {
                 outlet,
                 nhwc: true,
                 code: tail.out,
@@ -563,7 +563,10 @@ impl Rewriter<'_> {
             };
             (column * if depthwise { 1 } else { channels } + channel) * taps + tap
         };
-        let integers = code.zip(coded).and_then(|(code, (w, b))| {
+        // Longer sums would not be exact.
+        let exact = depth <= if depthwise { MOST_TAPS } else { DEEPEST };
+        let coded = code.zip(coded).filter(|_| exact);
+        let integers = coded.and_then(|(code, (w, b))| {
             let integers = Integers::new(code, &w, b.as_ref(), out_channels)?;
             epilogue.factor = Some(lanes(&integers.factors(tail.steps.or(epilogue.out))));
             if tail.steps.is_none() && tail.clip.is_none() && tail.residual.is_none() {
@@ -706,7 +709,7 @@ impl Rewriter<'_> {
             scale: op.scale,
             zero,
         });
-        self.values.insert(node.id.into(), Held { code, ..held });
+        self.values.insert(node.id.into(), Mapped { code, ..held });
         Ok(true)
     }
 
@@ -737,7 +740,7 @@ impl Rewriter<'_> {
         };
         self.values.insert(
             node.id.into(),
-            Held {
+            Mapped {
                 outlet,
                 nhwc: true,
                 code: Some(quant),
@@ -751,11 +754,11 @@ impl Rewriter<'_> {
         let input = node.inputs[0];
         let held = match (node.op_as::<AxisOp>(), self.image(input)?) {
             (Some(AxisOp::Move(3, 1)), Some(_)) => {
-                let Held { outlet, nhwc, code } = self.held(input)?;
+                let Mapped { outlet, nhwc, code } = self.held(input)?;
                 if nhwc {
                     return Ok(false);
                 }
-                Held {
+                Mapped {
                     outlet,
                     nhwc: true,
                     code,
@@ -763,7 +766,7 @@ impl Rewriter<'_> {
             }
             (Some(AxisOp::Move(1, 3)), Some(_)) => {
                 let (outlet, code) = self.nhwc(input)?;
-                Held {
+                Mapped {
                     outlet,
                     nhwc: false,
                     code,
@@ -775,8 +778,8 @@ impl Rewriter<'_> {
         Ok(true)
     }
 
-    /// Twice the size by repeating pixels, which exporters write as concatenations and reshapes.
-    fn twice(&mut self, node: &TypedNode) -> TractResult<bool> {
+    /// Upsample2x the size by repeating pixels, which exporters write as concatenations and reshapes.
+    fn upsample2x(&mut self, node: &TypedNode) -> TractResult<bool> {
         let Some([n, c, h, w]) = self.image(node.inputs[0])? else {
             return Ok(false);
         };
@@ -826,11 +829,11 @@ impl Rewriter<'_> {
             taken.push(reader.id);
         }
         let (input, code) = self.nhwc(node.inputs[0])?;
-        let outlet = self.target.wire_node(&node.name, Twice, &[input])?[0];
+        let outlet = self.target.wire_node(&node.name, Upsample2x, &[input])?[0];
         self.done.extend(taken);
         self.values.insert(
             at,
-            Held {
+            Mapped {
                 outlet,
                 nhwc: true,
                 code,

@@ -201,7 +201,7 @@ fn font(width: u32) -> (&'static MonoFont<'static>, u32) {
     }
 }
 
-/// Draws from the [`origin`](Band::origin) on, each pixel as a square of the scale.
+/// Draws from the `origin` on, each pixel as a square of the scale.
 impl OriginDimensions for Band {
     fn size(&self) -> Size {
         Size::new(self.width, self.height())

@@ -7,9 +7,9 @@ use crate::ops::{filled, for_blocks, slice};
 
 /// Every pixel four times: twice the height and the width.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Twice;
+pub(crate) struct Upsample2x;
 
-impl Twice {
+impl Upsample2x {
     fn run<T: Element>(&self, shape: &[usize], input: &[T], out: &mut [T]) {
         let [_, _, width, channels] = *shape else {
             return;
@@ -31,15 +31,15 @@ impl Twice {
     }
 }
 
-impl Op for Twice {
+impl Op for Upsample2x {
     fn name(&self) -> StaticName {
-        "Twice".into()
+        "Upsample2x".into()
     }
 
     op_as_typed_op!();
 }
 
-impl EvalOp for Twice {
+impl EvalOp for Upsample2x {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
@@ -62,7 +62,7 @@ impl EvalOp for Twice {
     }
 }
 
-impl TypedOp for Twice {
+impl TypedOp for Upsample2x {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let mut shape = inputs[0].shape.clone();
         for axis in [1, 2] {

@@ -1,4 +1,4 @@
-//! Tokens for prompts outside the table, by the bundle's own text graph and tokenizer.
+//! The text encoder.
 
 use bedside_engine::{Session, Value};
 use tokenizers::Tokenizer;
@@ -16,21 +16,24 @@ pub(crate) struct TextEncoder {
 }
 
 impl TextEncoder {
-    /// `session` gives `[1, T, token_dim]` from token ids `[1, T]`.
+    /// Whether this build has it.
+    pub(crate) fn available() -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// From a `tokenizer.json` and a graph that gives `[1, T, token_dim]` for token ids `[1, T]`.
     pub(crate) fn new(
-        tokenizer: &[u8],
-        session: Box<dyn Session>,
+        tokenizer: impl FnOnce() -> Result<Vec<u8>, Error>,
+        graph: impl FnOnce() -> Result<Box<dyn Session>, Error>,
         token_dim: usize,
     ) -> Result<Self, Error> {
-        let mut tokenizer = Tokenizer::from_bytes(tokenizer)
-            .map_err(|e| Error::new(ErrorKind::Bundle, format!("tokenizer of the bundle: {e}")))?;
+        let broken = |e| Error::new(ErrorKind::Bundle, format!("tokenizer of the bundle: {e}"));
+        let mut tokenizer = Tokenizer::from_bytes(tokenizer()?).map_err(broken)?;
         tokenizer.with_padding(None);
-        tokenizer
-            .with_truncation(None)
-            .map_err(|e| Error::new(ErrorKind::Bundle, format!("tokenizer of the bundle: {e}")))?;
+        tokenizer.with_truncation(None).map_err(broken)?;
         Ok(Self {
             tokenizer,
-            session,
+            session: graph()?,
             token_dim,
         })
     }
@@ -66,7 +69,7 @@ impl TextEncoder {
                     "token_type_ids" => vec![0; rows],
                     _ => ids.clone(),
                 };
-                Value::i64(&[1, rows], data)
+                Value::i64(&[1, rows], &data)
             })
             .collect::<Result<Vec<_>, _>>()?;
         let outputs = self.session.run(&inputs)?;
@@ -77,7 +80,9 @@ impl TextEncoder {
         if tokens.len() != rows * self.token_dim || tokens.iter().any(|t| !t.is_finite()) {
             return Err(Error::new(
                 ErrorKind::Engine,
-                format!("the text graph's answer to '{prompt}' is no {rows} rows of numbers"),
+                format!(
+                    "the text graph's answer to '{prompt}' is not {rows} rows of finite values"
+                ),
             ));
         }
         Ok(tokens)

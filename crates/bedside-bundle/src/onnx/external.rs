@@ -5,6 +5,8 @@
 //! every tensor that says otherwise is refused before an engine sees the bytes. Only what is
 //! needed for that is read of the protobuf: the path from the model to each tensor.
 
+use super::malformed;
+use super::wire::{Field, Fields, Value};
 use crate::error::{BundleError, ErrorKind};
 
 /// Subgraphs nest by three messages each (graph, node, attribute).
@@ -25,7 +27,7 @@ enum Message {
 
 impl Message {
     /// The message in `field`, if it leads to tensors.
-    fn child(self, field: u64) -> Option<Self> {
+    fn child(self, field: u32) -> Option<Self> {
         Some(match (self, field) {
             (Self::Model, 7) | (Self::Training, 1 | 2) | (Self::Attribute, 6 | 11) => Self::Graph,
             (Self::Model, 20) => Self::Training,
@@ -40,14 +42,19 @@ impl Message {
     }
 }
 
-const TENSOR_NAME: u64 = 8;
-const TENSOR_EXTERNAL_DATA: u64 = 13;
-const TENSOR_DATA_LOCATION: u64 = 14;
+const MODEL_GRAPH: u32 = 7;
+const TENSOR_NAME: u32 = 8;
+const TENSOR_EXTERNAL_DATA: u32 = 13;
+const TENSOR_DATA_LOCATION: u32 = 14;
 
-/// Refuse what is no ONNX model and what keeps tensors in other files.
-pub(crate) fn check_self_contained(model: &[u8]) -> Result<(), BundleError> {
+/// Refuse bytes that are not an ONNX model, and models that keep tensors in other files.
+///
+/// # Errors
+/// [`ErrorKind::Graph`] and [`ErrorKind::ExternalData`].
+pub fn check_self_contained(model: &[u8]) -> Result<(), BundleError> {
     walk(Message::Model, model, 0)?;
-    let graphs = Fields(model).filter(|f| matches!(f, Ok((7, _)))).count();
+    let is_graph = |f: &Result<Field<'_>, _>| f.as_ref().is_ok_and(|f| f.number == MODEL_GRAPH);
+    let graphs = Fields(model).filter(is_graph).count();
     if graphs == 1 {
         Ok(())
     } else {
@@ -60,7 +67,7 @@ fn walk(message: Message, bytes: &[u8], depth: usize) -> Result<(), BundleError>
         return Err(malformed("graphs nested too deep"));
     }
     for field in Fields(bytes) {
-        let (number, value) = field?;
+        let Field { number, value, .. } = field?;
         if message == Message::Tensor {
             match (number, value) {
                 (TENSOR_DATA_LOCATION, Value::Number(0)) => {}
@@ -79,7 +86,11 @@ fn walk(message: Message, bytes: &[u8], depth: usize) -> Result<(), BundleError>
 
 fn external(tensor: &[u8]) -> BundleError {
     let name = Fields(tensor).find_map(|f| match f {
-        Ok((TENSOR_NAME, Value::Bytes(name))) => Some(String::from_utf8_lossy(name)),
+        Ok(Field {
+            number: TENSOR_NAME,
+            value: Value::Bytes(name),
+            ..
+        }) => Some(String::from_utf8_lossy(name)),
         _ => None,
     });
     let name: String = name.unwrap_or_default().chars().take(80).collect();
@@ -90,91 +101,18 @@ fn external(tensor: &[u8]) -> BundleError {
     )
 }
 
-fn malformed(what: &str) -> BundleError {
-    BundleError::new(
-        ErrorKind::Graph,
-        format!("not an ONNX model ({what})"),
-        "export the graph again and check it with onnx.checker",
-    )
-}
-
-/// A field's value as it stands on the wire.
-enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
-
-/// The fields of one protobuf message; ends after the first error.
-struct Fields<'a>(&'a [u8]);
-
-impl<'a> Fields<'a> {
-    fn next_field(&mut self) -> Option<(u64, Value<'a>)> {
-        // Readers differ on keys past 32 bits: some refuse, some drop the upper bits.
-        let key = u32::try_from(self.varint()?).ok()?;
-        let value = match key & 7 {
-            0 => Value::Number(self.varint()?),
-            1 => Value::Bytes(self.take(8)?),
-            2 => {
-                let length = usize::try_from(self.varint()?).ok()?;
-                Value::Bytes(self.take(length)?)
-            }
-            5 => Value::Bytes(self.take(4)?),
-            // Groups are not in ONNX; 6 and 7 are not in protobuf.
-            _ => return None,
-        };
-        Some((u64::from(key >> 3), value))
-    }
-
-    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
-        let (head, tail) = self.0.split_at_checked(length)?;
-        self.0 = tail;
-        Some(head)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..70).step_by(7) {
-            let (&byte, tail) = self.0.split_first()?;
-            self.0 = tail;
-            // Protobuf readers drop the bits past 64 of a tenth byte.
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u64, Value<'a>), BundleError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.0.is_empty() {
-            return None;
-        }
-        let field = self
-            .next_field()
-            .ok_or_else(|| malformed("broken protobuf"));
-        if field.is_err() {
-            self.0 = &[];
-        }
-        Some(field)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const DECODER: &[u8] = include_bytes!("../tests/golden/source/decoder.f32.onnx");
+    const DECODER: &[u8] = include_bytes!("../../tests/golden/source/decoder.f32.onnx");
 
     #[test]
     fn models_that_hold_their_tensors_pass() {
         check_self_contained(DECODER).unwrap();
-        check_self_contained(include_bytes!("../tests/golden/source/encoder.f32.onnx")).unwrap();
+        check_self_contained(include_bytes!("../../tests/golden/source/encoder.f32.onnx")).unwrap();
     }
 
     #[test]

@@ -16,10 +16,10 @@ use crate::ops::{Extent, extents, filled, for_each, slice, threads};
 ///
 /// Every element is summed in an order of its own, so that a row has the same bits in any batch.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Contraction {
+pub(crate) struct MatMul {
     cpu: Cpu,
     axes: Axes,
-    way: Way,
+    strategy: Strategy,
     shape: Vec<Extent>,
     /// Parts of the inputs that are multiplied, where that is not the whole.
     pub(crate) views: [Option<View>; 2],
@@ -27,11 +27,11 @@ pub(crate) struct Contraction {
     pub(crate) factor: f32,
 }
 
-impl Eq for Contraction {}
+impl Eq for MatMul {}
 
-/// How a [`Contraction`] reads its second input.
+/// How a [`MatMul`] reads its second input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum Strategy {
     /// Columns lie innermost in it and in the output.
     Across,
     /// The summed dimension lies innermost in both inputs.
@@ -40,11 +40,11 @@ enum Way {
     Packed,
 }
 
-impl Contraction {
+impl MatMul {
     /// For axes whose innermost dimensions let a kernel read or write sixteen numbers at a time;
     /// and whether the inputs change places.
     ///
-    /// `sizes` are the inputs'. The way is of the graph: it does not hang on how many items a batch
+    /// `sizes` are the inputs'. The strategy is of the graph: it does not hang on how many items a batch
     /// has, so that an item has the same bits in any.
     pub(crate) fn new(
         cpu: Cpu,
@@ -52,31 +52,35 @@ impl Contraction {
         sizes: [&[TDim]; 2],
         output: &[TDim],
     ) -> Option<(Self, bool)> {
-        let made = |axes: Axes, way| {
+        let made = |axes: Axes, strategy| {
             let shape = extents([0, 1, 2].map(|of| &*axes.letters[of]), output)?;
             let made = Self {
                 cpu,
                 axes,
-                way,
+                strategy,
                 shape,
                 views: [None, None],
                 factor: 1.0,
             };
             Some(made)
         };
-        let turned = axes.turned();
+        let turned = axes.swapped();
         if packs(&axes, sizes) {
-            return Some((made(axes, Way::Packed)?, false));
+            return Some((made(axes, Strategy::Packed)?, false));
         }
         if packs(&turned, [sizes[1], sizes[0]]) {
-            return Some((made(turned, Way::Packed)?, true));
+            return Some((made(turned, Strategy::Packed)?, true));
         }
         let [a, b, out] = [0, 1, 2].map(|of| axes.order(of));
         let dot = ends(&a, &axes.summed) && ends(&b, &axes.summed);
         let across = ends(&b, &axes.columns) && ends(&out, &axes.columns);
-        let way = if across { Way::Across } else { Way::Dot };
+        let strategy = if across {
+            Strategy::Across
+        } else {
+            Strategy::Dot
+        };
         let fits = whole(&axes) && (dot || across);
-        Some((made(axes, way).filter(|_| fits)?, false))
+        Some((made(axes, strategy).filter(|_| fits)?, false))
     }
 
     /// Lengths of the loops, and the steps that they make in the inputs and the output.
@@ -199,9 +203,9 @@ impl Product {
     }
 }
 
-impl Op for Contraction {
+impl Op for MatMul {
     fn name(&self) -> StaticName {
-        "Contraction".into()
+        "MatMul".into()
     }
 
     fn info(&self) -> TractResult<Vec<String>> {
@@ -213,7 +217,7 @@ impl Op for Contraction {
     op_as_typed_op!();
 }
 
-impl EvalOp for Contraction {
+impl EvalOp for MatMul {
     op_out_of_plan!();
 
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
@@ -231,9 +235,9 @@ impl EvalOp for Contraction {
             let batches: usize = outer.iter().map(|l| l.count).product();
             let work = batches * product.rows.count * product.summed.count * product.columns.count;
             // A thread's start is worth some 100,000 products.
-            let width = match (self.way, work / batches.max(1)) {
+            let width = match (self.strategy, work / batches.max(1)) {
                 (_, 0..200_000) => product.columns.count,
-                (Way::Packed, _) => product.packed_width(batches),
+                (Strategy::Packed, _) => product.packed_width(batches),
                 _ => 512.min(product.columns.count),
             };
             let chunks = product.columns.count.div_ceil(width.max(1));
@@ -257,10 +261,10 @@ impl EvalOp for Contraction {
                     product,
                     factor: self.factor,
                 };
-                match self.way {
-                    Way::Dot => dots(self.cpu.simd, &part),
-                    Way::Across => across(self.cpu.simd, &part),
-                    Way::Packed => packed(self.cpu, &part),
+                match self.strategy {
+                    Strategy::Dot => dots(self.cpu.simd, &part),
+                    Strategy::Across => across(self.cpu.simd, &part),
+                    Strategy::Packed => packed(self.cpu, &part),
                 }
             };
             match work {
@@ -273,7 +277,7 @@ impl EvalOp for Contraction {
     }
 }
 
-impl TypedOp for Contraction {
+impl TypedOp for MatMul {
     fn output_facts(&self, inputs: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         let dims = |i: usize| match &self.views[i] {
             Some(view) => view.shape().iter().map(|d| d.to_dim()).collect(),

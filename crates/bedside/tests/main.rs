@@ -1,0 +1,3 @@
+//! The crate from outside, in one binary: each binary more is linked against tract.
+
+mod examples;
