@@ -381,15 +381,17 @@ impl I8Panels {
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        match rows {
-            Codes::Wide(rows) => {
+        match (rows, simd) {
+            (Codes::Wide(rows), Simd::Baseline) => {
                 tiles::<_, 4, 1>(&OfCodes::<Wide>::new(self), panels, rows, count, take);
             }
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
-            Codes::Bytes(rows) => unsafe { sdot_tiles(&Sdot(self), panels, rows, count, take) },
+            (Codes::Bytes(rows), _) => unsafe {
+                sdot_tiles(&Sdot(self), panels, rows, count, take);
+            },
             #[cfg(not(target_arch = "aarch64"))]
-            Codes::Bytes(_) => {}
+            (Codes::Bytes(_), _) => {}
         }
     }
 }
