@@ -32,7 +32,10 @@ fn still(name: &str) -> PathBuf {
 
 fn bedside() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bedside"));
-    command.env_remove("BEDSIDE_BUNDLE").stdin(Stdio::null());
+    command
+        .env_remove("BEDSIDE_BUNDLE")
+        .env("BEDSIDE_CACHE", env!("CARGO_TARGET_TMPDIR"))
+        .stdin(Stdio::null());
     command
 }
 
@@ -488,6 +491,7 @@ fn a_write_that_fails_midway_is_exit_code_6_and_leaves_nothing() {
             .arg(format!("trap '' XFSZ; ulimit -f 1; exec \"$0\" {args}"))
             .arg(env!("CARGO_BIN_EXE_bedside"))
             .env("BEDSIDE_BUNDLE", bench.bundle())
+            .env("BEDSIDE_CACHE", bench.path("cache"))
             .current_dir(bench.folder.path())
             .output()
             .unwrap()
