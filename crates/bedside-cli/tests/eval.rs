@@ -157,6 +157,7 @@ fn a_folder_gives_the_numbers_known_beforehand() {
         .map(|f| f["line"].as_u64().unwrap())
         .collect();
     assert_eq!(failed, [9, 10, 11]);
+    assert_eq!(json["failed"][2]["error"]["exit_code"], 4);
     for (line, cause) in [(9, "8x8"), (10, "gone.png"), (11, "spleen")] {
         let line = stderr
             .lines()

@@ -107,18 +107,21 @@ pub struct Row {
 
 /// A row that could not be evaluated, and why.
 #[derive(Debug, Clone, Serialize)]
-pub struct Failed {
+pub struct Failed<E = Error> {
     /// The row.
     #[serde(flatten)]
     pub place: Place,
     /// The cause.
-    pub error: Error,
+    pub error: E,
 }
 
-impl Failed {
-    /// The error with its place in front.
-    pub fn error(&self) -> Error {
-        self.error.clone().at(&self.place)
+impl<E> Failed<E> {
+    /// The same row with the error in a host's own form.
+    pub fn map<F>(self, form: impl FnOnce(E) -> F) -> Failed<F> {
+        Failed {
+            place: self.place,
+            error: form(self.error),
+        }
     }
 }
 
@@ -446,7 +449,11 @@ mod tests {
         let files: Vec<&str> = found.rows.iter().map(|r| r.file.as_str()).collect();
         assert_eq!(files, ["a.png", "g.png"]);
         assert_eq!(found.rows[1].mask, None);
-        let errors: Vec<String> = found.failed.iter().map(|f| f.error().to_string()).collect();
+        let errors: Vec<String> = found
+            .failed
+            .iter()
+            .map(|f| f.error.clone().at(&f.place).to_string())
+            .collect();
         let expected = [
             (3, "5 fields"),
             (4, "'../c.png'"),

@@ -1,6 +1,6 @@
 //! The report as one HTML page that needs nothing else: styles, pictures and charts are in it.
 
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
@@ -29,8 +29,8 @@ const BINS: usize = 20;
 ///
 /// # Errors
 /// When a file is no longer what it was, the engine fails, or a picture can't be encoded.
-pub fn html_page(
-    report: &Report<'_>,
+pub fn html_page<E: Display>(
+    report: &Report<'_, E>,
     rows: &[Row],
     evaluator: &mut Evaluator<'_>,
     worst: usize,
@@ -51,7 +51,7 @@ pub fn html_page(
 }
 
 /// The page. `pictures` are the worst cases, in order; each stands under its prompt.
-fn page(report: &Report<'_>, pictures: &[CaseImage<'_>]) -> String {
+fn page<E: Display>(report: &Report<'_, E>, pictures: &[CaseImage<'_>]) -> String {
     let model = &report.model;
     let title = escape(&format!("{} {}: evaluation", model.name, model.version));
     let mut page = format!(
@@ -89,7 +89,7 @@ fn escape(text: &str) -> String {
 }
 
 /// What was evaluated, by which model.
-fn facts(report: &Report<'_>) -> String {
+fn facts<E>(report: &Report<'_, E>) -> String {
     let model = &report.model;
     let engine = format!("{}, {}", model.backend, counted(model.threads, "thread"));
     let failed = counted(report.failed.len(), "row");
@@ -292,7 +292,7 @@ fn figure(picture: &CaseImage<'_>) -> String {
 }
 
 /// The rows that could not be evaluated.
-fn failures(report: &Report<'_>) -> String {
+fn failures<E: Display>(report: &Report<'_, E>) -> String {
     if report.failed.is_empty() {
         return String::new();
     }

@@ -5,13 +5,14 @@ use serde::Serialize;
 use crate::SAFETY;
 use crate::bootstrap::RESAMPLES;
 use crate::dataset::{Failed, Split};
+use crate::error::Error;
 use crate::metrics::{MISSED, Summary, summaries};
 use crate::model::Model;
 use crate::record::Record;
 
 /// All that an evaluation found.
 #[derive(Debug, Serialize)]
-pub struct Report<'a> {
+pub struct Report<'a, E = Error> {
     bedside: &'static str,
     notice: &'static str,
     /// The model that answered.
@@ -29,7 +30,7 @@ pub struct Report<'a> {
     /// A summary for each prompt that was asked.
     pub prompts: Vec<Summary>,
     /// Rows that could not be evaluated.
-    pub failed: Vec<Failed>,
+    pub failed: Vec<Failed<E>>,
     /// The others.
     pub records: Vec<Record>,
 }
@@ -49,9 +50,9 @@ pub struct Setting<'a> {
     pub prompt: Option<&'a str>,
 }
 
-impl<'a> Report<'a> {
+impl<'a, E> Report<'a, E> {
     /// Records of the rows that were evaluated, with their summaries, and the rows that failed.
-    pub fn new(setting: Setting<'a>, records: Vec<Record>, failed: Vec<Failed>) -> Self {
+    pub fn new(setting: Setting<'a>, records: Vec<Record>, failed: Vec<Failed<E>>) -> Self {
         let Setting {
             model,
             presence_threshold,

@@ -35,6 +35,7 @@ def unpacked(monkeypatch):
     monkeypatch.setattr(pack, "pack", lambda *_: "packed")
 
 
+@pytest.mark.export
 def test_error_on_held_out_frames_falls_and_a_run_resumes(inputs, monkeypatch):
     with torch.enable_grad():
         before, middle = distill.distill(arguments(inputs, "--steps", "60"), CONFIG)
@@ -66,6 +67,7 @@ def test_the_student_sees_frames_as_the_runtime_resizes_them(side):
     assert np.abs(distill.student_input(frame, side)[0] - wanted).max() <= 1 / min(data.STD)
 
 
+@pytest.mark.export
 def test_a_run_folder_serves_one_teacher_and_one_set_of_prompts(inputs):
     other = arguments(inputs, "--steps", "1", "--prompt", "liver in abdomen ct")
     with pytest.raises(ExportError, match="another"):

@@ -69,6 +69,7 @@ def target_dist(folder):
     return path
 
 
+@pytest.mark.export
 def test_every_precision_answers_and_says_how_well(source):
     report = json.loads((source / "small.report/report.json").read_text())
     assert set(report["precisions"]) == {"f32", "f16", "int8"}
@@ -89,6 +90,7 @@ def test_every_precision_answers_and_says_how_well(source):
     assert page.count("<img") == 16 or page.count("<img") == 8
 
 
+@pytest.mark.export
 def test_the_manifest_tells_what_the_runtime_needs(source):
     said = json.loads((source / "kept/bundle.json").read_text())
     assert said["licence"] == "CC-BY-NC-SA-4.0"
@@ -103,6 +105,7 @@ def test_the_manifest_tells_what_the_runtime_needs(source):
     assert len(said["meta_objects"]) == 15
 
 
+@pytest.mark.export
 def test_weights_are_int8_where_the_report_says_so(source):
     graph = onnx.load(source / "kept/encoder.int8.onnx").graph
     kinds = {n.op_type for n in graph.node}
@@ -110,6 +113,7 @@ def test_weights_are_int8_where_the_report_says_so(source):
     assert not any(i.data_location for i in graph.initializer), "no external data"
 
 
+@pytest.mark.export
 @pytest.mark.parametrize("half", ["encoder", "decoder"])
 def test_sums_of_squares_stay_in_f32(source, half):
     path = source / f"kept/{half}.f16.onnx"
@@ -129,6 +133,7 @@ def test_sums_of_squares_stay_in_f32(source, half):
     assert sizes[onnx.TensorProto.FLOAT16] > 9 * sizes[onnx.TensorProto.FLOAT]
 
 
+@pytest.mark.export
 def test_the_bundle_round_trips(inputs, tmp_path, program):
     """tract passes the self-tests at every precision; one altered byte and nothing passes."""
     out = tmp_path / "small.bedside"
@@ -162,6 +167,7 @@ def test_int8_alone_makes_a_bundle(inputs, tmp_path, program):
     assert graphs == {"encoder.int8.onnx", "decoder.int8.onnx", "text.onnx"}
 
 
+@pytest.mark.export
 def test_ranges_are_calibrated_once_for_every_way(source, tmp_path):
     """Ranges from another call give the same graph, and no frame is run again."""
     path, ranges = source / "kept/encoder.f32.onnx", tmp_path / "ranges.json"
@@ -286,6 +292,7 @@ def labelled(folder, graphs, row, count=12):
     return np.array(inside)
 
 
+@pytest.mark.export
 def test_references_are_fitted_on_correct_masks(source, tmp_path):
     kept = source / "kept"
     graphs = Graphs(kept / "encoder.f32.onnx", kept / "decoder.f32.onnx", 64)
@@ -309,6 +316,7 @@ def test_references_are_fitted_on_correct_masks(source, tmp_path):
         manifest.form_of({"modality": "ct", "object": "tumor"}, tmp_path)
 
 
+@pytest.mark.export
 def test_protect_spends_no_more_than_the_share_allows(source):
     path = source / "kept/encoder.f32.onnx"
     parts = precision.groups(onnx.load(str(path)))

@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use bedside::Segmenter;
 use bedside_eval::{Evaluator, Failed, Model, Report, Rows, Setting, Split};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use serde_json::{Value, json};
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
@@ -100,7 +99,8 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let bar = ui.progress(rows.len() as u64, "frames");
     let records = evaluator.records(&rows, &mut failed, || bar.inc(1));
     bar.finish_and_clear();
-    let report = Report::new(setting, records, failed);
+    let failed = failed.into_iter().map(|row| row.map(Failure::from));
+    let report = Report::new(setting, records, failed.collect());
     if let Some(path) = &args.html {
         let worst = usize::from(args.worst);
         let page = bedside_eval::html_page(&report, &rows, &mut evaluator, worst)?;
@@ -108,7 +108,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         ui.note(format_args!("wrote {}", path.display()));
     }
     if ui.json() {
-        ui.print_json(&document(&report)?)?;
+        ui.print_json(&report)?;
     } else {
         ui.print(&text::folders(&report))?;
     }
@@ -146,31 +146,17 @@ fn splits() -> impl TypedValueParser<Value = Split> {
     .try_map(|name| name.parse())
 }
 
-/// The report as JSON: each failed row has the exit code that it alone would give.
-fn document(report: &Report<'_>) -> Result<Value, Failure> {
-    let internal = |e| Failure::new(Exit::Internal, format!("result is no JSON: {e}"));
-    let mut document = serde_json::to_value(report).map_err(internal)?;
-    let rows = document.get_mut("failed").and_then(Value::as_array_mut);
-    for (row, failed) in rows.into_iter().flatten().zip(&report.failed) {
-        let exit = Failure::from(failed.error.clone()).exit();
-        if let Some(error) = row.get_mut("error").and_then(Value::as_object_mut) {
-            error.insert("exit_code".to_owned(), json!(exit.code()));
-        }
-    }
-    Ok(document)
-}
-
 /// Print the errors of the rows that failed; the first decides how the command ends.
-fn print_failed(failed: &[Failed], ui: Ui) -> Result<(), Failure> {
+fn print_failed(failed: &[Failed<Failure>], ui: Ui) -> Result<(), Failure> {
     for row in failed.iter().take(MOST_PRINTED) {
-        ui.fail(&Failure::from(row.error()));
+        ui.fail(&row.error.clone().at(&row.place));
     }
     if let Some(more) = failed.len().checked_sub(MOST_PRINTED).filter(|n| *n > 0) {
         ui.note(format_args!(
             "and {more} rows more; hint: --json and --html list all"
         ));
     }
-    failed
-        .first()
-        .map_or(Ok(()), |row| Err(Failure::from(row.error()).printed()))
+    failed.first().map_or(Ok(()), |row| {
+        Err(row.error.clone().at(&row.place).printed())
+    })
 }

@@ -10,7 +10,7 @@ use crate::table::Table;
 const NONE: &str = "-";
 
 /// The report of dataset folders.
-pub(super) fn folders(report: &Report<'_>) -> String {
+pub(super) fn folders<E>(report: &Report<'_, E>) -> String {
     let mut text = format!("{}\n\n", report.headline());
     let shown = report.prompts.iter().filter(|p| p.shown.is_some());
     let _ = write!(
