@@ -394,6 +394,7 @@ impl<'a> FrameView<'a> {
 }
 
 /// Luma two by two; the last of an odd row is repeated.
+#[inline]
 fn luma_pairs(luma: &[u8]) -> impl Iterator<Item = [u8; 2]> {
     let (pairs, single) = luma.as_chunks::<2>();
     pairs.iter().copied().chain(single.iter().map(|y| [*y; 2]))

@@ -76,6 +76,11 @@ pub(crate) fn to_i420(frame: &Frame, out: &mut Vec<u8>) {
             for (index, component) in frame.format().components().iter().enumerate() {
                 let plane = frame.view().plane_of(component);
                 let count = width.div_ceil(1 << component.column_shift);
+                let samples_are_rows = component.step == 1 && plane.size().row == count;
+                if let Some(bytes) = plane.packed().filter(|_| samples_are_rows) {
+                    out.extend_from_slice(bytes);
+                    continue;
+                }
                 if index == 0 || component.row_shift == 1 {
                     for row in plane.rows() {
                         append_samples(row, component, count, out);

@@ -90,15 +90,18 @@ impl YuvToRgb {
     }
 
     /// The colours of two pixels that share their chroma.
-    #[inline]
+    #[inline(always)]
     fn pair(&self, [y0, y1, u, v]: [u8; 4]) -> ([u8; 3], [u8; 3]) {
         let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
-        let red = self.v_to_r * v;
-        let green = self.u_to_g * u + self.v_to_g * v;
-        let blue = self.u_to_b * u;
+        // Factors are below 2^18 and samples below 2^8: no sum comes near an overflow, and without
+        // a check this compiles to quicker code.
+        let red = self.v_to_r.wrapping_mul(v);
+        let green = (self.u_to_g.wrapping_mul(u)).wrapping_add(self.v_to_g.wrapping_mul(v));
+        let blue = self.u_to_b.wrapping_mul(u);
         let pixel = |y: u8| {
-            let y = (i32::from(y) - self.black).max(0) * self.y + (1 << (SHIFT - 1));
-            [red, green, blue].map(|c| ((y + c) >> SHIFT).clamp(0, 255) as u8)
+            let y = (i32::from(y) - self.black).max(0).wrapping_mul(self.y);
+            let y = y.wrapping_add(1 << (SHIFT - 1));
+            [red, green, blue].map(|c| (y.wrapping_add(c) >> SHIFT).clamp(0, 255) as u8)
         };
         (pixel(y0), pixel(y1))
     }
@@ -106,15 +109,17 @@ impl YuvToRgb {
 
 /// Fills a row of RGB.
 struct RgbRow<'a> {
-    to_rgb: &'a YuvToRgb,
+    /// Not a reference: factors that might change with every byte written are read each time anew.
+    to_rgb: YuvToRgb,
     rgb: &'a mut [u8],
 }
 
 impl YuvRowReader for RgbRow<'_> {
     #[inline]
     fn read(self, pairs: impl Iterator<Item = [u8; 4]>) {
-        for (pixels, pair) in self.rgb.chunks_mut(6).zip(pairs) {
-            let ([r0, g0, b0], [r1, g1, b1]) = self.to_rgb.pair(pair);
+        let Self { to_rgb, rgb } = self;
+        for (pixels, pair) in rgb.chunks_mut(6).zip(pairs) {
+            let ([r0, g0, b0], [r1, g1, b1]) = to_rgb.pair(pair);
             match pixels {
                 [a, b, c, d, e, f] => {
                     (*a, *b, *c, *d, *e, *f) = (r0, g0, b0, r1, g1, b1);
@@ -167,7 +172,11 @@ impl RgbToYuv {
 #[inline]
 fn weighted([x, y, z]: [i32; 3], rgb: [u8; 3], offset: i32) -> u8 {
     let [r, g, b] = rgb.map(i32::from);
-    let sum = x * r + y * g + z * b + (offset << SHIFT) + (1 << (SHIFT - 1));
+    // No sum comes near an overflow, see `YuvToRgb`.
+    let sum = (x.wrapping_mul(r))
+        .wrapping_add(y.wrapping_mul(g))
+        .wrapping_add(z.wrapping_mul(b))
+        .wrapping_add((offset << SHIFT) + (1 << (SHIFT - 1)));
     (sum >> SHIFT).clamp(0, 255) as u8
 }
 
@@ -194,7 +203,6 @@ pub fn rgb_pixels<'a>(frame: impl Into<FrameView<'a>>, out: &mut Vec<u8>) {
                 *pixel = [*gray; 3];
             }
         } else {
-            let to_rgb = &to_rgb;
             frame.yuv_row(y, RgbRow { to_rgb, rgb });
         }
     }

@@ -129,17 +129,15 @@ fn average(frame: &FrameView<'_>, grid: &Grid, sums: &mut Vec<u16>, level: &mut 
         return;
     };
     let (width, plane) = (frame.width() as usize, frame.plane_of(luma));
-    let mut rows = plane.rows();
-    for to in level.rows_mut() {
+    let height = frame.height() as usize;
+    for (reduced, to) in level.rows_mut().enumerate() {
         sums.clear();
         sums.resize(plane.size().row, 0);
-        let mut count = 0.0;
-        for row in rows.by_ref().take(grid.scale) {
-            count += 1.0;
-            for (sum, byte) in sums.iter_mut().zip(row) {
-                // At most 52 rows of a byte each, see `MAX_SIDE`.
-                *sum = sum.wrapping_add(u16::from(*byte));
-            }
+        let first = reduced * grid.scale;
+        let rows = first..(first + grid.scale).min(height);
+        let count = rows.len() as f32;
+        for y in rows {
+            add(sums, plane.row(y));
         }
         if frame.format().colour_model() == ColourModel::Rgb {
             across(sums, grid.scale, count, to, |[r, g, b]| {
@@ -153,6 +151,14 @@ fn average(frame: &FrameView<'_>, grid: &Grid, sums: &mut Vec<u16>, level: &mut 
             2 => across(pixels, grid.scale, count, to, |[y, _]| y as f32),
             _ => across(pixels, grid.scale, count, to, |[y]| y as f32),
         }
+    }
+}
+
+/// Add bytes to their sums.
+fn add(sums: &mut [u16], row: &[u8]) {
+    for (sum, byte) in sums.iter_mut().zip(row) {
+        // At most 52 rows of a byte each, see `MAX_SIDE`.
+        *sum = sum.wrapping_add(u16::from(*byte));
     }
 }
 

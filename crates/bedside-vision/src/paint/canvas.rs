@@ -134,60 +134,66 @@ impl Canvas {
         }
     }
 
-    /// The bytes of row `y` of the component's plane, from the sample of column `x` on.
-    fn samples(&mut self, component: &Component, x: usize, y: usize) -> &mut [u8] {
+    /// The bytes of row `y` of the component's plane, from the group of samples of column `x` on.
+    fn groups(&mut self, component: &Component, x: usize, y: usize) -> &mut [u8] {
         let sizes = self.format.planes(self.width as u32, self.rows as u32);
         let before = sizes.iter().take(component.plane);
         let plane: usize = before.map(|size| size.byte_len()).sum();
         let row = sizes.get(component.plane).map_or(0, |size| size.row);
         let start = plane + (y >> component.row_shift) * row;
-        let first = (x >> component.column_shift) * component.step + component.offset;
+        let first = (x >> component.column_shift) * component.step;
         self.data
             .get_mut(start + first..start + row)
             .unwrap_or_default()
     }
 
+    /// The same from the component's own sample on.
+    fn samples(&mut self, component: &Component, x: usize, y: usize) -> &mut [u8] {
+        let groups = self.groups(component, x, y);
+        groups.get_mut(component.offset..).unwrap_or_default()
+    }
+
     /// Blend two rows of the frame from row `y` on.
     fn blend(&mut self, y: usize, columns: &Range<usize>, brush: &Brush, colour: [u8; 3]) {
-        let (format, left) = (self.format, columns.start);
+        let left = columns.start;
         let lines = (y..self.frame_rows).zip(brush.rows());
-        let [first, u, v] = format.components() else {
+        let [first, u, v] = self.format.components() else {
             return;
         };
         let [luma, u_target, v_target] = colour;
-        if format.colour_model() == ColourModel::Rgb {
+        if self.format.colour_model() == ColourModel::Rgb {
             for (y, row) in lines {
-                blend_groups(self.samples(first, left, y), row, colour);
+                blend_groups(self.groups(first, left, y), row, colour);
             }
             return;
         }
-        for (y, row) in lines.clone() {
-            blend_samples(self.samples(first, left, y), first.step, row, luma);
-        }
-        if u.row_shift == 0 {
-            // Packed: each row has chroma of its own, which two pixels share.
+        if u.plane == first.plane {
             for (y, row) in lines {
-                for (component, target) in [(u, u_target), (v, v_target)] {
-                    let samples = self.samples(component, left, y);
-                    let samples = samples.iter_mut().step_by(component.step);
-                    for (sample, pair) in samples.zip(row.chunks(2)) {
-                        let sum = pair.first().zip(pair.last()).map_or(0, |(a, b)| a + b);
-                        *sample = mixed(*sample, target, sum / 2);
+                blend_packed(self.groups(u, left, y), row, first.offset == 0, {
+                    let mut targets = [luma; 4];
+                    for (component, target) in [(u, u_target), (v, v_target)] {
+                        if let Some(to) = targets.get_mut(component.offset) {
+                            *to = target;
+                        }
                     }
-                }
+                    targets
+                });
             }
-        } else if u.plane == v.plane {
-            let (start, targets) = if u.offset < v.offset {
-                (u, [u_target, v_target])
+            return;
+        }
+        for (y, row) in lines {
+            blend_groups(self.groups(first, left, y), row, [luma]);
+        }
+        if u.plane == v.plane {
+            let targets = if u.offset < v.offset {
+                [u_target, v_target]
             } else {
-                (v, [v_target, u_target])
+                [v_target, u_target]
             };
-            blend_groups(self.samples(start, left, y), brush.halved(), targets);
+            blend_groups(self.groups(u, left, y), brush.halved(), targets);
         } else {
-            for (component, target) in [(u, u_target), (v, v_target)] {
-                let samples = self.samples(component, left, y);
-                blend_samples(samples, component.step, brush.halved(), target);
-            }
+            blend_groups(self.groups(u, left, y), brush.halved(), [u_target]);
+            blend_groups(self.groups(v, left, y), brush.halved(), [v_target]);
         }
     }
 
@@ -197,25 +203,29 @@ impl Canvas {
         for (ink, colour) in inks.iter_mut().zip(band.inks()) {
             *ink = self.components_of(*colour);
         }
-        let ink = |at: &u8| inks.get(usize::from(*at)).copied().unwrap_or_default();
-        let rgb = self.format.colour_model() == ColourModel::Rgb;
-        for (y, row) in (self.frame_rows..self.rows).zip(band.rows()) {
-            for (index, component) in self.format.components().iter().enumerate() {
-                if rgb && index == 0 {
-                    let pixels = self.samples(component, 0, y).as_chunks_mut::<3>().0;
+        let rows = self.frame_rows..self.rows;
+        if self.format.colour_model() == ColourModel::Rgb {
+            for (y, row) in rows.zip(band.rows()) {
+                if let Some(first) = self.format.components().first() {
+                    let pixels = self.groups(first, 0, y).as_chunks_mut::<3>().0;
                     for (pixel, at) in pixels.iter_mut().zip(row) {
-                        *pixel = ink(at);
+                        *pixel = inks.get(usize::from(*at)).copied().unwrap_or_default();
                     }
                 }
+            }
+            return;
+        }
+        for (index, component) in self.format.components().iter().enumerate() {
+            let values = inks.map(|ink| ink.get(index).copied().unwrap_or_default());
+            let (step, columns) = (component.step, 1 << component.column_shift);
+            for (y, row) in rows.clone().zip(band.rows()) {
                 // Of two rows that share chroma, the first that lies in the band for sure gives it.
-                let shared = component.row_shift == 1 && y % 2 == 1;
-                if rgb || shared {
+                if component.row_shift == 1 && y % 2 == 1 {
                     continue;
                 }
-                let (step, columns) = (component.step, 1 << component.column_shift);
                 let samples = self.samples(component, 0, y).iter_mut().step_by(step);
                 for (sample, at) in samples.zip(row.iter().step_by(columns)) {
-                    *sample = ink(at).get(index).copied().unwrap_or_default();
+                    *sample = values.get(usize::from(*at)).copied().unwrap_or_default();
                 }
             }
         }
@@ -244,8 +254,10 @@ impl Canvas {
 }
 
 fn mixed(value: u8, target: u8, opacity: u16) -> u8 {
-    let sum = u16::from(value) * (FULL - opacity) + u16::from(target) * opacity;
-    ((sum + FULL / 2) / FULL) as u8
+    // At most 255 * 256 + 128: without a check for overflow this compiles to vectors.
+    let kept = u16::from(value).wrapping_mul(FULL.wrapping_sub(opacity));
+    let sum = kept.wrapping_add(u16::from(target).wrapping_mul(opacity));
+    (sum.wrapping_add(FULL / 2) / FULL) as u8
 }
 
 /// Blend groups of samples that lie side by side, all of a group alike.
@@ -258,16 +270,21 @@ fn blend_groups<const N: usize>(samples: &mut [u8], opacities: &[u16], targets: 
     }
 }
 
-/// Blend samples that lie `step` bytes apart.
-fn blend_samples(samples: &mut [u8], step: usize, opacities: &[u16], target: u8) {
-    if step == 1 {
-        // Apart, because this compiles to vectors.
-        for (value, opacity) in samples.iter_mut().zip(opacities) {
-            *value = mixed(*value, target, *opacity);
-        }
-    } else {
-        for (value, opacity) in samples.iter_mut().step_by(step).zip(opacities) {
-            *value = mixed(*value, target, *opacity);
+/// Blend groups of two pixels of a row that share their chroma: their lumas at every other byte,
+/// from the first or the second on, and chroma between.
+fn blend_packed(bytes: &mut [u8], opacities: &[u16], luma_first: bool, targets: [u8; 4]) {
+    let groups = bytes.as_chunks_mut::<4>().0.iter_mut();
+    for (group, pair) in groups.zip(opacities.chunks(2)) {
+        let first = pair.first().copied().unwrap_or_default();
+        let last = pair.last().copied().unwrap_or_default();
+        let both = first.wrapping_add(last) / 2;
+        let opacities = if luma_first {
+            [first, both, last, both]
+        } else {
+            [both, first, both, last]
+        };
+        for ((value, target), opacity) in group.iter_mut().zip(targets).zip(opacities) {
+            *value = mixed(*value, target, opacity);
         }
     }
 }
