@@ -2,14 +2,6 @@
 //!
 //! Commands that need a model run on the tiny bundle of `golden/`, whose "objects" are colours.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test's helpers fail as its assertions do"
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

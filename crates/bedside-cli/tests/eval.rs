@@ -1,12 +1,6 @@
 //! `bedside eval` from folder to report, with the tiny bundle of `golden/make.py`: for it red is
 //! a polyp and dark is a breast tumor, so that every number is known beforehand.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a test that can't prepare its files fails"
-)]
-
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -212,6 +206,20 @@ fn the_terminal_gets_tables_and_a_bare_folder_is_refused() {
         text.contains("1 frame\n") && text.contains("Share reported absent"),
         "{text}"
     );
+    // The numbers are those of the JSON.
+    let all = ["eval", &set, "--bundle", &bundle, "--split", "all"];
+    let text = String::from_utf8(bedside(&all).stdout).unwrap();
+    let json = bedside(&[&all[..], &["--json"]].concat()).stdout;
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    let summary = &json["prompts"][0];
+    let dice = summary["shown"]["dice"]["mean"].as_f64().unwrap();
+    let [n, absent] = ["n", "mean"].map(|key| summary["absent"][key].as_f64().unwrap());
+    let row = summary["prompt"].as_str().unwrap();
+    let row = |part: &str| text.lines().any(|l| l.contains(row) && l.contains(part));
+    assert!(row(&format!("{dice:.3}")), "{dice}: {text}");
+    let fraction = format!("{}/{n} = {:.1} %", (absent * n).round(), 100.0 * absent);
+    assert!(row(&fraction), "{fraction}: {text}");
+    assert!(text.lines().all(|l| !l.ends_with(' ')), "{text}");
 
     let none = bedside(&["eval", &set, "--bundle", &bundle, "--split", "test"]);
     assert_eq!(none.status.code(), Some(3));

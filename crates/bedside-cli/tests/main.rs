@@ -1,5 +1,13 @@
 //! The command from outside, in one binary: each binary more is linked against everything.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as its assertions do"
+)]
+
 mod cli;
 mod eval;
 mod preview_browser;

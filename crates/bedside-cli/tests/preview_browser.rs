@@ -2,14 +2,6 @@
 //!
 //! The test speaks the DevTools protocol over two pipes: JSON messages with a zero byte after each.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test's helpers fail as its assertions do"
-)]
-
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

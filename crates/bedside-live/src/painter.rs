@@ -270,6 +270,22 @@ mod tests {
             .all(|(i, (a, b))| a == b || near(i % width, i / width))
     }
 
+    /// What is known of a mask that was made for frame 1 at time zero.
+    fn claim_of(mask: &Mask) -> Claim<'_> {
+        let (area, bounding_box) = mask.measure_rows(0..mask.height());
+        Claim {
+            prompt: "polyp",
+            place: 0,
+            mask,
+            area,
+            bounding_box,
+            made_for: 1,
+            captured: Timestamp::default(),
+            trusted: 1.0,
+            presence: 0.9,
+        }
+    }
+
     proptest! {
         #[test]
         fn p_01_p_02_only_a_mask_of_this_frame_is_fresh_and_none_is_older_than_the_limit(
@@ -293,17 +309,11 @@ mod tests {
             let mask = (0..width * height).map(inside).collect();
             let mask = Mask::from_bytes(width, height, mask).unwrap();
             let at = |ms: u64| Timestamp::from_nanos(ms * 1_000_000);
-            let (area, bounding_box) = mask.measure_rows(0..mask.height());
             let claim = Claim {
-                prompt: "polyp",
-                place: 0,
-                mask: &mask,
-                area,
-                bounding_box,
                 made_for,
                 captured: at(captured),
                 trusted,
-                presence: 0.9,
+                ..claim_of(&mask)
             };
             let policy = AgePolicy { limit: Duration::from_millis(limit) };
             let caption = Caption { state, rates: (30.0, 10.0), absent: &[] };
@@ -341,25 +351,13 @@ mod tests {
             |i: u32| u8::from((16..48).contains(&(i % 64)) && (16..48).contains(&(i / 64)));
         let mask = Mask::from_bytes(64, 64, (0..64 * 64).map(inside).collect()).unwrap();
         let picture = |number| {
-            let (area, bounding_box) = mask.measure_rows(0..mask.height());
-            let claim = Claim {
-                prompt: "polyp",
-                place: 0,
-                mask: &mask,
-                area,
-                bounding_box,
-                made_for: 1,
-                captured: Timestamp::default(),
-                trusted: 1.0,
-                presence: 0.9,
-            };
             let caption = Caption {
                 state: State::Active,
                 rates: (0.0, 0.0),
                 absent: &[],
             };
             let mut painter = Painter::default();
-            let claims = std::iter::once(claim);
+            let claims = std::iter::once(claim_of(&mask));
             let now = Timestamp::default();
             let policy = AgePolicy::default();
             let permit = State::Active.permit();

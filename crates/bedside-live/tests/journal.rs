@@ -1,8 +1,8 @@
 //! What hosts share: the records of a session, and what a bundle's loader knows before it loads.
 
-use std::io::{self, Write};
+use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bedside::engine::TractCpu;
@@ -14,28 +14,6 @@ use serde_json::Value;
 use crate::rig::{Bench, Scripted};
 
 const PATIENCE: Duration = Duration::from_secs(300);
-
-/// What was written, line by line.
-#[derive(Clone, Default)]
-struct Page(Arc<Mutex<Vec<u8>>>);
-
-impl Page {
-    fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().map(serde_json::from_str);
-        lines.collect::<Result<_, _>>().unwrap()
-    }
-}
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 fn opening() -> SessionRecord {
     SessionRecord {
@@ -50,10 +28,10 @@ fn opening() -> SessionRecord {
 
 #[test]
 fn a_journal_holds_opening_prompts_frames_and_end_in_order() {
-    let page = Page::default();
+    let page = tempfile::NamedTempFile::new().unwrap();
     let recorder = Recorder::start(vec![Target::JsonLines {
         name: "page".to_owned(),
-        to: Box::new(page.clone()),
+        to: Box::new(page.reopen().unwrap()),
     }]);
     let monitor = Arc::new(Monitor::default());
     let mut journal = Journal::begin(recorder.unwrap(), monitor.clone(), opening());
@@ -83,7 +61,9 @@ fn a_journal_holds_opening_prompts_frames_and_end_in_order() {
     assert!(monitor.status().to_string().ends_with("  (unplugged)"));
     journal.finish(Some(counts), PATIENCE).unwrap();
 
-    let lines = page.lines();
+    let text = fs::read_to_string(page.path()).unwrap();
+    let lines = text.lines().map(serde_json::from_str);
+    let lines: Vec<Value> = lines.collect::<Result<_, _>>().unwrap();
     let keys: Vec<&str> = lines
         .iter()
         .map(|line| line.as_object().unwrap().keys().next().unwrap().as_str())

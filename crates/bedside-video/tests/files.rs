@@ -1,13 +1,5 @@
 //! Files and pictures against what OpenCV, FFmpeg and Pillow make of them (`golden/make.py`).
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "helpers of tests stand outside test functions"
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

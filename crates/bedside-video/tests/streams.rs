@@ -1,13 +1,5 @@
 //! Y4M, raw frames and phantoms: what is read, refused and written.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::panic,
-    reason = "helpers of tests stand outside test functions"
-)]
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;

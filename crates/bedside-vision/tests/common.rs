@@ -1,7 +1,22 @@
-//! What a library above does with a frame that was prepared.
+//! Frames of noise, and what a library above does with a frame that was prepared.
 
-use bedside_core::Mask;
+use bedside_core::{Frame, Mask, PixelFormat};
 use bedside_vision::{Letterbox, MaskStats, Preprocessor, mask};
+
+/// Bytes of a linear congruential generator.
+pub(crate) fn noise(count: usize, mut state: u32) -> Vec<u8> {
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+/// A frame of noise.
+pub(crate) fn frame(width: u32, height: u32, format: PixelFormat, seed: u32) -> Frame {
+    let data = noise(format.byte_len(width, height), seed);
+    Frame::new(width, height, format, data).unwrap()
+}
 
 /// The mask of the frame that was prepared last.
 pub(crate) fn prepared_mask(

@@ -1,11 +1,5 @@
 //! Flow and carried masks, against movement that is known.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may panic as tests do"
-)]
-
 use bedside_core::{Frame, Mask, PixelFormat};
 use bedside_phantom::{Phantom, PhantomConfig, PhantomFrame, PhantomKind};
 use bedside_vision::dice;

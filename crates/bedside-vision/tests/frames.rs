@@ -1,11 +1,5 @@
 //! Frames of every format and size through the whole way, and values known by hand.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may panic as tests do"
-)]
-
 use bedside_core::{Frame, FrameView, Mask, PixelFormat, YuvSpace};
 use bedside_vision::flow::Luma;
 use bedside_vision::mask::at_frame_size;
@@ -13,7 +7,7 @@ use bedside_vision::rle::{self, RleError};
 use bedside_vision::{Letterbox, Preprocessor, ResizeFilter, colour, dice, iou};
 use proptest::prelude::*;
 
-use crate::common::{prepared_mask, prepared_stats};
+use crate::common::{frame, noise, prepared_mask, prepared_stats};
 
 const FORMATS: [PixelFormat; 5] = [
     PixelFormat::Rgb8,
@@ -28,25 +22,6 @@ const SPACES: [YuvSpace; 4] = [
     YuvSpace::Bt709Limited,
     YuvSpace::Bt709Full,
 ];
-
-/// Bytes of a linear congruential generator.
-fn noise(count: usize, mut state: u32) -> Vec<u8> {
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..count).map(|_| next()).collect()
-}
-
-fn frame(width: u32, height: u32, format: PixelFormat, seed: u32) -> Frame {
-    Frame::new(
-        width,
-        height,
-        format,
-        noise(format.byte_len(width, height), seed),
-    )
-    .unwrap()
-}
 
 fn plain(side: u32) -> Preprocessor {
     Preprocessor::new(side, [0.0; 3], [1.0; 3], ResizeFilter::Bilinear)

@@ -1,11 +1,5 @@
 //! Golden values from OpenCV, Pillow, PyTorch and pycocotools; `golden/make.py` made them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may panic as tests do"
-)]
-
 use bedside_core::{Frame, Mask, PixelFormat, YuvSpace};
 use bedside_vision::mask::at_frame_size;
 use bedside_vision::{Preprocessor, ResizeFilter, colour, rle};

@@ -1,5 +1,11 @@
 //! Pixels from outside the crate, in one binary.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "helpers of tests may panic as tests do"
+)]
+
 mod common;
 mod flow;
 mod frames;

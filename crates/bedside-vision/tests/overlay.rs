@@ -1,11 +1,5 @@
 //! The overlay draws on masks and below the frame, nowhere else.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may panic as tests do"
-)]
-
 use std::collections::BTreeSet;
 
 use bedside_core::{Frame, Mask, PixelFormat};

@@ -1,29 +1,12 @@
 //! Masks and bands painted in every pixel format, against their definition.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may panic as tests do"
-)]
-
 use bedside_core::{Frame, FrameView, Mask, PixelFormat, YuvSpace};
 use bedside_vision::colour::rgb_pixels;
 use bedside_vision::paint::palette::{self, FAINT, TEXT};
 use bedside_vision::paint::{Band, Canvas, Style};
 use proptest::prelude::*;
 
-fn noise(count: usize, mut state: u32) -> Vec<u8> {
-    let mut next = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    (0..count).map(|_| next()).collect()
-}
-
-fn frame(width: u32, height: u32, format: PixelFormat, seed: u32) -> Frame {
-    let data = noise(format.byte_len(width, height), seed);
-    Frame::new(width, height, format, data).unwrap()
-}
+use crate::common::{frame, noise};
 
 /// Blobs of a few pixels.
 fn mask(width: u32, height: u32, seed: u32) -> Mask {

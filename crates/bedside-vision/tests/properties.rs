@@ -1,11 +1,5 @@
 //! What holds for any frame, mask and logits, against plain references written here.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "helpers of tests may panic as tests do"
-)]
-
 use bedside_core::{Frame, Mask, PixelFormat};
 use bedside_vision::mask::at_frame_size;
 use bedside_vision::{Letterbox, Preprocessor, ResizeFilter, colour, dice, iou, rle};

@@ -148,6 +148,13 @@ def upsample2(x):
     return torch.cat([x, x], 3).reshape(n, c, 2 * h, 2 * w)
 
 
+def resized(learnt, like):
+    """A learnt map [1,D,16,16] at the size of another."""
+    if learnt.shape[2:] == like.shape[2:]:
+        return learnt
+    return F.interpolate(learnt, size=like.shape[2:], mode="bilinear", align_corners=False)
+
+
 class Encoder(nn.Module):
     def __init__(self):
         super().__init__()
@@ -157,6 +164,7 @@ class Encoder(nn.Module):
         self.smooth = nn.ModuleList(Smooth(k) for k in (3, 5, 5, 5))
         self.pixels = nn.Conv2d(WIDTH, WIDTH, 1)
         self.position = nn.Parameter(torch.zeros(1, WIDTH, 16, 16))
+        self.place = nn.Parameter(torch.zeros(1, WIDTH, 16, 16))
         self.modality_head = nn.Linear(LEVEL_CHANNELS[3], MODALITY_CLASSES)
         self.keys = nn.Conv2d(WIDTH, LAYERS * WIDTH, 1)
         self.values = nn.Conv2d(WIDTH, LAYERS * WIDTH, 1)
@@ -171,7 +179,10 @@ class Encoder(nn.Module):
         y = self.smooth[3](F.relu6(self.lateral[3](levels[3]) + whole))
         memory = None
         for i in (2, 1, 0):
-            y = self.smooth[i](F.relu6(self.lateral[i](levels[i]) + upsample2(y)))
+            y = self.lateral[i](levels[i]) + upsample2(y)
+            if i == 2:  # where in the frame: left and right look alike
+                y = y + resized(self.place, y)
+            y = self.smooth[i](F.relu6(y))
             if i == 2:
                 memory = y
         return y, memory
@@ -186,10 +197,7 @@ class Encoder(nn.Module):
     def features(self, y, memory):
         """What the decoder reads, from the maps of ``pyramid``."""
         n, _, h, w = memory.shape
-        pos = self.position
-        if (h, w) != pos.shape[2:]:
-            pos = F.interpolate(pos, size=(h, w), mode="bilinear", align_corners=False)
-        keys = self.keys(memory + pos).reshape(n, LAYERS, WIDTH, h * w)
+        keys = self.keys(memory + resized(self.position, memory)).reshape(n, LAYERS, WIDTH, h * w)
         values = self.values(memory).reshape(n, LAYERS, WIDTH, h * w).transpose(2, 3)
         return self.pixels(y), keys, values
 

@@ -1,4 +1,4 @@
-"""Weights in and out: a start from safetensors, from a bundle or from ImageNet, and the f16 file."""
+"""Weights in and out: start from safetensors, a bundle or ImageNet, and the f16 file."""
 
 import io
 import pathlib
@@ -58,7 +58,7 @@ def load_start(student, path, images):
 
 
 def read_bundle(path):
-    """Name of each module's weight and bias, from the f32 graphs of a bundle: node names keep it."""
+    """Weight and bias of each module from a bundle's f32 graphs, whose node names tell it."""
     state = {}
     with zipfile.ZipFile(path) as bundle:
         for half in ("encoder", "decoder"):

@@ -151,17 +151,17 @@ impl ConvolutionPlan {
             let first = index * block;
             let residual = residual.get(first * width..).unwrap_or_default();
             let residual = residual.get(..out.len()).unwrap_or_default();
-            let epilogue = &self.epilogue;
+            let finish = |rows: &[T], out: &mut [O]| {
+                let epilogue = &self.epilogue;
+                let rows = Rows {
+                    rows,
+                    residual,
+                    epilogue,
+                };
+                product(rows, out);
+            };
             if self.direct() {
-                let rows = input.get(first * self.depth..).unwrap_or_default();
-                product(
-                    Rows {
-                        rows,
-                        residual,
-                        epilogue,
-                    },
-                    out,
-                );
+                finish(input.get(first * self.depth..).unwrap_or_default(), out);
                 return;
             }
             let count = out.len() / width;
@@ -172,14 +172,7 @@ impl ConvolutionPlan {
                     let row = rows.get_mut(i * self.depth..).unwrap_or_default();
                     self.gather(input, first + i, padding, row);
                 }
-                product(
-                    Rows {
-                        rows,
-                        residual,
-                        epilogue,
-                    },
-                    out,
-                );
+                finish(rows, out);
             });
         });
     }
