@@ -234,7 +234,7 @@ fn against_onnxruntime(backend: &dyn Backend, precision: Precision) -> (f32, f64
 }
 
 #[test]
-fn logits_agree_with_onnxruntime() {
+fn p_13_backends_agree_with_onnxruntime() {
     for backend in backends() {
         let name = backend.name();
         let (worst, iou) = against_onnxruntime(backend, Precision::F32);

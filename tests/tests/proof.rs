@@ -97,7 +97,7 @@ fn p_17_a_proof_is_remembered_for_what_it_was_made_with_alone() {
 }
 
 #[test]
-fn p_17_a_damaged_or_forged_proof_proves_nothing() {
+fn p_17_a_damaged_or_foreign_proof_proves_nothing() {
     let temp = TempDir::new().unwrap();
     let cache = temp.path().join("cache");
     let backend = Watched::new(Some("one"));
@@ -115,7 +115,7 @@ fn p_17_a_damaged_or_forged_proof_proves_nothing() {
         ("of int8", other),
         (
             "of another bundle",
-            good.replace(&digest, &digest.replace('a', "b")),
+            good.replace(&digest, &digest.chars().rev().collect::<String>()),
         ),
         ("without cases", {
             let mut json: serde_json::Value = serde_json::from_str(&good).unwrap();
@@ -156,5 +156,15 @@ fn the_proof_is_of_the_bundles_own_threshold() {
             .with_presence(presence)
             .with_cache(temp.path());
         Segmenter::new(bundle(), Watched::new(None), &options).unwrap();
+    }
+}
+
+#[test]
+fn a_presence_that_is_no_probability_is_refused() {
+    for presence in [50.0, -0.1, f32::NAN] {
+        let options = Options::default().with_presence(presence);
+        let error = Segmenter::unproven(bundle(), TractCpu, &options);
+        let error = error.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     }
 }

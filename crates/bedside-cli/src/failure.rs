@@ -143,12 +143,9 @@ impl From<bedside::Error> for Failure {
             ErrorKind::Frame => Exit::Input,
             ErrorKind::Engine | ErrorKind::SelfTest => Exit::Engine,
             ErrorKind::Cache => Exit::Output,
+            ErrorKind::Config => Exit::Usage,
             _ => Exit::Internal,
         };
-        let mut message = error.to_string();
-        if exit == Exit::Prompt {
-            message.push_str("; `bedside prompts` lists what can be asked for");
-        }
-        Self::new(exit, message)
+        Self::new(exit, error.to_string())
     }
 }

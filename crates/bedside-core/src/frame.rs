@@ -81,7 +81,7 @@ impl Frame {
         self.format
     }
 
-    /// Meaning of the YUV values; of no account in RGB and gray frames.
+    /// Meaning of the YUV values; ignored in RGB and gray frames.
     pub fn yuv_space(&self) -> YuvSpace {
         self.yuv
     }
@@ -263,8 +263,13 @@ impl<'a> FrameView<'a> {
         let sizes = format.planes(width, height);
         for (index, (plane, size)) in planes.iter_mut().zip(sizes).enumerate() {
             let component = format.components().iter().find(|c| c.plane == index);
-            let samples = component.map_or(1, |c| stride.div_ceil(1 << c.column_shift) * c.step);
-            let stride = if index == 0 { stride } else { samples };
+            let stride = match component {
+                Some(c) if index > 0 => {
+                    let samples = stride.div_ceil(1 << c.column_shift);
+                    samples.saturating_mul(c.step)
+                }
+                _ => stride,
+            };
             *plane = (rest, stride);
             let length = size.rows.saturating_mul(stride);
             rest = rest.get(length..).unwrap_or_default();
@@ -302,7 +307,7 @@ impl<'a> FrameView<'a> {
         self.format
     }
 
-    /// Meaning of the YUV values; of no account in RGB and gray frames.
+    /// Meaning of the YUV values; ignored in RGB and gray frames.
     pub fn yuv_space(&self) -> YuvSpace {
         self.yuv
     }
@@ -571,6 +576,15 @@ mod tests {
         assert_eq!(packed(PixelFormat::Nv12, 3, &nv12[..8]), expected);
         let i420 = [1, 2, 0, 0, 3, 4, 0, 0, 5, 0, 6, 0];
         assert_eq!(packed(PixelFormat::I420, 4, &i420), expected);
+        // A stride of -3 where one is unsigned, as of rows from the bottom up.
+        for format in [
+            PixelFormat::Rgb8,
+            PixelFormat::Nv12,
+            PixelFormat::I420,
+            PixelFormat::Yuyv,
+        ] {
+            assert!(packed(format, usize::MAX - 2, &nv12).is_err(), "{format:?}");
+        }
         let yuyv: Vec<u8> = (1..=8).collect();
         assert_eq!(packed(PixelFormat::Yuyv, 4, &yuyv), Ok(yuyv.clone()));
         let short = packed(PixelFormat::Nv12, 3, &nv12[..7]);

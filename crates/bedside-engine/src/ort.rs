@@ -16,7 +16,7 @@ use ort::value::{DynValue, Outlet, TensorElementType, TensorRef, ValueType};
 use tract_core::internal::{Tensor, TractError, TractResult, bail};
 
 use crate::backend::{Backend, LoadOptions, OpTime, Session};
-use crate::device::nvidia_driver;
+use crate::device::nvidia;
 use crate::error::{EngineError, ErrorKind};
 use crate::guard::guarded;
 use crate::signature::Signature;
@@ -53,13 +53,13 @@ impl Backend for Ort {
         }
     }
 
-    /// The build of the library and, on a GPU, the driver.
+    /// The build of the library and, on a GPU, the driver and the GPUs.
     fn fingerprint(&self) -> Option<String> {
         environment().ok()?;
         let library = catch_unwind(ort::info).ok()?;
         match self {
             Self::Cpu => Some(library.to_owned()),
-            Self::Cuda | Self::TensorRt => Some(format!("{library}; {}", nvidia_driver()?)),
+            Self::Cuda | Self::TensorRt => Some(format!("{library}; {}", nvidia()?)),
         }
     }
 

@@ -12,7 +12,7 @@ use tract_gpu::fact::DeviceTypedFactExt;
 use tract_gpu::sync::DeviceSync;
 
 use crate::backend::{Backend, LoadOptions, OpTime, Placement, Session};
-use crate::device::nvidia_driver;
+use crate::device::nvidia;
 use crate::error::{EngineError, ErrorKind};
 use crate::guard::{guarded, panic_text};
 use crate::signature::Signature;
@@ -34,7 +34,7 @@ impl Backend for TractCuda {
     }
 
     fn fingerprint(&self) -> Option<String> {
-        nvidia_driver()
+        nvidia()
     }
 
     fn available(&self) -> Result<(), EngineError> {

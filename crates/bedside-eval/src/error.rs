@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// Where a failure lies, and so who can mend it.
+/// Where a failure lies, and so who can fix it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -67,7 +67,7 @@ impl From<bedside::Error> for Error {
             bedside::ErrorKind::Bundle => ErrorKind::Bundle,
             bedside::ErrorKind::Prompt => ErrorKind::Prompt,
             bedside::ErrorKind::Frame => ErrorKind::Input,
-            bedside::ErrorKind::Engine => ErrorKind::Engine,
+            bedside::ErrorKind::Engine | bedside::ErrorKind::SelfTest => ErrorKind::Engine,
             _ => ErrorKind::Internal,
         };
         Self::new(kind, error.to_string())

@@ -5,7 +5,7 @@ use std::io;
 
 use bedside::Fault;
 
-/// Where a failure lies, and so who can mend it.
+/// Where a failure lies, and so who can fix it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

@@ -9,7 +9,7 @@
 //! * [`run`] does so from a source to sinks, with a [`Watcher`] beside it: a [`Journal`] hands
 //!   [`record`]s to a [`Recorder`] and publishes the session in a [`Monitor`]
 //!
-//! `examples/own_sink.rs` is a daemon in sixty lines, `examples/camera_loop.rs` a host that brings
+//! `examples/own_sink.rs` is a small daemon, `examples/camera_loop.rs` a host that brings
 //! the frames itself.
 //!
 //! Research use; not a medical device; not for clinical decisions.

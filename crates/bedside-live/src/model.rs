@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use bedside::engine::Backend;
 use bedside::{
-    Bundle, Finding, Frame, Modality, Options, Prompt, PromptSet, PromptTable, Resolved, Segmenter,
+    Bundle, Finding, Form, Frame, Modality, Options, Prompt, PromptSet, PromptTable, Resolved,
+    Segmenter,
 };
 use serde::Serialize;
 
@@ -138,10 +139,23 @@ impl Loader for BundleLoader {
     }
 
     fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, Error> {
-        let modality = |prompt| Ok(self.resolve(prompt)?.form.map(|form| form.modality));
-        let modalities: Vec<_> = prompts.iter().map(modality).collect::<Result<_, Error>>()?;
-        let first = modalities.first().copied().flatten();
-        Ok(first.filter(|_| modalities.iter().all(|m| *m == first)))
+        let manifest = self.bundle.manifest();
+        let facts = |prompt| {
+            let form = self.resolve(prompt)?.form;
+            let transposed = |f: &Form| manifest.transposed(f.modality, &f.site);
+            let transposed = form.as_ref().is_some_and(transposed);
+            Ok((form.map(|form| form.modality), transposed))
+        };
+        let facts: Vec<_> = prompts.iter().map(facts).collect::<Result<_, Error>>()?;
+        let Some((modality, transposed)) = facts.first().copied() else {
+            return Ok(None);
+        };
+        if facts.iter().any(|f| f.1 != transposed) {
+            let message = "these prompts want the frame in different orientations; hint: ask for \
+                           them in sessions of their own";
+            return Err(Error::new(ErrorKind::Prompt, message));
+        }
+        Ok(modality.filter(|_| facts.iter().all(|f| f.0 == modality)))
     }
 
     fn label(&self, prompt: &Prompt) -> String {

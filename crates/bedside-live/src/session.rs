@@ -224,6 +224,9 @@ impl LiveSession {
             if prompts.generation != self.prompts_generation() {
                 self.tracker.set_prompts(prompts.prompts.len());
                 self.tracker.forget();
+                self.record.masks.clear();
+                self.record.absent.clear();
+                self.painted.clear();
                 self.cadence.set_prompts(prompts.prompts.len());
                 self.scene.set_endoscopy(prompts.endoscopy);
             }

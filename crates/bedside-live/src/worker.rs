@@ -336,7 +336,7 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
         let began = clock.now();
         link.begin(began);
         let answer = catch_unwind(AssertUnwindSafe(|| answer(&mut *model, &job, &mut prompts)));
-        let refused = answer.is_ok() && prompts.is_none();
+        let refused = matches!(&answer, Ok(Err(error)) if error.kind() == ErrorKind::Prompt);
         let broken = answer.is_err();
         let reply = Reply {
             worker: generation,

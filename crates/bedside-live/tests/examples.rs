@@ -12,6 +12,7 @@ fn output_of(name: &str, arguments: &[&str]) -> String {
     let example = profile.join("examples").join(name);
     let output = Command::new(&example)
         .args(arguments)
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .output();
     let output = output.unwrap_or_else(|e| panic!("{}: {e}", example.display()));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-/// Why the page can't be served, and so who can mend it.
+/// Why the page can't be served, and so who can fix it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {

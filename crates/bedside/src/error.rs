@@ -5,7 +5,7 @@ use std::fmt;
 use bedside_bundle::{BundleError, PromptError};
 use bedside_engine::EngineError;
 
-/// Where a failure lies, and so who can mend it.
+/// Where a failure lies, and so who can fix it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -21,6 +21,8 @@ pub enum ErrorKind {
     SelfTest,
     /// Prompts of another bundle or precision, or features of another segmenter or orientation.
     Mismatch,
+    /// An option is out of its range.
+    Config,
     /// What was measured on this device could not be kept or read; no run needs it.
     Cache,
 }

@@ -69,7 +69,15 @@ pub fn resolve(
 ) -> Result<Resolved, Error> {
     let readable = manifest.text.is_some() && !prompt.text.trim().is_empty();
     if readable && matches!(table.resolve(prompt), Resolution::Unknown(_)) {
-        TextEncoder::available()?;
+        if let Err(unavailable) = TextEncoder::available() {
+            // A misspelt prompt of the table is likelier than one outside it.
+            let near = table.trained(prompt).err().map(|e| format!("{e}; "));
+            let near = near.unwrap_or_default();
+            return Err(Error::new(
+                ErrorKind::Prompt,
+                format!("{near}{unavailable}"),
+            ));
+        }
         return Ok(Resolved {
             label: prompt.text.clone(),
             form: None,
@@ -224,7 +232,7 @@ impl Preparer<'_> {
     }
 }
 
-/// The manifest's four Beta distributions; `None` if one is none.
+/// The manifest's four Beta distributions; `None` if a parameter is invalid.
 fn reference(validity: &Validity) -> Option<Reference> {
     let beta = |[a, b]: [f64; 2]| Beta::new(a, b);
     let rgb = [

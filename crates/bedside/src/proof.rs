@@ -110,7 +110,14 @@ pub(crate) fn prove(segmenter: &mut Segmenter, cache: Option<&Cache>) -> Result<
     {
         return Ok(());
     }
-    let cases = segmenter.self_test()?;
+    let cases = segmenter.self_test().map_err(|error| match error.kind() {
+        // What is asked of the bundle's own frames is the bundle's fault.
+        ErrorKind::Prompt | ErrorKind::Frame => Error::new(
+            ErrorKind::Bundle,
+            format!("a self-test can't be run: {error}"),
+        ),
+        _ => error,
+    })?;
     if let Some(case) = cases.iter().find(|case| !case.passed()) {
         return Err(Error::new(
             ErrorKind::SelfTest,

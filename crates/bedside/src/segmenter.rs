@@ -198,13 +198,20 @@ impl Segmenter {
             let decoder = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
             Ok::<_, Error>((encoder?, decoder?))
         })?;
+        let presence = options.presence.unwrap_or(manifest.thresholds.presence);
+        if !(0.0..=1.0).contains(&presence) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("presence {presence} is no probability; hint: a number from 0 to 1"),
+            ));
+        }
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let input = &manifest.input;
         Ok(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             table: bundle.prompt_table()?,
             precision,
-            presence: options.presence.unwrap_or(manifest.thresholds.presence),
+            presence,
             preprocessor: Preprocessor::new(
                 input.side,
                 input.mean,

@@ -117,7 +117,9 @@ mod portable {
         #[inline(always)]
         unsafe fn dot(mut self, group: i16, weights: Self) -> Self {
             for lane in 0..LANES {
-                self.sums[lane] += i32::from(group) * weights.sums[lane];
+                // As the vector instructions do.
+                let product = i32::from(group) * weights.sums[lane];
+                self.sums[lane] = self.sums[lane].wrapping_add(product);
             }
             self
         }

@@ -107,6 +107,13 @@ impl Attention {
                 *step = shape.get(at + 1..).unwrap_or_default().iter().product();
             }
         }
+        // Else threads would write the same rows.
+        let out = self.letters[4].iter().position(|l| *l == letter);
+        let out = out.and_then(|at| shapes[4].get(at));
+        ensure!(
+            out.is_none_or(|count| *count == along.count),
+            "sizes differ"
+        );
         Ok(along)
     }
 }
@@ -168,10 +175,7 @@ impl Part<'_> {
                 product_f32(self.cpu, &scratch.keys, &queries, &mut scratch.scores);
                 scratch.totals.clear();
                 for (row, scores) in (first..last).zip(scratch.scores.chunks_mut(keys)) {
-                    let mask = self.mask.map(|(mask, step)| {
-                        let mask = mask.get(row * step..).unwrap_or_default();
-                        mask.get(..keys).unwrap_or_default()
-                    });
+                    let mask = self.mask.map(|(mask, step)| &mask[row * step..][..keys]);
                     let mut total = 0.0;
                     weigh(self.cpu.simd, scores, mask.unwrap_or_default(), &mut total);
                     scratch.totals.push(total);

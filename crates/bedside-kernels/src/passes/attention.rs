@@ -80,6 +80,8 @@ fn replaced(
         rule_if!(mask.datum_type == DatumType::F32 && mask.rank() == scores.rank());
         rule_if!(mask.shape.iter().zip(scores.iter()).all(fits));
         rule_if!(mask.shape[axis] == scores[axis]);
+        // A row of the mask is read as it lies.
+        rule_if!(mask.shape.iter().skip(axis + 1).all(|d| *d == 1.to_dim()));
     }
     let out = &model.outlet_fact(node.id.into())?.shape;
     rule_if_some!(op = Attention::new(cpu, scoring, weighing, axis, out));

@@ -28,6 +28,6 @@ impl TextEncoder {
 fn unavailable() -> Error {
     Error::new(
         ErrorKind::Prompt,
-        "this build reads no prompts outside the table; hint: build with `--features text`",
+        "this build reads no prompts outside the table; hint: build with the feature `text`",
     )
 }
