@@ -137,6 +137,7 @@ impl<'a> Plane<'a> {
     }
 
     /// Row `y` without padding; empty beyond the last.
+    #[inline]
     pub fn row(&self, y: usize) -> &'a [u8] {
         let start = y.saturating_mul(self.stride);
         self.data
@@ -325,6 +326,7 @@ impl<'a> FrameView<'a> {
     }
 
     /// The plane of a component; an empty one for a component of another format.
+    #[inline]
     pub fn plane_of(&self, component: &Component) -> Plane<'a> {
         self.planes
             .get(component.plane)
