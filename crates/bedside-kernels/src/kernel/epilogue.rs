@@ -162,13 +162,7 @@ impl<'a, O: Copy> Sink<'a, O> {
         let fits = at.checked_add(count).is_some_and(|end| end <= self.len);
         assert!(fits && count <= LANES, "past the output's end");
         // SAFETY: within the elements, which are the caller's alone.
-        unsafe {
-            let out = self.start.add(at);
-            match count {
-                LANES => out.cast::<[O; LANES]>().write_unaligned(*values),
-                _ => std::ptr::copy_nonoverlapping(values.as_ptr(), out, count),
-            }
-        }
+        unsafe { copy_short(values.as_ptr(), count, self.start.add(at)) };
     }
 
     /// Write all `values` from element `at` on, which must fit.
@@ -320,21 +314,45 @@ impl Epilogue {
             gelu: self.gelu,
             out: self.out,
         };
+        let added = matches!(
+            KIND,
+            kind::ADDED | kind::CODED_ADDED | kind::SCALED | kind::ANY
+        ) && self.residual.is_some();
+        // One check for all rows.
+        let end = (sums.len().saturating_sub(1).checked_mul(place.stride))
+            .and_then(|last| last.checked_add(place.start)?.checked_add(place.columns));
+        assert!(
+            place.columns <= LANES
+                && end.is_some_and(|end| end <= out.len && (!added || end <= residual.len())),
+            "past the end of the output, or of what is added"
+        );
         for (m, sums) in sums.iter().enumerate() {
             let at = place.start + m * place.stride;
             let mut other = [R::default(); LANES];
-            if matches!(
-                KIND,
-                kind::ADDED | kind::CODED_ADDED | kind::SCALED | kind::ANY
-            ) && fixed.residual.is_some()
-            {
-                copy(&residual[at..at + place.columns], &mut other);
+            if added {
+                // SAFETY: within what is added, as was checked.
+                unsafe { copy_short(residual.as_ptr().add(at), place.columns, other.as_mut_ptr()) };
             }
             let values = fixed.row::<KIND, FMA, R, O>(sums.0, &factor, &bias, &other);
-            // SAFETY: the caller of `store` vouches for these rows.
-            unsafe {
-                out.put(at, place.columns, &values);
-            }
+            // SAFETY: within the output, as was checked; the caller of `store` vouches for rows.
+            unsafe { copy_short(values.as_ptr(), place.columns, out.start.add(at)) };
+        }
+    }
+}
+
+/// Copy up to sixteen elements; all sixteen without a loop.
+///
+/// # Safety
+/// As of `copy_nonoverlapping`.
+#[inline(always)]
+unsafe fn copy_short<T: Copy>(from: *const T, count: usize, to: *mut T) {
+    // SAFETY: the caller's.
+    unsafe {
+        match count {
+            LANES => to
+                .cast::<[T; LANES]>()
+                .write_unaligned(from.cast::<[T; LANES]>().read_unaligned()),
+            _ => std::ptr::copy_nonoverlapping(from, to, count),
         }
     }
 }
