@@ -162,7 +162,13 @@ impl<'a, O: Copy> Sink<'a, O> {
         let fits = at.checked_add(count).is_some_and(|end| end <= self.len);
         assert!(fits && count <= LANES, "past the output's end");
         // SAFETY: within the elements, which are the caller's alone.
-        unsafe { copy_short(values.as_ptr(), count, self.start.add(at)) };
+        unsafe {
+            let out = self.start.add(at);
+            match count {
+                LANES => out.cast::<[O; LANES]>().write_unaligned(*values),
+                _ => std::ptr::copy_nonoverlapping(values.as_ptr(), out, count),
+            }
+        }
     }
 
     /// Write all `values` from element `at` on, which must fit.
@@ -326,33 +332,37 @@ impl Epilogue {
                 && end.is_some_and(|end| end <= out.len && (!added || end <= residual.len())),
             "past the end of the output, or of what is added"
         );
-        for (m, sums) in sums.iter().enumerate() {
-            let at = place.start + m * place.stride;
-            let mut other = [R::default(); LANES];
-            if added {
-                // SAFETY: within what is added, as was checked.
-                unsafe { copy_short(residual.as_ptr().add(at), place.columns, other.as_mut_ptr()) };
+        // SAFETY: as was checked; the caller of `store` vouches for the rows.
+        unsafe {
+            let (from, to) = (
+                residual.as_ptr().wrapping_add(place.start),
+                out.start.add(place.start),
+            );
+            match place.columns {
+                // Without a call, so that what rows share stays in registers.
+                LANES => {
+                    for (m, sums) in sums.iter().enumerate() {
+                        let at = m * place.stride;
+                        let mut other = [R::default(); LANES];
+                        if added {
+                            other = from.add(at).cast::<[R; LANES]>().read_unaligned();
+                        }
+                        let values = fixed.row::<KIND, FMA, R, O>(sums.0, &factor, &bias, &other);
+                        to.add(at).cast::<[O; LANES]>().write_unaligned(values);
+                    }
+                }
+                count => {
+                    for (m, sums) in sums.iter().enumerate() {
+                        let at = m * place.stride;
+                        let mut other = [R::default(); LANES];
+                        if added {
+                            std::ptr::copy_nonoverlapping(from.add(at), other.as_mut_ptr(), count);
+                        }
+                        let values = fixed.row::<KIND, FMA, R, O>(sums.0, &factor, &bias, &other);
+                        std::ptr::copy_nonoverlapping(values.as_ptr(), to.add(at), count);
+                    }
+                }
             }
-            let values = fixed.row::<KIND, FMA, R, O>(sums.0, &factor, &bias, &other);
-            // SAFETY: within the output, as was checked; the caller of `store` vouches for rows.
-            unsafe { copy_short(values.as_ptr(), place.columns, out.start.add(at)) };
-        }
-    }
-}
-
-/// Copy up to sixteen elements; all sixteen without a loop.
-///
-/// # Safety
-/// As of `copy_nonoverlapping`.
-#[inline(always)]
-unsafe fn copy_short<T: Copy>(from: *const T, count: usize, to: *mut T) {
-    // SAFETY: the caller's.
-    unsafe {
-        match count {
-            LANES => to
-                .cast::<[T; LANES]>()
-                .write_unaligned(from.cast::<[T; LANES]>().read_unaligned()),
-            _ => std::ptr::copy_nonoverlapping(from, to, count),
         }
     }
 }
