@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bedside::engine::{FaultyBackend, InjectedFault, TractCpu};
-use bedside::{Bundle, ErrorKind, Options, Precision, Segmenter};
+use bedside::{Bundle, ErrorKind, Options, Precision, Segmenter, Unproven};
 use bedside_tests::workspace;
 use tempfile::TempDir;
 
@@ -65,7 +65,7 @@ fn p_17_a_backend_that_gives_wrong_masks_is_refused() {
             assert!(error.to_string().contains(&word), "{error}");
         }
         // Whoever looks at the cases sees all of them.
-        let mut unproven = Segmenter::unproven(bundle(), backend, &options).unwrap();
+        let mut unproven = Unproven::load(bundle(), backend, &options).unwrap();
         let passed: Vec<bool> = unproven
             .self_test()
             .unwrap()
@@ -163,7 +163,7 @@ fn the_proof_is_of_the_bundles_own_threshold() {
 fn a_presence_that_is_no_probability_is_refused() {
     for presence in [50.0, -0.1, f32::NAN] {
         let options = Options::default().with_presence(presence);
-        let error = Segmenter::unproven(bundle(), TractCpu, &options);
+        let error = Unproven::load(bundle(), TractCpu, &options);
         let error = error.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Config, "{error}");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bedside::engine::OpTime;
-use bedside::{Frame, Profile, Prompt, PromptSet, Segmenter, Timings};
+use bedside::{Frame, Profile, Prompt, PromptSet, Segmenter, Timings, Unproven};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -116,9 +116,10 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let start = Instant::now();
     let bundle = model.bundle(None)?;
     let options = model.options(&bundle, ui)?;
+    let loaded = Unproven::load(bundle, options.backend()?, &options)?;
     // The first start's self-test is no part of loading.
-    let mut segmenter = Segmenter::unproven(bundle, options.backend()?, &options)?;
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
+    let mut segmenter = loaded.prove()?;
     let prompts = prompts(args, &mut segmenter)?;
     let (width, height) = args.size;
     let frame = phantom::still(width, height)?;
@@ -147,7 +148,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         load_ms,
         frames_per_second: 1e3 / total.mean,
         peak_memory_bytes: bedside_live::peak_memory(),
-        placement: placed(&segmenter),
+        placement: placed(segmenter.placements()),
         stages: vec![
             stage("preprocess", |t| t.preprocess),
             stage("encoder", |t| t.encoder),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bedside::bundle::ErrorKind;
-use bedside::{Bundle, Manifest, Precision, Segmenter, SelfTestCase, Tuning};
+use bedside::{Bundle, Manifest, Precision, SelfTestCase, Tuning, Unproven};
 use clap::Args;
 use serde_json::json;
 
@@ -160,13 +160,8 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
     let mut cases: Vec<(Precision, SelfTestCase)> = Vec::new();
     for (precision, options) in every {
         let backend = options.backend()?;
-        let mut segmenter = Segmenter::unproven(bundle.clone(), backend, &options)?;
-        cases.extend(
-            segmenter
-                .self_test()?
-                .into_iter()
-                .map(|case| (precision, case)),
-        );
+        let mut unproven = Unproven::load(bundle.clone(), backend, &options)?;
+        cases.extend(unproven.self_test()?.into_iter().map(|c| (precision, c)));
         bar.inc(1);
     }
     bar.finish_and_clear();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-use bedside::Segmenter;
+use bedside::Unproven;
 use bedside::engine::Placement;
 use serde::Serialize;
 use serde_json::json;
@@ -44,7 +44,7 @@ impl fmt::Display for Placed {
 }
 
 /// The graphs of a model of which the backend says where they run.
-pub(crate) fn placed(segmenter: &Segmenter) -> Vec<Placed> {
+pub(crate) fn placed(placements: [Option<&Placement>; 2]) -> Vec<Placed> {
     let placed = |(graph, placement): (&'static str, Option<&Placement>)| {
         let placement = placement?;
         Some(Placed {
@@ -57,7 +57,7 @@ pub(crate) fn placed(segmenter: &Segmenter) -> Vec<Placed> {
     };
     ["encoder", "decoder"]
         .into_iter()
-        .zip(segmenter.placements())
+        .zip(placements)
         .filter_map(placed)
         .collect()
 }
@@ -71,18 +71,18 @@ pub(crate) fn run(_: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     let mut warmed = Vec::new();
     for (precision, options) in model.every(&bundle, ui)? {
         let start = Instant::now();
-        let mut segmenter = Segmenter::unproven(bundle.clone(), backend, &options)?;
+        let mut unproven = Unproven::load(bundle.clone(), backend, &options)?;
         let load_ms = start.elapsed().as_secs_f64() * 1e3;
         let mut run = || -> Result<f64, Failure> {
             let start = Instant::now();
-            segmenter.self_test()?;
+            unproven.self_test()?;
             Ok(start.elapsed().as_secs_f64() * 1e3)
         };
         let (first_ms, second_ms) = (run()?, run()?);
         warmed.push((
             precision,
             [load_ms, first_ms, second_ms],
-            placed(&segmenter),
+            placed(unproven.placements()),
         ));
     }
     if ui.json() {

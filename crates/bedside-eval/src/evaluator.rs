@@ -3,7 +3,9 @@
 
 use std::collections::HashMap;
 
-use bedside::{Form, Frame, Mask, Modality, Prompt, PromptEntry, PromptSet, Segmenter};
+use bedside::{
+    Form, Frame, Mask, Modality, Prompt, PromptEntry, PromptSet, PromptTable, Resolution, Segmenter,
+};
 
 use crate::dataset::{Failed, Row};
 use crate::error::{Error, ErrorKind};
@@ -137,9 +139,7 @@ impl<'a> Evaluator<'a> {
         let own = here(self.prompt.unwrap_or(&row.object));
         let (manifest, table) = (self.segmenter.manifest(), self.segmenter.prompt_table());
         let form = table.trained(&own).ok().map(PromptEntry::form);
-        // What the row names is there, in whatever words it is asked for.
-        let named = table.trained(&here(&row.object)).ok();
-        let named = named.map(PromptEntry::form);
+        let named = named(table, &here(&row.object));
         let there: Vec<&Form> = form.into_iter().chain(named).collect();
         let transposed = |f: &Form| manifest.transposed(f.modality, &f.site);
         let fed_alike = |other: &&Form| form.is_some_and(transposed) == transposed(other);
@@ -157,6 +157,17 @@ impl<'a> Evaluator<'a> {
             others,
         })
     }
+}
+
+/// The forms that a row's object may name: any of them may be there, in whatever words it is asked
+/// for.
+fn named<'t>(table: &'t PromptTable, object: &Prompt) -> Vec<&'t Form> {
+    let entries = match table.resolve(object) {
+        Resolution::Trained(entry) => vec![entry],
+        Resolution::Ambiguous(entries) => entries,
+        _ => Vec::new(),
+    };
+    entries.into_iter().map(PromptEntry::form).collect()
 }
 
 /// Forms to ask for beside those that are there, by text, and whether each is of the frame's
@@ -178,6 +189,26 @@ mod tests {
     use bedside::Ontology;
 
     use super::*;
+
+    #[test]
+    fn all_that_a_shared_word_may_name_may_be_there() {
+        let forms = Ontology::biomedparse_v1().forms().iter();
+        let entries = forms.map(|f| PromptEntry::new(f.clone(), true, &[vec![1.0]]).unwrap());
+        let table = PromptTable::new(1, entries.collect()).unwrap();
+        let texts = |prompt: &Prompt| -> Vec<String> {
+            named(&table, prompt).into_iter().map(Form::text).collect()
+        };
+        let tumors = texts(&Prompt::new("tumor").with_modality(Modality::Ct));
+        assert!(
+            tumors.len() > 1 && tumors.iter().all(|t| t.contains("ct")),
+            "{tumors:?}"
+        );
+        assert_eq!(
+            texts(&Prompt::new("colon polyp")),
+            ["polyp in colon endoscope"]
+        );
+        assert!(texts(&Prompt::new("no such thing")).is_empty());
+    }
 
     #[test]
     fn all_but_what_is_there_is_asked_beside_it() {

@@ -198,9 +198,9 @@ impl Preparer<'_> {
             .unwrap_or(0)
     }
 
-    /// One set of them, padded to one length. It is the table's longest wherever that is enough, so that a prompt
-    /// gives the same bits in whatever company it is asked; and a multiple of 16, because
-    /// engines sum rows that start unaligned in another order.
+    /// One set of them, padded to one length. It is the table's longest wherever that is enough, so
+    /// that a prompt gives the same bits in whatever company it is asked; and a multiple of 16,
+    /// because engines sum rows that start unaligned in another order.
     pub(crate) fn stack(&self, rows: Vec<Rows>) -> Result<PromptSet, Error> {
         let orientation = rows.first().map(|r| r.orientation).unwrap_or_default();
         if rows.iter().any(|r| r.orientation != orientation) {

@@ -1,16 +1,19 @@
 //! Load, prove, refuse: no mask before the bundle's own test frames have come out right here.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use bedside_bundle::Precision;
 use bedside_bundle::manifest::SelfTest;
+use bedside_bundle::{Bundle, Precision};
 use bedside_core::{Frame, Mask, PixelFormat, Prompt};
+use bedside_engine::{Backend, Placement};
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, file_name};
+use crate::cache::file_name;
 use crate::error::{Error, ErrorKind};
 use crate::machine::machine_name;
+use crate::options::Options;
 use crate::segmenter::Segmenter;
 
 /// Outcome of one of the bundle's self-tests.
@@ -99,67 +102,102 @@ impl Proof {
     }
 }
 
-/// Run the self-tests, unless it is remembered that they passed.
-pub(crate) fn prove(segmenter: &mut Segmenter, cache: Option<&Cache>) -> Result<(), Error> {
-    let tests = segmenter.manifest().self_tests.clone();
-    let kept = ProofKey::of(segmenter).and_then(|key| Some((cache?, key)));
-    // What can't be read proves nothing.
-    if let Some((cache, key)) = &kept
-        && let Ok(Some(proof)) = cache.read::<Proof>(&key.file())
-        && proof.holds(key, &tests)
-    {
-        return Ok(());
-    }
-    let cases = segmenter.self_test().map_err(|error| match error.kind() {
-        // What is asked of the bundle's own frames is the bundle's fault.
-        ErrorKind::Prompt | ErrorKind::Frame => Error::new(
-            ErrorKind::Bundle,
-            format!("a self-test can't be run: {error}"),
-        ),
-        _ => error,
-    })?;
-    if let Some(case) = cases.iter().find(|case| !case.passed()) {
-        return Err(Error::new(
-            ErrorKind::SelfTest,
-            format!(
-                "{case}, on {} at {}; hint: masks would come out wrong here: choose another \
-                 precision or backend",
-                segmenter.backend(),
-                segmenter.precision()
-            ),
-        ));
-    }
-    if let Some((cache, key)) = kept {
-        let name = key.file();
-        // What is not kept only costs the next start some time.
-        let _ = cache.write(&name, &Proof { key, cases });
-    }
-    Ok(())
-}
+/// A bundle, loaded on a backend, before its own test frames have come out right there. It gives no
+/// masks: [`prove`](Self::prove) makes it a [`Segmenter`], [`self_test`](Self::self_test) says how
+/// the frames did.
+pub struct Unproven(Segmenter);
 
-impl Segmenter {
-    /// Run the bundle's own test frames on this backend and precision, with the bundle's own
-    /// threshold of presence.
-    ///
-    /// [`open`](Self::open) and [`new`](Self::new) have done so where it was needed.
+impl Unproven {
+    /// Load a bundle on a backend, be it one of your own.
     ///
     /// # Errors
-    /// When a test can't be run; a mask that comes out wrong is no error but a failed case.
+    /// As [`Segmenter::new`], without [`ErrorKind::SelfTest`].
+    pub fn load(
+        bundle: Bundle,
+        backend: impl Backend + 'static,
+        options: &Options,
+    ) -> Result<Self, Error> {
+        Segmenter::load(bundle, Arc::new(backend), options).map(Self)
+    }
+
+    /// Run the test frames, with the bundle's own threshold of presence.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Bundle`] or [`ErrorKind::Engine`] when a test can't be run; a mask that comes
+    /// out wrong is no error but a failed case.
     pub fn self_test(&mut self) -> Result<Vec<SelfTestCase>, Error> {
-        let asked = self.presence;
-        self.presence = self.manifest().thresholds.presence;
-        let tests = self.manifest().self_tests.clone();
-        let cases = tests.iter().map(|test| self.self_test_case(test)).collect();
-        self.presence = asked;
+        let Self(segmenter) = self;
+        let asked = segmenter.presence;
+        segmenter.presence = segmenter.manifest().thresholds.presence;
+        let tests = segmenter.manifest().self_tests.clone();
+        let case = |test| segmenter.self_test_case(test);
+        let cases = tests.iter().map(case).collect();
+        self.0.presence = asked;
         cases
     }
 
+    /// Run the test frames, unless it is remembered in [`Options::cache`] that they came out right.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SelfTest`] when one got another mask, and as [`self_test`](Self::self_test).
+    pub fn prove(mut self) -> Result<Segmenter, Error> {
+        let cache = self.0.cache();
+        let kept = ProofKey::of(&self.0).and_then(|key| Some((cache?, key)));
+        // What can't be read proves nothing.
+        if let Some((cache, key)) = &kept
+            && let Ok(Some(proof)) = cache.read::<Proof>(&key.file())
+            && proof.holds(key, &self.0.manifest().self_tests)
+        {
+            return Ok(self.0);
+        }
+        let cases = self.self_test()?;
+        let segmenter = self.accept(&cases)?;
+        if let Some((cache, key)) = kept {
+            let name = key.file();
+            // What is not kept only costs the next start some time.
+            let _ = cache.write(&name, &Proof { key, cases });
+        }
+        Ok(segmenter)
+    }
+
+    /// The segmenter, if all cases passed.
+    pub(crate) fn accept(self, cases: &[SelfTestCase]) -> Result<Segmenter, Error> {
+        match cases.iter().find(|case| !case.passed()) {
+            None => Ok(self.0),
+            Some(case) => Err(Error::new(
+                ErrorKind::SelfTest,
+                format!(
+                    "{case}, on {} at {}; hint: masks would come out wrong here: choose another \
+                     precision or backend",
+                    self.0.backend(),
+                    self.0.precision()
+                ),
+            )),
+        }
+    }
+
+    /// As [`Segmenter::placements`].
+    pub fn placements(&self) -> [Option<&Placement>; 2] {
+        self.0.placements()
+    }
+}
+
+impl Segmenter {
     fn self_test_case(&mut self, test: &SelfTest) -> Result<SelfTestCase, Error> {
+        // What is asked of the bundle's own frames is the bundle's fault.
+        let blame = |error: Error| match error.kind() {
+            ErrorKind::Prompt | ErrorKind::Frame => Error::new(
+                ErrorKind::Bundle,
+                format!("self-test {} can't be run: {error}", test.part),
+            ),
+            _ => error,
+        };
         let frame = self.self_test_frame(test)?;
         let expected = bedside_vision::rle::decode(test.width, test.height, &test.mask)
             .map_err(|e| Error::new(ErrorKind::Bundle, format!("{}: {e}", test.part)))?;
-        let prompts = self.prompts(&[Prompt::new(test.prompt.as_str())])?;
-        let found = self.segment(&frame, &prompts)?.findings.pop();
+        let prompts = self.prompts(&[Prompt::new(test.prompt.as_str())]);
+        let found = self.segment(&frame, &prompts.map_err(blame)?);
+        let found = found.map_err(blame)?.findings.pop();
         let mask = found
             .and_then(|f| f.mask)
             .unwrap_or_else(|| Mask::empty(test.width, test.height));

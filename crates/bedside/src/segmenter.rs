@@ -15,12 +15,13 @@ use rayon::prelude::*;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::answer::{Answer, Outputs, Raw, finding};
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind};
 use crate::load::{self, DecoderInput};
 use crate::options::Options;
 use crate::overlap::{Claim, settle};
 use crate::prompts::{Orientation, Preparer, PromptSet, resolve};
-use crate::proof::prove;
+use crate::proof::Unproven;
 use crate::text::TextEncoder;
 
 /// Shortest side of a frame that can hold anything worth finding, in pixels.
@@ -155,31 +156,21 @@ impl Segmenter {
     /// # Errors
     /// [`ErrorKind::Bundle`] when the bundle is damaged or lacks the precision,
     /// [`ErrorKind::Engine`] when the backend can't load the graphs, or the options name another
-    /// backend; [`ErrorKind::SelfTest`] when a test frame gets another mask.
+    /// backend, [`ErrorKind::Config`] for a presence outside 0 to 1; [`ErrorKind::SelfTest`] when a
+    /// test frame gets another mask.
     pub fn new(
         bundle: Bundle,
         backend: impl Backend + 'static,
         options: &Options,
     ) -> Result<Self, Error> {
-        let mut segmenter = Self::unproven(bundle, backend, options)?;
-        prove(&mut segmenter, options.cache().as_ref())?;
-        Ok(segmenter)
+        Unproven::load(bundle, backend, options)?.prove()
     }
 
-    /// Load a bundle without a look at its test frames: for tools that call
-    /// [`self_test`](Self::self_test) and report what came out. Show nobody masks of it.
-    ///
-    /// # Errors
-    /// As [`new`](Self::new), without [`ErrorKind::SelfTest`].
-    pub fn unproven(
+    pub(crate) fn load(
         bundle: Bundle,
-        backend: impl Backend + 'static,
+        backend: Arc<dyn Backend>,
         options: &Options,
     ) -> Result<Self, Error> {
-        Self::load(bundle, Arc::new(backend), options)
-    }
-
-    fn load(bundle: Bundle, backend: Arc<dyn Backend>, options: &Options) -> Result<Self, Error> {
         let name = backend.name();
         if let Some(named) = options.backend.as_deref().filter(|named| *named != name) {
             return Err(Error::new(
@@ -188,6 +179,13 @@ impl Segmenter {
             ));
         }
         let manifest = bundle.manifest().clone();
+        let presence = options.presence.unwrap_or(manifest.thresholds.presence);
+        if !(0.0..=1.0).contains(&presence) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("presence {presence} is no probability; hint: a number from 0 to 1"),
+            ));
+        }
         let precision = options.precision.unwrap_or(manifest.default_precision);
         let variant = bundle.variant(precision)?;
         let load = |part: &str| load::session(&bundle, part, &backend, options);
@@ -198,13 +196,6 @@ impl Segmenter {
             let decoder = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
             Ok::<_, Error>((encoder?, decoder?))
         })?;
-        let presence = options.presence.unwrap_or(manifest.thresholds.presence);
-        if !(0.0..=1.0).contains(&presence) {
-            return Err(Error::new(
-                ErrorKind::Config,
-                format!("presence {presence} is no probability; hint: a number from 0 to 1"),
-            ));
-        }
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let input = &manifest.input;
         Ok(Self {
@@ -264,6 +255,10 @@ impl Segmenter {
         self.backend.name()
     }
 
+    pub(crate) fn cache(&self) -> Option<Cache> {
+        self.options.cache()
+    }
+
     pub(crate) fn fingerprint(&self) -> Option<String> {
         self.backend.fingerprint()
     }
@@ -297,9 +292,11 @@ impl Segmenter {
     }
 
     /// Answer each prompt on a frame: the image encoder runs once, all prompts go through the
-    /// decoder in one batch, and each gets the mask that it would get alone. A [`Frame`](bedside_core::Frame) is passed
-    /// by reference, a buffer with padded rows as a [`FrameView`]. The same as
+    /// decoder in one batch, and each gets the mask that it would get alone. The same as
     /// [`encode`](Self::encode) and [`decode`](Self::decode) one after the other.
+    ///
+    /// A [`Frame`](bedside_core::Frame) is passed by reference, a buffer with padded rows as a
+    /// [`FrameView`].
     ///
     /// # Errors
     /// [`ErrorKind::Frame`] for a frame with a side under [`MIN_SIDE`], [`ErrorKind::Mismatch`] for

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::machine::machine_name;
 use crate::options::Options;
 use crate::prompts::PromptSet;
+use crate::proof::Unproven;
 use crate::segmenter::Segmenter;
 
 /// Timed passes of a precision, where a pass is short.
@@ -187,15 +188,13 @@ struct Candidate {
 
 impl Candidate {
     fn new(bundle: &Bundle, backend: Arc<dyn Backend>, options: &Options) -> Result<Self, String> {
+        // Run in any case, remembered or not: they warm it up.
         let load = || {
-            let mut segmenter = Segmenter::unproven(bundle.clone(), backend, options)?;
-            let cases = segmenter.self_test()?;
-            Ok::<_, Error>((segmenter, cases))
+            let mut unproven = Unproven::load(bundle.clone(), backend, options)?;
+            let cases = unproven.self_test()?;
+            unproven.accept(&cases)
         };
-        let (mut segmenter, cases) = load().map_err(|e| e.to_string())?;
-        if let Some(case) = cases.iter().find(|case| !case.passed()) {
-            return Err(case.to_string());
-        }
+        let mut segmenter = load().map_err(|e| e.to_string())?;
         let Some(test) = bundle.manifest().self_tests.first() else {
             return Err("the bundle has no self-test".to_owned());
         };

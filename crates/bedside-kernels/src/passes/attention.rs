@@ -259,6 +259,26 @@ mod tests {
         }
     }
 
+    /// A row of such a mask does not lie together, as the operator would read it.
+    #[test]
+    fn a_mask_with_keys_further_out_is_left_alone() {
+        let (h, m, n, d, v) = (3, 24, 16, 5, 6);
+        let case = Case {
+            scoring: "mhd,nhd->mnh",
+            weighing: "mnh,nhv->mhv",
+            queries: vec![m, h, d],
+            keys: vec![n, h, d],
+            values: vec![n, h, v],
+            mask: Some(vec![m, n, h]),
+            axis: 1,
+        };
+        let mut model = case.model(None);
+        attention(&mut model, Cpu::detect().unwrap()).unwrap();
+        assert!(!model.nodes().iter().any(|n| n.op_is::<Attention>()));
+        // Without the mask it is attention that the operator knows.
+        Case { mask: None, ..case }.model(Cpu::detect().ok());
+    }
+
     #[test]
     fn few_queries_are_left_alone() {
         let [case, _, _] = cases(2, 2, 23, 37, 20, 24);
