@@ -10,4 +10,6 @@
 
 mod cli;
 mod eval;
+#[cfg(target_os = "linux")]
+mod model_process;
 mod preview_browser;

@@ -3,7 +3,8 @@
 //! Video never waits for the model. Every mask carries the frame it was made for; on any later
 //! frame it is drawn as carried, with its age, and not at all beyond the limit.
 //!
-//! * [`BundleLoader`] holds a bundle, [`Control`] what is asked of it
+//! * [`BundleLoader`] holds a bundle, [`Control`] what is asked of it; with a [`ProcessLoader`] the
+//!   model runs in a process of its own, which [`serve`]s it
 //! * [`LiveSession`] takes frames: [`frame`](LiveSession::frame) paints one and asks the model,
 //!   without waiting for it; a camera loop of the host's own calls it
 //! * [`run`] does so from a source to sinks, with a [`Watcher`] beside it: a [`Journal`] hands
@@ -24,6 +25,7 @@ mod metrics;
 mod model;
 mod monitor;
 mod painter;
+mod process;
 mod rate;
 pub mod record;
 mod recorder;
@@ -45,9 +47,10 @@ pub use error::{Error, ErrorKind};
 pub use journal::Journal;
 pub use log::{Contents, Log, Reader};
 pub use metrics::{Latency, Metrics, Report};
-pub use model::{BundleLoader, Loader, Model, TrainedPrompt};
+pub use model::{BundleLoader, Kill, Loader, Model, TrainedPrompt};
 pub use monitor::{Monitor, Status, Watch};
 pub use painter::{AgePolicy, Caption, Claim, Painted, Painter};
+pub use process::{ProcessLoader, forbid_core_dumps, serve};
 pub use record::Record;
 pub use recorder::{Recorder, Target};
 pub use run::{Stop, Watcher, run};
