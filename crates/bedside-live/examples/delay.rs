@@ -96,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let picture = pictures.get(place).ok_or("no such picture")?;
             let frame = picture.clone().captured_at(clock.now());
             let own = ThreadTime::now();
-            session.frame(&frame, number)?;
+            session.frame(frame, number)?;
             own_times.push(own.elapsed());
             clock_times.push(Duration::from_micros(session.record().delay_us));
             control.push(arithmetic());

@@ -16,6 +16,7 @@
 //! Research use; not a medical device; not for clinical decisions.
 
 mod cadence;
+mod caption;
 mod control;
 mod device;
 mod error;
@@ -41,6 +42,7 @@ mod tracker;
 mod worker;
 
 pub use cadence::CadenceConfig;
+pub use caption::Outputs;
 pub use control::{Control, MAX_PROMPTS};
 pub use device::{peak_memory, resident_memory, temperature};
 pub use error::{Error, ErrorKind};

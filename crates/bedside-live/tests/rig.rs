@@ -219,7 +219,7 @@ impl Bench {
         let frame = frame.captured_at(self.clock.now());
         let number = self.next;
         self.next += 1;
-        self.session.frame(&frame, number).unwrap();
+        self.session.frame(frame.clone(), number).unwrap();
         let painted = self.session.annotated().unwrap().clone();
         assert_eq!(painted.format(), PixelFormat::I420);
         let view = painted.view();

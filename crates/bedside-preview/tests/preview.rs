@@ -159,7 +159,7 @@ impl Served {
                 let pixels = vec![number; 320 * 240];
                 let frame = Frame::new(320, 240, PixelFormat::Gray8, pixels).unwrap();
                 let frame = frame.captured_at(clock.now());
-                session.frame(&frame, number.into()).unwrap();
+                session.frame(frame, number.into()).unwrap();
                 monitor.publish(&session, session.annotated(), Counts::default());
                 thread::sleep(Duration::from_millis(20));
             }
