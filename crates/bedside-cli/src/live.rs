@@ -110,7 +110,7 @@ pub(crate) struct Args {
 
     /// Most memory that the model's process may ask for, in MiB [default: 2048 and eight times the
     /// bundle's size; no limit for a backend on a GPU]
-    #[arg(long, value_name = "MIB", conflicts_with = "in_process", value_parser = clap::value_parser!(u64).range(64..=1_048_576))]
+    #[arg(long, value_name = "MIB", conflicts_with = "in_process", value_parser = clap::value_parser!(u64).range(16..=1_048_576))]
     model_memory: Option<u64>,
 
     /// What raw bytes mean, such as 1280x720:nv12@30

@@ -24,10 +24,11 @@ struct Live {
 }
 
 impl Live {
-    fn start(bundle: &Path) -> Self {
+    fn start(bundle: &Path, options: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bedside"))
             .args(["live", "phantom:polyp,size=320x240", "--prompt", "polyp"])
             .args(["--records", "-", "--max-age", "60000", "--seconds", SECONDS])
+            .args(options)
             .env("BEDSIDE_BUNDLE", bundle)
             .env("BEDSIDE_CACHE", env!("CARGO_TARGET_TMPDIR"))
             .stdin(Stdio::null())
@@ -105,8 +106,11 @@ fn p_03_the_command_goes_on_while_its_model_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("edge.bedside");
     fs::copy(EDGE, &bundle).unwrap();
-    let mut live = Live::start(&bundle);
+    let mut live = Live::start(&bundle, &[]);
     live.until_masked();
+    // Nothing that is done to the bundle reaches the video's process. (Only root may look.)
+    let maps = fs::read_to_string(format!("/proc/{}/maps", live.command.id()));
+    assert!(!maps.unwrap_or_default().contains("edge.bedside"));
     for signal in ["-SEGV", "-KILL"] {
         live.kill_model(signal);
         live.until(|frame| frame["state"] != "active" && frame["state"] != "degraded");
@@ -137,6 +141,19 @@ fn p_03_the_command_goes_on_while_its_model_is_killed() {
         count("shown") + count("dropped") + count("failed")
     );
     assert_eq!(count("failed"), 0);
+}
+
+#[test]
+fn a_model_that_asks_for_more_memory_than_it_may_is_a_fault() {
+    let mut live = Live::start(Path::new(EDGE), &["--model-memory", "16"]);
+    live.until(|frame| frame["state"] == "fault" && frame["reason"] == "load");
+}
+
+#[test]
+fn a_model_in_process_has_no_process() {
+    let mut live = Live::start(Path::new(EDGE), &["--in-process"]);
+    live.until_masked();
+    assert_eq!(live.model(), None);
 }
 
 #[test]

@@ -8,8 +8,9 @@ use rustix::process::{
     set_parent_process_death_signal, setrlimit,
 };
 
-/// How much less often than the video path the model runs where both want the same core.
-const NICENESS: i32 = 5;
+/// Enough for the video path to come first where both want the same core, and too little for other
+/// programs to keep the model from one.
+const NICENESS: i32 = 1;
 /// How much sooner than others the model is ended where the system runs out of memory, of 1,000.
 const EXPENDABLE: &str = "500";
 

@@ -137,14 +137,17 @@ pub(super) fn packed_len(width: u32, height: u32) -> usize {
 
 /// Append a mask's pixels, the first in the lowest bit.
 pub(super) fn pack(mask: &Mask, to: &mut Vec<u8>) {
+    /// Moves the lowest bit of byte `i` to bit `i` of the highest byte.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let pack = |eight: [u8; 8]| (u64::from_le_bytes(eight).wrapping_mul(GATHER) >> 56) as u8;
     let (eights, rest) = mask.data().as_chunks::<8>();
-    let pack = |pixels: &[u8]| {
-        let bits = pixels.iter().enumerate();
-        bits.fold(0, |byte, (at, pixel)| byte | pixel << at)
-    };
-    to.extend(eights.iter().map(|eight| pack(eight)));
+    to.extend(eights.iter().map(|eight| pack(*eight)));
     if !rest.is_empty() {
-        to.push(pack(rest));
+        let mut last = [0; 8];
+        last.iter_mut()
+            .zip(rest)
+            .for_each(|(to, pixel)| *to = *pixel);
+        to.push(pack(last));
     }
 }
 
@@ -156,10 +159,18 @@ pub(super) fn unpack(width: u32, height: u32, packed: &[u8]) -> Option<Mask> {
     let pixels = width as usize * height as usize;
     let mut data = Vec::with_capacity(packed.len() * 8);
     for byte in packed {
-        data.extend([0, 1, 2, 3, 4, 5, 6, 7].map(|at| byte >> at & 1));
+        data.extend_from_slice(&spread(*byte).to_le_bytes());
     }
     data.truncate(pixels);
     Mask::from_bytes(width, height, data)
+}
+
+/// Eight bytes of 0 or 1, the lowest bit first.
+fn spread(byte: u8) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // Bit `i` alone in byte `i`, and then whether there is any.
+    let bits = u64::from(byte).wrapping_mul(ONES) & 0x8040_2010_0804_0201;
+    (bits + 0x7f * ONES) >> 7 & ONES
 }
 
 #[cfg(test)]
