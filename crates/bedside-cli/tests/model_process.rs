@@ -49,7 +49,7 @@ impl Live {
         serde_json::from_str(&line).unwrap()
     }
 
-    /// Read frames, each of a higher number than the one before, until one holds.
+    /// Read frames, none of them older than the one before, until one holds.
     fn until(&mut self, holds: impl Fn(&Value) -> bool) {
         loop {
             let record = self.record();
@@ -58,7 +58,7 @@ impl Live {
                 continue;
             };
             let number = frame["frame"].as_u64();
-            assert!(number > self.frame, "{record}");
+            assert!(number >= self.frame, "{record}");
             self.frame = number;
             if holds(frame) {
                 return;
