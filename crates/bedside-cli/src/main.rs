@@ -18,6 +18,7 @@ mod model;
 mod output;
 mod phantom;
 mod preview;
+mod privacy;
 mod prompts;
 mod report;
 mod segment;
@@ -124,6 +125,9 @@ fn main() -> ExitCode {
     // Usage errors end here, with exit code 2.
     let cli = Cli::parse();
     let ui = Ui::new(cli.json);
+    if matches!(cli.command, Command::Live(_)) {
+        privacy::withhold_panics();
+    }
     let Err(failure) = run(&cli, ui) else {
         return ExitCode::SUCCESS;
     };

@@ -225,7 +225,8 @@ impl Metrics {
         let written = write_aside(path, self.prometheus().as_bytes());
         written.map_err(|cause| {
             let hint = "see that its folder may be written and has space";
-            Error::caused(ErrorKind::Sink, path.display(), cause, hint)
+            // Its path may name a patient; whoever asked for one file knows it.
+            Error::caused(ErrorKind::Sink, "metrics file", cause, hint)
         })
     }
 
