@@ -108,7 +108,18 @@ impl Bundle {
     /// not those that the manifest promises; [`ErrorKind::Graph`] and
     /// [`ErrorKind::ExternalData`] for ONNX parts.
     pub fn part(&self, name: &str) -> Result<Vec<u8>, BundleError> {
-        self.map(name).map(|bytes| bytes.to_vec())
+        self.named(name, |part| {
+            // Read, not mapped: whatever is done to the file then is an error at worst.
+            let bytes = match &self.source {
+                Source::Archive(archive) => {
+                    let mut archive = archive.lock().unwrap_or_else(PoisonError::into_inner);
+                    archive.read(&part.name).unwrap_or_else(|| Err(changed()))?
+                }
+                Source::Folder => folder::read_exactly(&self.path.join(&part.name), part.bytes)?,
+            };
+            self.check(part, &bytes)?;
+            Ok(bytes)
+        })
     }
 
     /// A part, checked as [`part`](Self::part) does, in the file's own pages: for graphs, which
@@ -117,6 +128,31 @@ impl Bundle {
     /// # Errors
     /// As [`part`](Self::part).
     pub fn map(&self, name: &str) -> Result<Bytes, BundleError> {
+        self.named(name, |part| {
+            let bytes = match &self.source {
+                Source::Archive(archive) => {
+                    let mapped = archive
+                        .lock()
+                        // A panic elsewhere leaves no state behind: each read seeks first.
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .map(&part.name);
+                    let (bytes, crc32) = mapped.unwrap_or_else(|| Err(changed()))?;
+                    archive::check_crc32(&bytes, crc32)?;
+                    bytes
+                }
+                Source::Folder => folder::map(&self.path.join(&part.name), part.bytes)?,
+            };
+            self.check(part, &bytes)?;
+            Ok(bytes)
+        })
+    }
+
+    /// The part of that name, as `get` gets it.
+    fn named<T>(
+        &self,
+        name: &str,
+        get: impl FnOnce(&Part) -> Result<T, BundleError>,
+    ) -> Result<T, BundleError> {
         let Some(part) = self.manifest.part(name) else {
             return Err(BundleError::new(
                 ErrorKind::NoSuchPart,
@@ -125,31 +161,17 @@ impl Bundle {
             )
             .at(&self.path));
         };
-        self.checked(part)
-            .map_err(|e| e.in_part(name).at(&self.path))
+        get(part).map_err(|e| e.in_part(name).at(&self.path))
     }
 
-    fn checked(&self, part: &Part) -> Result<Bytes, BundleError> {
-        let bytes = match &self.source {
-            Source::Archive(archive) => {
-                let mapped = archive
-                    .lock()
-                    // A panic elsewhere leaves no state behind: each read seeks first.
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .map(&part.name);
-                let (bytes, crc32) = mapped.unwrap_or_else(|| Err(changed()))?;
-                archive::check_crc32(&bytes, crc32)?;
-                bytes
-            }
-            Source::Folder => folder::map(&self.path.join(&part.name), part.bytes)?,
-        };
-        if bytes.len() as u64 != part.bytes || hex(&Sha256::digest(&*bytes)) != part.sha256 {
+    fn check(&self, part: &Part, bytes: &[u8]) -> Result<(), BundleError> {
+        if bytes.len() as u64 != part.bytes || hex(&Sha256::digest(bytes)) != part.sha256 {
             return Err(changed());
         }
         if self.manifest.graph(&part.name).is_some() {
-            onnx::check_self_contained(&bytes)?;
+            onnx::check_self_contained(bytes)?;
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Read and check every part.

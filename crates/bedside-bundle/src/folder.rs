@@ -61,13 +61,7 @@ pub(crate) fn list(folder: &Path) -> Result<Vec<Found>, BundleError> {
 
 /// The bytes of a file that must have at most `most`.
 pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, BundleError> {
-    let failed = |e| BundleError::io("read the file", e);
-    let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(failed)?
-        .take(most + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
+    let bytes = one_more(path, most)?;
     if bytes.len() as u64 > most {
         return Err(BundleError::new(
             ErrorKind::TooLarge,
@@ -75,6 +69,27 @@ pub(crate) fn read(path: &Path, most: u64) -> Result<Vec<u8>, BundleError> {
             "give the file that belongs there",
         ));
     }
+    Ok(bytes)
+}
+
+/// The bytes of a file that must have `length`.
+pub(crate) fn read_exactly(path: &Path, length: u64) -> Result<Vec<u8>, BundleError> {
+    let bytes = one_more(path, length)?;
+    match bytes.len() as u64 == length {
+        true => Ok(bytes),
+        false => Err(changed()),
+    }
+}
+
+/// The bytes of a file up to one more than so many, which tells that it has more.
+fn one_more(path: &Path, most: u64) -> Result<Vec<u8>, BundleError> {
+    let failed = |e| BundleError::io("read the file", e);
+    let mut bytes = Vec::new();
+    File::open(path)
+        .map_err(failed)?
+        .take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
     Ok(bytes)
 }
 

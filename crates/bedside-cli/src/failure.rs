@@ -109,7 +109,9 @@ impl From<bedside_live::Error> for Failure {
         let exit = match error.kind() {
             ErrorKind::Source => Exit::Input,
             ErrorKind::Prompt => return Self::refused_prompt(&error),
-            ErrorKind::Load | ErrorKind::SelfTest | ErrorKind::Model => Exit::Engine,
+            ErrorKind::Load | ErrorKind::SelfTest | ErrorKind::Model | ErrorKind::Process => {
+                Exit::Engine
+            }
             ErrorKind::Sink | ErrorKind::Log => Exit::Output,
             ErrorKind::Config => Exit::Usage,
             _ => Exit::Internal,

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
-    AgePolicy, BundleLoader, CadenceConfig, Control, Journal, LiveSession, Log, Metrics, Monitor,
-    Recorder, SessionConfig, Stop, Target, Watcher,
+    AgePolicy, BundleLoader, CadenceConfig, Control, Journal, LiveSession, Loader, Log, Metrics,
+    Monitor, ProcessLoader, Recorder, SessionConfig, Stop, Target, Watcher,
 };
 use bedside_video::sink::{Sink, open_sink};
 use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceInfo};
@@ -20,6 +20,7 @@ use clap::Args as Arguments;
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
+use crate::model_process;
 use crate::preview::{Page, Serving, Shown};
 use crate::ui::{SAFETY, Ui};
 
@@ -107,6 +108,16 @@ pub(crate) struct Args {
     #[arg(long)]
     name_source: bool,
 
+    /// Run the model in this process: it saves a copy of each frame that the model sees, but a
+    /// model that crashes ends the video, and one that hangs can't be ended
+    #[arg(long)]
+    in_process: bool,
+
+    /// Most memory that the model's process may ask for, in MiB [default: 2048 and eight times the
+    /// bundle's size; no limit for a backend on a GPU]
+    #[arg(long, value_name = "MIB", conflicts_with = "in_process", value_parser = clap::value_parser!(u64).range(64..=1_048_576))]
+    model_memory: Option<u64>,
+
     /// What raw bytes mean, such as 1280x720:nv12@30
     #[arg(long, value_name = "FORMAT")]
     raw: Option<RawFormat>,
@@ -131,6 +142,13 @@ pub(crate) fn rate(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
+    // Frames are a patient's.
+    bedside_live::forbid_core_dumps().map_err(|e| {
+        Failure::new(
+            Exit::Internal,
+            format!("core dumps can't be forbidden: {e}"),
+        )
+    })?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let source = open(args, clock.clone())?;
     // Before the model is loaded, so that a port in use fails at once.
@@ -141,7 +159,8 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let bundle = model.bundle(None)?;
     let options = model.options(&bundle, ui)?;
     let backend = Arc::new(options.backend()?);
-    let loader = Arc::new(BundleLoader::new(bundle, backend, options)?);
+    let bundle_loader = Arc::new(BundleLoader::new(bundle, backend, options)?);
+    let loader = args.loader(&bundle_loader);
     let prompts: Vec<Prompt> = args.prompts.iter().map(|text| args.prompt(text)).collect();
     let control = Arc::new(Control::new(loader.clone(), &prompts)?);
     let mut sinks = sinks(args, source.info())?;
@@ -152,14 +171,14 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     end_on_interrupt(&stop)?;
 
     ui.note(SAFETY);
-    let opening = SessionRecord::of(&loader, &source.info().name);
+    let opening = SessionRecord::of(&bundle_loader, &source.info().name);
     let page = page.map(|page| {
         ui.note(format_args!("preview: {}", page.url()));
         let shown = Shown {
             monitor: monitor.clone(),
             control: control.clone(),
             metrics: metrics.clone(),
-            loader: &loader,
+            loader: &bundle_loader,
             opening: opening.clone(),
             max_age_ms: args.max_age,
         };
@@ -200,6 +219,16 @@ impl Args {
             modality: self.modality,
             site: self.site.clone(),
         }
+    }
+
+    /// Where the model runs.
+    fn loader(&self, bundle: &Arc<BundleLoader>) -> Arc<dyn Loader> {
+        if self.in_process {
+            return bundle.clone();
+        }
+        let memory = self.model_memory.map(|mebibytes| mebibytes << 20);
+        let command = model_process::command(bundle, memory);
+        Arc::new(ProcessLoader::new(bundle.clone(), command))
     }
 
     fn config(&self) -> SessionConfig {

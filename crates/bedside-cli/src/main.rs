@@ -2,7 +2,7 @@
 //!
 //! One module a command; what they share:
 //!
-//! * [`model`]: which bundle runs, and how
+//! * [`model`]: which bundle runs, and how; [`model_process`]: in a process of its own
 //! * [`image_file`]: stills in and out; [`output`]: files out, whole or not at all
 //! * [`report`]: findings as table, JSON and pictures
 //! * [`ui`]: the terminal; [`failure`]: exit codes; [`table`]: aligned text
@@ -15,6 +15,7 @@ mod image_file;
 mod live;
 mod log;
 mod model;
+mod model_process;
 mod output;
 mod phantom;
 mod preview;
@@ -101,6 +102,9 @@ enum Command {
     Bench(bench::Args),
     /// Write pictures of moving phantoms with exact masks
     Phantom(phantom::Args),
+    /// The model of a live session, which starts this by itself
+    #[command(hide = true)]
+    ModelProcess(model_process::Args),
 }
 
 fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
@@ -118,6 +122,7 @@ fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
         Command::Pack(args) => bundle::pack(args, ui),
         Command::Bench(args) => bench::run(args, &cli.model, ui),
         Command::Phantom(args) => phantom::run(args, ui),
+        Command::ModelProcess(args) => model_process::run(args, &cli.model),
     }
 }
 
@@ -125,7 +130,7 @@ fn main() -> ExitCode {
     // Usage errors end here, with exit code 2.
     let cli = Cli::parse();
     let ui = Ui::new(cli.json);
-    if matches!(cli.command, Command::Live(_)) {
+    if matches!(cli.command, Command::Live(_) | Command::ModelProcess(_)) {
         privacy::withhold_panics();
     }
     let Err(failure) = run(&cli, ui) else {

@@ -10,4 +10,7 @@
 
 mod cli;
 mod eval;
+#[cfg(target_os = "linux")]
+mod model_process;
 mod preview_browser;
+mod privacy;

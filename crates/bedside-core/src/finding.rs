@@ -21,7 +21,7 @@ pub struct BoundingBox {
 ///
 /// "Not present" is an answer: then `mask`, `bounding_box`, `mean_probability` and `validity`
 /// are `None` and `area` is 0, whatever the network drew.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Finding {
     /// The prompt as it was asked; where modality or site settled which of several forms its words
@@ -36,7 +36,9 @@ pub struct Finding {
     pub presence: f32,
     /// Meta object that the model reads from the region, when the bundle has that head.
     pub meta_object: Option<String>,
-    /// The object's pixels at the frame's own size.
+    /// The object's pixels at the frame's own size. Left out where a finding is serialised: masks
+    /// are as large as frames, and travel as pixels do.
+    #[serde(skip)]
     pub mask: Option<Mask>,
     /// Number of pixels in the mask.
     pub area: u64,

@@ -1,7 +1,9 @@
 //! How the bytes of frames are laid out, in one place for all that read or write pixels.
 
+use serde::{Deserialize, Serialize};
+
 /// How the bytes of a frame are laid out. Chroma planes of odd sizes are rounded up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum PixelFormat {
     /// Interleaved red, green, blue: 3 bytes a pixel.
@@ -170,7 +172,7 @@ impl PixelFormat {
 }
 
 /// What Y, U and V mean in a frame of a YUV format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum YuvSpace {
     /// ITU-R BT.601, 16 to 235: webcams and standard-definition capture.
     #[default]

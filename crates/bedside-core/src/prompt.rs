@@ -3,10 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ontology::Modality;
 
 /// A request for one object: its words, and the modality and site where those are given.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prompt {
     /// The words, such as "polyp" or "tumor in breast ultrasound".
     pub text: String,

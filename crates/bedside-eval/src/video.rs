@@ -360,7 +360,8 @@ fn show(
         clock.advance(elapsed.saturating_sub(clock.now().since(start)));
         let (frame, truth) = clip.next(number)?;
         let frame = frame.captured_at(clock.now());
-        let painted = session.frame(&frame, number);
+        let seen_at = frame.captured();
+        let painted = session.frame(frame, number);
         painted.map_err(|e| Error::new(ErrorKind::Input, e.to_string()))?;
         let there = !truth.is_empty();
         let shown = session.masks().next();
@@ -389,10 +390,7 @@ fn show(
         }
         wait(&mut session, |session| session.asked().is_none())?;
         for (captured, finding) in tap.take() {
-            if let Some(mask) = finding
-                .mask
-                .filter(|_| captured == frame.captured() && there)
-            {
+            if let Some(mask) = finding.mask.filter(|_| captured == seen_at && there) {
                 report.fresh.add(dice(&mask, &truth));
             }
         }

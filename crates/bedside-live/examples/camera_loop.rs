@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for number in 0..frames {
         let frame = camera.frame_at(number).frame.captured_at(clock.now());
         // Returns at once, whether or not the model has an answer.
-        session.frame(&frame, number)?;
+        session.frame(frame, number)?;
         let record = session.record();
         write!(out, "frame {number}: {}", session.state())?;
         for mask in &record.masks {
@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         writeln!(out)?;
         // What to display: `session.annotated()`; the masks alone: `session.masks()`. Where the
-        // camera falls silent, `session.idle()` keeps the state true.
+        // camera falls silent, call `session.idle()`: it takes masks away and states why.
         thread::sleep(Duration::from_millis(40));
     }
     Ok(())

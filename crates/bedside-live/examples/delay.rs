@@ -1,5 +1,6 @@
-//! How long the video path holds a frame back, beside models that work, hang, panic, answer with
-//! NaN, or take ten seconds: from the frame in memory to the annotated frame in memory.
+//! How long the video path holds a frame back, beside models that work, in this process and in one of
+//! their own, hang, panic, answer with NaN, or take ten seconds: from the frame in memory to the
+//! annotated frame in memory. And what a pass costs in a process of its own.
 //!
 //! `cargo run --release -p bedside-live --example delay -- [FRAMES [MILLISECONDS BETWEEN THEM]]`
 //!
@@ -13,22 +14,38 @@
 use std::error::Error;
 use std::hint::black_box;
 use std::io::{Write, stdout};
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bedside::engine::{Backend, FaultyBackend, InjectedFault, Release, TractCpu};
 use bedside::{Bundle, Clock, Frame, MonotonicClock, Options, PixelFormat, Prompt};
-use bedside_live::{AgePolicy, BundleLoader, Control, LiveSession, Metrics, SessionConfig};
+use bedside_live::{
+    AgePolicy, BundleLoader, Control, LiveSession, Loader, Metrics, ProcessLoader, SessionConfig,
+    serve,
+};
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
 use cpu_time::ThreadTime;
 
 const SIDES: (u32, u32) = (1280, 720);
 /// Different pictures, shown forth and back so that there is no cut.
 const PICTURES: u64 = 24;
+/// What this program is told to be the model's process.
+const MODEL: &str = "model-process";
+/// Passes that are timed in each place.
+const PASSES: usize = 200;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut args = std::env::args().skip(1);
+    let mut args = std::env::args().skip(1).peekable();
+    if args.peek().is_some_and(|arg| arg == MODEL) {
+        let failed = |e: Box<dyn Error>| {
+            bedside_live::Error::new(bedside_live::ErrorKind::Load, e.to_string())
+        };
+        return Ok(serve(None, || {
+            edge(Arc::new(TractCpu)).map_err(failed)?.load()
+        })?);
+    }
     let frames: u64 = args.next().map_or(Ok(5_000), |n| n.parse())?;
     let between = Duration::from_millis(args.next().map_or(Ok(16), |n| n.parse())?);
     let pictures = pictures()?;
@@ -36,24 +53,29 @@ fn main() -> Result<(), Box<dyn Error>> {
     let stuck = release.clone();
     // The self-test and some passes go well first, so that there is a mask.
     let healthy = 20;
-    let scenarios: [(&str, Arc<dyn Backend>); 5] = [
-        ("well", Arc::new(TractCpu)),
+    let here = edge(Arc::new(TractCpu))?;
+    let process: Arc<dyn Loader> = Arc::new(ProcessLoader::new(here.clone(), || {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg(MODEL);
+        command
+    }));
+    let scenarios: [(&str, Arc<dyn Loader>); 6] = [
+        ("well, in this process", here.clone()),
+        ("well, in a process of its own", process.clone()),
         (
             "hangs",
-            faulty(healthy, move || InjectedFault::Hang(stuck.clone())),
+            faulty(healthy, move || InjectedFault::Hang(stuck.clone()))?,
         ),
-        ("panics", faulty(healthy, || InjectedFault::Panic)),
-        ("NaN", faulty(healthy, || InjectedFault::Nan)),
+        ("panics", faulty(healthy, || InjectedFault::Panic)?),
+        ("NaN", faulty(healthy, || InjectedFault::Nan)?),
         (
             "10 s a pass",
-            faulty(healthy, || InjectedFault::Slow(Duration::from_secs(10))),
+            faulty(healthy, || InjectedFault::Slow(Duration::from_secs(10)))?,
         ),
     ];
     let mut out = stdout().lock();
-    for (name, backend) in scenarios {
-        let bundle = Bundle::open("models/edge/edge.bedside")?;
-        let options = Options::default().with_threads(1);
-        let loader = Arc::new(BundleLoader::new(bundle, backend, options)?);
+    passes(&mut out, [&*here, &*process], &pictures)?;
+    for (name, loader) in scenarios {
         let control = Arc::new(Control::new(loader.clone(), &[Prompt::new("polyp")])?);
         let metrics = Arc::new(Metrics::new());
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
@@ -74,7 +96,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let picture = pictures.get(place).ok_or("no such picture")?;
             let frame = picture.clone().captured_at(clock.now());
             let own = ThreadTime::now();
-            session.frame(&frame, number)?;
+            session.frame(frame, number)?;
             own_times.push(own.elapsed());
             clock_times.push(Duration::from_micros(session.record().delay_us));
             control.push(arithmetic());
@@ -92,21 +114,60 @@ fn main() -> Result<(), Box<dyn Error>> {
             ("processor", own_times),
             ("control", control),
         ];
-        for (what, mut times) in times {
-            times.sort_unstable();
-            let at = |share: f64| {
-                let rank = (times.len() as f64 * share).ceil() as usize;
-                let time = times.get(rank.saturating_sub(1));
-                time.map_or(0.0, |time| time.as_secs_f64() * 1e3)
-            };
-            let [half, most, nearly_all, max] = [0.5, 0.99, 0.999, 1.0].map(at);
-            writeln!(
-                out,
-                "    {what:9}  p50 {half:.2} ms, p99 {most:.2}, p99.9 {nearly_all:.2}, max {max:.2}"
-            )?;
+        for (what, times) in times {
+            print(&mut out, what, times)?;
         }
     }
     release.release();
+    Ok(())
+}
+
+/// Percentiles of times on a line.
+fn print(out: &mut impl Write, what: &str, mut times: Vec<Duration>) -> std::io::Result<()> {
+    times.sort_unstable();
+    let at = |share: f64| {
+        let rank = (times.len() as f64 * share).ceil() as usize;
+        let time = times.get(rank.saturating_sub(1));
+        time.map_or(0.0, |time| time.as_secs_f64() * 1e3)
+    };
+    let [half, most, nearly_all, max] = [0.5, 0.99, 0.999, 1.0].map(at);
+    writeln!(
+        out,
+        "    {what:9}  p50 {half:.2} ms, p99 {most:.2}, p99.9 {nearly_all:.2}, max {max:.2}"
+    )
+}
+
+/// The same pass in this process and in one of its own, in turn.
+fn passes(
+    out: &mut impl Write,
+    loaders: [&dyn Loader; 2],
+    pictures: &[Frame],
+) -> Result<(), Box<dyn Error>> {
+    let mut models = [loaders[0].load()?, loaders[1].load()?];
+    for model in &mut models {
+        model.set_prompts(&[Prompt::new("polyp")])?;
+    }
+    let mut times = [(); 4].map(|()| Vec::with_capacity(PASSES));
+    for frame in pictures.iter().cycle().take(PASSES) {
+        let [here, process, here_own, process_own] = &mut times;
+        let timed = [(here, here_own), (process, process_own)];
+        for (model, (clock, own)) in models.iter_mut().zip(timed) {
+            let (start, start_own) = (Instant::now(), ThreadTime::now());
+            black_box(model.segment(frame, 0..1)?);
+            own.push(start_own.elapsed());
+            clock.push(start.elapsed());
+        }
+    }
+    let names = [
+        "a pass in this process, by the clock",
+        "a pass in a process of its own, by the clock",
+        "a pass in this process, processor of the thread",
+        "a pass in a process of its own, processor of the thread that asks",
+    ];
+    for (name, times) in names.into_iter().zip(times) {
+        writeln!(out, "{name}")?;
+        print(out, "", times)?;
+    }
     Ok(())
 }
 
@@ -120,14 +181,22 @@ fn arithmetic() -> Duration {
     start.elapsed()
 }
 
-/// A backend whose decoder fails from some run on.
+/// The edge bundle, on one thread.
+fn edge(backend: Arc<dyn Backend>) -> Result<Arc<BundleLoader>, Box<dyn Error>> {
+    let bundle = Bundle::open("models/edge/edge.bedside")?;
+    let options = Options::default().with_threads(1);
+    Ok(Arc::new(BundleLoader::new(bundle, backend, options)?))
+}
+
+/// The edge bundle on a backend whose decoder fails from some run on.
 fn faulty(
     healthy: u64,
     fault: impl Fn() -> InjectedFault + Send + Sync + 'static,
-) -> Arc<dyn Backend> {
-    Arc::new(FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
-        (graph.contains("decoder") && run >= healthy).then(&fault)
-    }))
+) -> Result<Arc<BundleLoader>, Box<dyn Error>> {
+    edge(Arc::new(FaultyBackend::new(
+        Arc::new(TractCpu),
+        move |graph, run| (graph.contains("decoder") && run >= healthy).then(&fault),
+    )))
 }
 
 fn pictures() -> Result<Vec<Frame>, Box<dyn Error>> {

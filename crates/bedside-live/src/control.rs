@@ -28,6 +28,8 @@ pub(crate) struct Request {
     pub generation: u64,
     /// Whether inference is on.
     pub on: bool,
+    /// Counts the changes of patient.
+    pub case: u64,
     pub prompts: Arc<Prompts>,
 }
 
@@ -36,6 +38,7 @@ impl Default for Request {
         Self {
             generation: 0,
             on: true,
+            case: 0,
             prompts: Arc::default(),
         }
     }
@@ -102,6 +105,11 @@ impl Control {
     /// Switch inference on or off; video goes on.
     pub fn switch(&self, on: bool) {
         self.change(|request| request.on = on);
+    }
+
+    /// Another patient from the next frame on: what is known of the one before is forgotten.
+    pub fn next_patient(&self) {
+        self.change(|request| request.case += 1);
     }
 
     /// Whether inference is to be on, and the prompts that are asked from the next pass on.

@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 
 use bedside::Fault;
+use serde::{Deserialize, Serialize};
 
 /// Where a failure lies, and so who can fix it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The source gives no frames.
@@ -19,6 +20,8 @@ pub enum ErrorKind {
     SelfTest,
     /// A pass of the model failed.
     Model,
+    /// The model's process ended or made no sense; a fresh one may do better.
+    Process,
     /// What was shown can't be handed on.
     Sink,
     /// The result log can't be written, or can't be read in full.

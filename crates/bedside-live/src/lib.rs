@@ -3,7 +3,8 @@
 //! Video never waits for the model. Every mask carries the frame it was made for; on any later
 //! frame it is drawn as carried, with its age, and not at all beyond the limit.
 //!
-//! * [`BundleLoader`] holds a bundle, [`Control`] what is asked of it
+//! * [`BundleLoader`] holds a bundle, [`Control`] what is asked of it; with a [`ProcessLoader`] the
+//!   model runs in a process of its own, which [`serve`]s it
 //! * [`LiveSession`] takes frames: [`frame`](LiveSession::frame) paints one and asks the model,
 //!   without waiting for it; a camera loop of the host's own calls it
 //! * [`run`] does so from a source to sinks, with a [`Watcher`] beside it: a [`Journal`] hands
@@ -15,6 +16,7 @@
 //! Research use; not a medical device; not for clinical decisions.
 
 mod cadence;
+mod caption;
 mod control;
 mod device;
 mod error;
@@ -24,6 +26,7 @@ mod metrics;
 mod model;
 mod monitor;
 mod painter;
+mod process;
 mod rate;
 pub mod record;
 mod recorder;
@@ -39,15 +42,17 @@ mod tracker;
 mod worker;
 
 pub use cadence::CadenceConfig;
+pub use caption::Outputs;
 pub use control::{Control, MAX_PROMPTS};
 pub use device::{peak_memory, resident_memory, temperature};
 pub use error::{Error, ErrorKind};
 pub use journal::Journal;
 pub use log::{Contents, Log, Reader};
 pub use metrics::{Latency, Metrics, Report};
-pub use model::{BundleLoader, Loader, Model, TrainedPrompt};
+pub use model::{BundleLoader, Kill, Loader, Model, TrainedPrompt};
 pub use monitor::{Monitor, Status, Watch};
 pub use painter::{AgePolicy, Caption, Claim, Painted, Painter};
+pub use process::{ProcessLoader, forbid_core_dumps, serve};
 pub use record::Record;
 pub use recorder::{Recorder, Target};
 pub use run::{Stop, Watcher, run};

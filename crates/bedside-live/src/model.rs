@@ -1,7 +1,7 @@
 //! What answers: a model behind two small traits, so that tests can put a faulty one there.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bedside::engine::Backend;
 use bedside::{
@@ -25,6 +25,51 @@ pub trait Model {
     /// # Errors
     /// [`ErrorKind::Model`] when the backend failed, or gave NaN or infinite values.
     fn segment(&mut self, frame: &Frame, places: Range<usize>) -> Result<Vec<Finding>, Error>;
+
+    /// Whether it can still answer; asked now and then while it has nothing to do.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Process`] when its process has ended.
+    fn alive(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+/// How the watchdog ends a model that does not answer, where that can be done from outside.
+#[derive(Default)]
+pub struct Kill(Mutex<Killing>);
+
+#[derive(Default)]
+enum Killing {
+    /// Nobody has said how.
+    #[default]
+    Unable,
+    Able(Box<dyn FnOnce() + Send>),
+    Done,
+}
+
+impl Kill {
+    /// Say how: `kill` returns at once, and whatever waits for the model on another thread returns
+    /// soon after. It runs at once where it was to run already.
+    pub fn by(&self, kill: impl FnOnce() + Send + 'static) {
+        let mut killing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *killing {
+            Killing::Done => {
+                drop(killing);
+                kill();
+            }
+            _ => *killing = Killing::Able(Box::new(kill)),
+        }
+    }
+
+    pub(crate) fn kill(&self) {
+        let mut killing = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *killing, Killing::Done);
+        drop(killing);
+        if let Killing::Able(kill) = before {
+            kill();
+        }
+    }
 }
 
 /// Loads the model, again after each restart, on the thread that will run it.
@@ -32,8 +77,18 @@ pub trait Loader: Send + Sync {
     /// A fresh model.
     ///
     /// # Errors
-    /// [`ErrorKind::SelfTest`] when it fails its self-test, any other kind when it can't be loaded.
+    /// [`ErrorKind::SelfTest`] when it fails its self-test, [`ErrorKind::Process`] when another
+    /// try may do better, any other kind when it can't be loaded.
     fn load(&self) -> Result<Box<dyn Model>, Error>;
+
+    /// As [`load`](Self::load), of a model that can be ended from outside: `kill` is told how.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    fn load_killable(&self, kill: &Kill) -> Result<Box<dyn Model>, Error> {
+        let _ = kill;
+        self.load()
+    }
 
     /// See whether the model knows these prompts, without loading it, and which modality they
     /// have in common; `None` when they have none, or it is not known.

@@ -186,8 +186,11 @@ fn show(
         }
         match feed.newest.wait(PATIENCE) {
             Waited::Value(Captured { frame, number }) => {
-                match session.frame(&frame, number) {
-                    Ok(()) => {
+                match session.frame(frame, number) {
+                    Ok(before) => {
+                        if let Some(before) = before {
+                            feed.spare.put(before.into_data());
+                        }
                         if let Some(annotated) = session.annotated() {
                             write(sinks, annotated)?;
                         }
@@ -198,14 +201,17 @@ fn show(
                         watcher.source(Some(&error.to_string()));
                     }
                 }
-                feed.spare.put(frame.into_data());
                 let counts = counts(shown, unpainted);
                 session.metrics().counts(counts);
                 watcher.shown(session, session.annotated(), counts);
             }
             Waited::TimedOut => {
-                session.idle();
-                watcher.shown(session, None, counts(shown, unpainted));
+                let again = session.idle();
+                let annotated = session.annotated().filter(|_| again);
+                if let Some(annotated) = annotated {
+                    write(sinks, annotated)?;
+                }
+                watcher.shown(session, annotated, counts(shown, unpainted));
             }
             Waited::Closed => break,
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bedside::{Clock, Frame, FrameError, Mask, Pause, Stall, State, Timestamp};
 
 use crate::cadence::{Cadence, CadenceConfig};
+use crate::caption::Outputs;
 use crate::control::{Control, Request};
 use crate::metrics::Metrics;
 use crate::model::Loader;
@@ -43,6 +44,8 @@ impl Default for SessionConfig {
     }
 }
 
+/// Time between two pictures while the input is stalled.
+const REPEAT_EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks at the thermometer.
 const TEMPERATURE_EVERY: Duration = Duration::from_secs(2);
 
@@ -62,7 +65,6 @@ pub struct LiveSession {
     /// Whether the present worker has answered.
     answered: bool,
     started: Timestamp,
-    /// Capture of the newest frame, and of the newest one that differed from the one before.
     newest: Option<Timestamp>,
     changed: Option<Timestamp>,
     warmth: Option<Timestamp>,
@@ -74,6 +76,13 @@ pub struct LiveSession {
     frames: Rate,
     masks: Rate,
     absent: Vec<Name>,
+    /// The newest frame with its number, to be painted again.
+    last: Option<(Frame, u64)>,
+    outputs: Outputs,
+    case: u64,
+    /// When the picture was painted last, and whether it would be painted otherwise now.
+    painted_at: Timestamp,
+    stale: bool,
     record: FrameRecord,
     /// Place of each of the record's masks among the prompts.
     painted: Vec<usize>,
@@ -107,6 +116,11 @@ impl LiveSession {
             frames: Rate::default(),
             masks: Rate::default(),
             absent: Vec::new(),
+            last: None,
+            outputs: Outputs::default(),
+            case: 0,
+            painted_at: clock.now(),
+            stale: false,
             record: FrameRecord::empty(),
             painted: Vec::new(),
             config,
@@ -171,50 +185,73 @@ impl LiveSession {
         self.request.prompts.generation
     }
 
+    /// Counts the changes of patient; what is recorded from a change on belongs to another.
+    pub fn case(&self) -> u64 {
+        self.case
+    }
+
+    /// Say this of sinks and records below the picture.
+    pub fn set_outputs(&mut self, outputs: &Outputs) {
+        if self.outputs != *outputs {
+            self.outputs.clone_from(outputs);
+            self.stale = true;
+        }
+    }
+
     /// Counts and latencies.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
     }
 
-    /// No frame came for a while: look after the model and the state.
-    pub fn idle(&mut self) {
+    /// No frame came for a while: look after the model and the state. `true` when the last frame
+    /// was painted again, as the state, a mask's age or the words below it have changed, or as its
+    /// input has stalled for another second; [`annotated`](Self::annotated) is to be shown and
+    /// [`record`](Self::record) to be kept again then.
+    pub fn idle(&mut self) -> bool {
         let now = self.clock.now();
         self.attend(now);
         self.settle(now);
-        // What was shown grows old.
-        let since = self
-            .newest
-            .map_or(Duration::ZERO, |newest| now.since(newest));
         let limit = self.config.age.limit;
-        let young = |mask: &MaskRecord| Duration::from_micros(mask.age_us) + since <= limit;
-        let mut masks = self.record.masks.iter();
-        self.painted.retain(|_| masks.next().is_some_and(young));
-        self.record.masks.retain(young);
+        let since = now.since(self.painted_at);
+        let aged = |mask: &MaskRecord| Duration::from_micros(mask.age_us) + since > limit;
+        let stalled = self.state == State::Stalled(Stall::Input);
+        let again = stalled && since >= REPEAT_EVERY;
+        if !self.stale && !again && !self.record.masks.iter().any(aged) {
+            return false;
+        }
+        let Some((frame, number)) = self.last.take() else {
+            return false;
+        };
+        // It was painted before, so there is room for the band.
+        let painted = self.paint(&frame, number, self.newest.unwrap_or(now));
+        self.last = Some((frame, number));
+        painted.is_ok()
     }
 
     /// Take frame `number`: [`annotated`](Self::annotated) is what to show then, and
-    /// [`record`](Self::record) tells what was painted.
+    /// [`record`](Self::record) tells what was painted. Gives back the frame before, whose memory
+    /// may be used again.
     ///
     /// # Errors
     /// When the frame is so high that no band fits below it.
-    pub fn frame(&mut self, frame: &Frame, number: u64) -> Result<(), FrameError> {
+    pub fn frame(&mut self, frame: Frame, number: u64) -> Result<Option<Frame>, FrameError> {
         let arrived = self.clock.now();
-        let change = self.tracker.step(frame);
+        let change = self.tracker.step(&frame);
         self.newest = Some(arrived);
         if change != Change::None || self.changed.is_none() {
             self.changed = Some(arrived);
         }
-        self.pause = self.scene.look(frame, self.tracker.luma());
+        self.pause = self.scene.look(&frame, self.tracker.luma());
         self.attend(arrived);
         self.settle(arrived);
-        if self.state.permit().is_some() {
-            self.tracker.carry();
-        }
         self.frames.add(arrived);
-        self.paint(frame, number, arrived)?;
+        self.paint(&frame, number, arrived)?;
+        self.metrics
+            .shown(Duration::from_micros(self.record.delay_us));
         // Last, so that copying the frame does not delay the video.
-        self.ask(frame, number, change, arrived);
-        Ok(())
+        self.ask(&frame, number, change, arrived);
+        let before = self.last.replace((frame, number));
+        Ok(before.map(|(frame, _)| frame))
     }
 
     /// Take up requests, answers and the temperature.
@@ -230,7 +267,12 @@ impl LiveSession {
                 self.cadence.set_prompts(prompts.prompts.len());
                 self.scene.set_endoscopy(prompts.endoscopy);
             }
+            if request.case != self.case {
+                self.case = request.case;
+                self.tracker.forget();
+            }
             self.request = request;
+            self.stale = true;
         }
         while let Some(event) = self.supervisor.poll(now) {
             match event {
@@ -312,6 +354,7 @@ impl LiveSession {
                 self.tracker.forget();
             }
             self.state = state;
+            self.stale = true;
             self.record.set_state(state);
             if state.permit().is_none() {
                 self.record.masks.clear();
@@ -346,7 +389,11 @@ impl LiveSession {
     }
 
     fn paint(&mut self, frame: &Frame, number: u64, arrived: Timestamp) -> Result<(), FrameError> {
+        if self.state.permit().is_some() {
+            self.tracker.carry();
+        }
         let now = self.clock.now();
+        (self.painted_at, self.stale) = (now, false);
         let rates = (self.frames.per_second(now), self.masks.per_second(now));
         let names = &self.request.prompts.names;
         self.tracker.absent(names, &mut self.absent);
@@ -390,7 +437,6 @@ impl LiveSession {
         )?;
         let delay = self.clock.now().since(arrived);
         record.delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
-        metrics.shown(delay);
         Ok(())
     }
 }

@@ -5,14 +5,14 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use bedside::{Clock, Fault, Finding, Frame, Timestamp};
 
 use crate::control::Prompts;
 use crate::error::{Error, ErrorKind};
-use crate::model::{Loader, Model};
+use crate::model::{Kill, Loader, Model};
 use crate::slot::{Slot, Waited};
 
 /// When inference is given up, and how often it may be.
@@ -20,14 +20,19 @@ use crate::slot::{Slot, Waited};
 pub struct WatchdogConfig {
     /// A pass that takes longer shows as stalled.
     pub stall: Duration,
-    /// A pass that takes longer is abandoned and the model loaded anew.
+    /// A pass that takes longer is ended, or abandoned, and the model loaded anew.
     pub hang: Duration,
-    /// Loading that takes longer is abandoned.
+    /// Loading that takes longer is ended, or abandoned.
     pub load: Duration,
     /// Restarts within `window` after which no further one is made.
     pub restarts: u32,
     /// See `restarts`.
     pub window: Duration,
+    /// Restarts in a session's whole life after which no further one is made.
+    pub lifetime: u32,
+    /// Abandoned models that may be in memory. One in a process of its own is ended and does not
+    /// count; one in this process stays, with its thread, until its pass ends.
+    pub abandoned: u32,
 }
 
 impl Default for WatchdogConfig {
@@ -38,6 +43,8 @@ impl Default for WatchdogConfig {
             load: Duration::from_secs(120),
             restarts: 3,
             window: Duration::from_secs(300),
+            lifetime: 1_000,
+            abandoned: 3,
         }
     }
 }
@@ -84,9 +91,17 @@ struct Link {
     /// When the present pass, or loading, began: nanoseconds and 1, or 0 for idle.
     busy: AtomicU64,
     loaded: AtomicBool,
-    failed: Mutex<Option<Error>>,
-    /// The model broke; the thread has ended or is about to.
-    broken: AtomicBool,
+    /// Why the thread has ended or is about to.
+    end: Mutex<Option<End>>,
+    kill: Kill,
+}
+
+/// Why a worker can't go on.
+enum End {
+    /// The model can't be loaded, now or later.
+    Unloadable(Error),
+    /// The model broke; a fresh one may do better.
+    Broken(String),
 }
 
 impl Link {
@@ -101,8 +116,14 @@ impl Link {
         Some(now.since(began))
     }
 
-    fn fail(&self, error: Error) {
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+    fn end(&self, end: End) {
+        *self.end.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+    }
+
+    /// Take no more jobs, and end what can be ended.
+    fn close(&self) {
+        self.jobs.close();
+        self.kill.kill();
     }
 }
 
@@ -122,7 +143,11 @@ pub(crate) struct Supervisor {
     clock: Arc<dyn Clock>,
     config: WatchdogConfig,
     link: Arc<Link>,
+    thread: Option<JoinHandle<()>>,
+    /// Threads that were given up and have not ended yet.
+    abandoned: Vec<JoinHandle<()>>,
     generation: u64,
+    /// Those within the window.
     restarts: VecDeque<Timestamp>,
     fault: Option<Fault>,
     errors: u32,
@@ -143,6 +168,8 @@ impl Supervisor {
             clock,
             config,
             link: Arc::default(),
+            thread: None,
+            abandoned: Vec::new(),
             generation: 0,
             restarts: VecDeque::new(),
             fault: None,
@@ -165,10 +192,13 @@ impl Supervisor {
         let started = thread::Builder::new()
             .name("bedside-inference".into())
             .spawn(work);
-        if let Err(error) = started {
-            let hint = "end other programs";
-            let error = Error::caused(ErrorKind::Load, "thread for inference", error, hint);
-            self.link.fail(error);
+        match started {
+            Ok(thread) => self.thread = Some(thread),
+            Err(error) => {
+                let hint = "end other programs";
+                let error = Error::caused(ErrorKind::Load, "thread for inference", error, hint);
+                self.link.end(End::Unloadable(error));
+            }
         }
     }
 
@@ -241,14 +271,14 @@ impl Supervisor {
             };
             return Some(Event::Reply(reply));
         }
-        let failed = self
-            .link
-            .failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(error) = failed {
-            return Some(self.give_up(error.fault(), error.to_string()));
+        let end = self.link.end.lock();
+        let end = end.unwrap_or_else(PoisonError::into_inner).take();
+        match end {
+            None => {}
+            Some(End::Unloadable(error)) => {
+                return Some(self.give_up(error.fault(), error.to_string()));
+            }
+            Some(End::Broken(message)) => return Some(self.restart(now, message)),
         }
         let limit = if self.link.loaded.load(Ordering::Acquire) {
             self.config.hang
@@ -260,9 +290,6 @@ impl Supervisor {
             let message = format!("no answer for {:.1} s", time.as_secs_f32());
             return Some(self.restart(now, message));
         }
-        if self.link.broken.load(Ordering::Acquire) {
-            return Some(self.restart(now, "the model panicked".to_owned()));
-        }
         if self.errors >= ERRORS {
             return Some(self.restart(now, format!("{ERRORS} passes failed in a row")));
         }
@@ -270,11 +297,22 @@ impl Supervisor {
     }
 
     fn restart(&mut self, now: Timestamp, message: String) -> Event {
-        self.link.jobs.close();
+        self.link.close();
+        self.abandoned.extend(self.thread.take());
+        self.abandoned.retain(|thread| !thread.is_finished());
         let window = self.config.window;
         self.restarts.retain(|at| now.since(*at) <= window);
-        if self.restarts.len() >= self.config.restarts as usize {
-            return self.give_up(Fault::RestartsSpent, message);
+        let config = &self.config;
+        let spent = self.restarts.len() >= config.restarts as usize
+            || self.generation > u64::from(config.lifetime)
+            || self.abandoned.len() > config.abandoned as usize;
+        if spent {
+            // One that never came to answer could not be loaded.
+            let fault = match self.loaded() {
+                true => Fault::RestartsSpent,
+                false => Fault::Load,
+            };
+            return self.give_up(fault, message);
         }
         self.restarts.push_back(now);
         self.spawn();
@@ -282,7 +320,7 @@ impl Supervisor {
     }
 
     fn give_up(&mut self, fault: Fault, message: String) -> Event {
-        self.link.jobs.close();
+        self.link.close();
         self.fault = Some(fault);
         Event::Fault(message)
     }
@@ -302,48 +340,62 @@ impl Supervisor {
         let late = |time: Duration| time > self.config.stall;
         self.errors > 0
             || self.refused
-            || self.link.broken.load(Ordering::Acquire)
             || (self.loaded() && self.link.busy_for(now).is_some_and(late))
     }
 }
 
 impl Drop for Supervisor {
     fn drop(&mut self) {
-        // The worker ends after its pass; a hanging one ends with the process.
-        self.link.jobs.close();
+        // A worker in this process ends after its pass; a hanging one ends with the process.
+        self.link.close();
     }
 }
 
 fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
-    let mut model = match catch_unwind(AssertUnwindSafe(|| loader.load())) {
+    let load = AssertUnwindSafe(|| loader.load_killable(&link.kill));
+    let mut model = match catch_unwind(load) {
         Ok(Ok(model)) => model,
-        Ok(Err(error)) => return link.fail(error),
+        Ok(Err(error)) if error.kind() == ErrorKind::Process => {
+            return link.end(End::Broken(error.to_string()));
+        }
+        Ok(Err(error)) => return link.end(End::Unloadable(error)),
         Err(_) => {
             let message = "the engine panicked while it loaded the model; hint: another backend";
-            return link.fail(Error::new(ErrorKind::Load, message));
+            return link.end(End::Unloadable(Error::new(ErrorKind::Load, message)));
         }
     };
-    link.loaded.store(true, Ordering::Release);
+    // In this order: a long load must not pass for a long pass.
     link.busy.store(0, Ordering::Release);
+    link.loaded.store(true, Ordering::Release);
     // Generation of the prompts that the model has.
     let mut prompts = None;
     loop {
         let job = match link.jobs.wait(NAP) {
             Waited::Value(job) => job,
-            Waited::TimedOut => continue,
+            Waited::TimedOut => match model.alive() {
+                Ok(()) => continue,
+                Err(error) => return link.end(End::Broken(error.to_string())),
+            },
             Waited::Closed => return,
         };
         let began = clock.now();
         link.begin(began);
         let answer = catch_unwind(AssertUnwindSafe(|| answer(&mut *model, &job, &mut prompts)));
-        let refused = matches!(&answer, Ok(Err(error)) if error.kind() == ErrorKind::Prompt);
-        let broken = answer.is_err();
+        let kind = match &answer {
+            Ok(Err(error)) => Some(error.kind()),
+            _ => None,
+        };
+        let broken = match &answer {
+            Ok(Err(error)) if kind == Some(ErrorKind::Process) => Some(error.to_string()),
+            Err(_) => Some("the model panicked".to_owned()),
+            _ => None,
+        };
         let reply = Reply {
             worker: generation,
             number: job.number,
             prompts: job.prompts.generation,
             places: job.places,
-            refused,
+            refused: kind == Some(ErrorKind::Prompt),
             result: answer
                 .unwrap_or_else(|_| Err(Error::new(ErrorKind::Model, "the model panicked"))),
             took: clock.now().since(began),
@@ -353,8 +405,8 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
         if let Some(overtaken) = link.replies.put(reply) {
             link.spare.put(overtaken.buffer);
         }
-        if broken {
-            link.broken.store(true, Ordering::Release);
+        if let Some(message) = broken {
+            link.end(End::Broken(message));
             // What a panic leaves behind may panic again when it is dropped.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(model)));
             return;

@@ -42,7 +42,7 @@ fn square() -> Mask {
     Mask::from_bytes(WIDTH, HEIGHT, pixels.collect()).unwrap()
 }
 
-fn finding(prompt: &str, presence: f32) -> Finding {
+pub(crate) fn finding(prompt: &str, presence: f32) -> Finding {
     let mask = square();
     let mut finding = Finding::absent(prompt, presence);
     if presence >= 0.5 {
@@ -183,7 +183,18 @@ pub(crate) struct Bench {
 impl Bench {
     /// Ready, the model loaded.
     pub(crate) fn new(script: &Scripted, config: SessionConfig) -> Self {
-        let loader: Arc<dyn Loader> = Arc::new(script.clone());
+        Self::on(Arc::new(script.clone()), config)
+    }
+
+    /// Ready, a model of this loader loaded.
+    pub(crate) fn on(loader: Arc<dyn Loader>, config: SessionConfig) -> Self {
+        let mut bench = Self::unready(loader, config);
+        bench.settle();
+        bench
+    }
+
+    /// The model not loaded yet.
+    pub(crate) fn unready(loader: Arc<dyn Loader>, config: SessionConfig) -> Self {
         let control = Arc::new(Control::new(loader.clone(), &[Prompt::new("thing")]).unwrap());
         let metrics = Arc::new(Metrics::new());
         let clock = Arc::new(ManualClock::default());
@@ -194,15 +205,13 @@ impl Bench {
             clock.clone(),
             config,
         );
-        let mut bench = Self {
+        Self {
             session,
             control,
             metrics,
             clock,
             next: 0,
-        };
-        bench.settle();
-        bench
+        }
     }
 
     /// Show one frame; what came out above the band, as luma.
@@ -210,7 +219,7 @@ impl Bench {
         let frame = frame.captured_at(self.clock.now());
         let number = self.next;
         self.next += 1;
-        self.session.frame(&frame, number).unwrap();
+        self.session.frame(frame.clone(), number).unwrap();
         let painted = self.session.annotated().unwrap().clone();
         assert_eq!(painted.format(), PixelFormat::I420);
         let view = painted.view();
@@ -278,6 +287,7 @@ pub(crate) fn quick() -> SessionConfig {
             load: Duration::from_secs(5),
             restarts: 2,
             window: Duration::from_secs(600),
+            ..WatchdogConfig::default()
         },
         frozen: Duration::from_millis(400),
         ..SessionConfig::default()

@@ -409,8 +409,9 @@ fn painted_masks_come_with_their_own_record() {
     }
     assert!(!std::ptr::eq(masks[0].1, masks[1].1), "each has its own");
     // Too old to be shown, they are no longer said to be there.
-    bench.clock.advance(AgePolicy::default().limit);
-    bench.session.idle();
+    let beyond = AgePolicy::default().limit + Duration::from_nanos(1);
+    bench.clock.advance(beyond);
+    assert!(bench.session.idle(), "painted again without them");
     assert!(bench.session.record().masks.is_empty());
     assert_eq!(bench.session.masks().count(), 0);
 }
@@ -443,7 +444,8 @@ fn p_11_the_video_path_allocates_nothing_once_it_runs() {
         let number = bench.next;
         bench.next += 1;
         let counted = allocation_counter::measure(|| {
-            bench.session.frame(&frame, number).unwrap();
+            let before = bench.session.frame(frame, number).unwrap();
+            assert!(before.is_some());
             bench.settle();
         });
         assert_eq!(bench.session.record().masks.len(), 1, "frame {number}");

@@ -131,6 +131,7 @@ async fn answer_requests(listener: TcpListener, preview: Preview, stop: Stop) ->
         .route("/picture.jpg", get(picture))
         .route("/prompts", post(set_prompts))
         .route("/switch", post(switch))
+        .route("/patient", post(next_patient))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn_with_state(limits.answer, in_time))
         .layer(middleware::from_fn(guard::own_page_alone))
@@ -284,6 +285,14 @@ async fn switch(
 ) -> Response {
     change(rights, body, |request| {
         site.preview.control.switch(request.on);
+        Ok(())
+    })
+}
+
+/// `POST /patient`, whatever its body.
+async fn next_patient(State(site): State<Arc<Site>>, rights: Rights) -> Response {
+    change(rights, Ok(Json(())), |()| {
+        site.preview.control.next_patient();
         Ok(())
     })
 }

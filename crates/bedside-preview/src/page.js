@@ -233,6 +233,7 @@ function showPrompts() {
   put("message", refusal || status.source_message || status.model_message || "");
   at("switch").setAttribute("aria-checked", on);
   at("switch").disabled = !may_change;
+  at("patient").disabled = !may_change;
   at("locked").hidden = may_change;
   for (const field of at("add").elements) field.disabled = !may_change;
   // Prompts that are no offers come first; boxes stay in place, so that the keyboard does too.
@@ -293,6 +294,7 @@ async function send(path, wish) {
 }
 
 at("switch").addEventListener("click", () => send("/switch", { on: !status.on }));
+at("patient").addEventListener("click", () => send("/patient", null));
 at("add").addEventListener("submit", async event => {
   event.preventDefault();
   const text = at("text").value.trim();

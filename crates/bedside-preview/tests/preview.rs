@@ -150,17 +150,25 @@ impl Served {
         self.control.requested().1
     }
 
+    fn session(&self, clock: Arc<dyn Clock>) -> LiveSession {
+        let (control, metrics) = (self.control.clone(), self.metrics.clone());
+        LiveSession::new(
+            Arc::new(Stub),
+            control,
+            metrics,
+            clock,
+            SessionConfig::default(),
+        )
+    }
+
     /// Feed gray pictures to a session until the guard goes.
     fn run(&self) -> Running {
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-        let (monitor, metrics) = (self.monitor.clone(), self.metrics.clone());
-        let control = self.control.clone();
+        let monitor = self.monitor.clone();
+        let mut session = self.session(clock.clone());
         let end = Arc::new(AtomicBool::new(false));
         let ended = end.clone();
         let thread = thread::spawn(move || {
-            let config = SessionConfig::default();
-            let mut session =
-                LiveSession::new(Arc::new(Stub), control, metrics, clock.clone(), config);
             for number in 0_u8.. {
                 if ended.load(Ordering::Relaxed) {
                     break;
@@ -168,7 +176,7 @@ impl Served {
                 let pixels = vec![number; 320 * 240];
                 let frame = Frame::new(320, 240, PixelFormat::Gray8, pixels).unwrap();
                 let frame = frame.captured_at(clock.now());
-                session.frame(&frame, number.into()).unwrap();
+                session.frame(frame, number.into()).unwrap();
                 monitor.publish(&session, session.annotated(), Counts::default());
                 thread::sleep(Duration::from_millis(20));
             }
@@ -317,6 +325,18 @@ fn the_switch_turns_inference_off_and_on() {
 }
 
 #[test]
+fn the_next_patient_is_told_to_the_session() {
+    let served = Served::new();
+    let mut session = served.session(Arc::new(MonotonicClock::new()));
+    let frame = Frame::new(320, 240, PixelFormat::Gray8, vec![9; 320 * 240]).unwrap();
+    session.frame(frame.clone(), 0).unwrap();
+    let before = session.case();
+    assert_eq!(served.post("/patient", &json!({})).0, 204);
+    session.frame(frame, 1).unwrap();
+    assert_ne!(session.case(), before);
+}
+
+#[test]
 fn without_the_token_one_may_look_but_change_nothing() {
     let served = Served::new();
     let kind = "Content-Type: application/json\r\n";
@@ -325,7 +345,11 @@ fn without_the_token_one_may_look_but_change_nothing() {
     let other = format!("Authorization: Bearer {}\r\n", Token::random().unwrap());
     for rights in ["", &*other] {
         let head = format!("{}{kind}{rights}", served.host());
-        for (request, body) in [("POST /switch", &off), ("POST /prompts", &liver)] {
+        for (request, body) in [
+            ("POST /switch", &off),
+            ("POST /prompts", &liver),
+            ("POST /patient", &off),
+        ] {
             let (code, _, why) = served.ask(request, &head, body);
             assert_eq!(code, 403, "{request}");
             assert!(

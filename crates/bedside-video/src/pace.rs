@@ -111,7 +111,7 @@ mod tests {
         work.reverse();
         let clock = Arc::new(ManualClock::default());
         let info = SourceInfo {
-            name: Phi::shown("test".to_owned()),
+            name: bedside_core::Phi::shown("test".to_owned()),
             width: 1,
             height: 1,
             format: PixelFormat::Gray8,
