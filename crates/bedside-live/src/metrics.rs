@@ -225,7 +225,8 @@ impl Metrics {
         let written = write_aside(path, self.prometheus().as_bytes());
         written.map_err(|cause| {
             let hint = "see that its folder may be written and has space";
-            // Its path may name a patient; whoever asked for one file knows it.
+            // Its path, which may name a patient, stands in the cause.
+            let cause = cause.kind().into();
             Error::caused(ErrorKind::Sink, "metrics file", cause, hint)
         })
     }

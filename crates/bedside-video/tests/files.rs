@@ -303,20 +303,20 @@ fn a_folders_pictures_are_read_as_stills_are() {
     assert_eq!((frames.len(), broken), (2, 0));
     assert!(frames.iter().all(|frame| frame.data() == still.data()));
 
-    // 16 bits and CMYK are refused, with the file's name and the remedy, and the rest is read.
+    // 16 bits and CMYK are refused, with the file's place and the remedy, and the rest is read.
     let mixed = folder_of(&["rgb.png", "gray16.png", "cmyk.jpg", "turned.jpg", "rgb.bmp"]);
     let mut source = opened(mixed.path());
     assert!(source.next(Vec::new()).unwrap().is_some());
-    for (name, cause, remedy) in [
-        ("1-gray16.png", "16 bits", "window"),
-        ("2-cmyk.jpg", "CMYK", "RGB"),
-        ("3-turned.jpg", "12x16 among 16x12", "one size"),
+    for (place, cause, remedy) in [
+        ("picture 2", "16 bits", "window"),
+        ("picture 3", "CMYK", "RGB"),
+        ("picture 4", "12x16 among 16x12", "one size"),
     ] {
         let error = source.next(Vec::new()).unwrap_err();
         assert_eq!(error.kind(), SourceErrorKind::Broken);
         let text = error.to_string();
         let (what, hint) = text.split_once("hint:").unwrap();
-        assert!(what.contains(name) && what.contains(cause), "{text}");
+        assert!(what.contains(place) && what.contains(cause), "{text}");
         assert!(hint.contains(remedy), "{text}");
     }
     assert!(source.next(Vec::new()).unwrap().is_some());
