@@ -82,8 +82,13 @@ fn an_upward_edge_is_noticed() {
     );
 }
 
+/// Whatever the lint table forbids, no attribute allows again.
 #[test]
-fn every_member_takes_the_workspace_lints() -> Result<(), Box<dyn Error>> {
+fn p_25_unsafe_code_is_forbidden_outside_two_crates() -> Result<(), Box<dyn Error>> {
+    let manifest = workspace::manifest()?;
+    let lints = manifest.get("workspace").and_then(|w| w.get("lints"));
+    let level = lints.and_then(|lints| lints.get("rust")?.get("unsafe_code")?.as_str());
+    assert_eq!(level, Some("forbid"));
     let members = workspace::members()?;
     let without: Vec<_> = members
         .iter()
@@ -96,7 +101,7 @@ fn every_member_takes_the_workspace_lints() -> Result<(), Box<dyn Error>> {
 
 /// The crates that may hold unsafe code are otherwise held to the same.
 #[test]
-fn the_exceptions_are_no_wider_than_they_say() -> Result<(), Box<dyn Error>> {
+fn p_25_the_exceptions_are_no_wider_than_they_say() -> Result<(), Box<dyn Error>> {
     let workspace = workspace::manifest()?;
     for (name, rust, clippy) in [
         (
@@ -191,5 +196,64 @@ fn every_third_party_crate_has_a_reason_and_a_user() -> Result<(), Box<dyn Error
         row_names(&page).into_iter().collect::<BTreeSet<_>>(),
         declared
     );
+    Ok(())
+}
+
+/// The root manifest's bans by name, and the packages of `Cargo.lock`.
+fn banned_and_locked() -> Result<(Vec<String>, BTreeSet<String>), Box<dyn Error>> {
+    let names = |table: &toml::Table, path: &[&str]| -> Option<Vec<String>> {
+        let mut value = table.get(*path.first()?)?;
+        for key in path.get(1..)? {
+            value = value.get(key)?;
+        }
+        let named = value.as_array()?.iter();
+        named
+            .map(|entry| Some(entry.get("name")?.as_str()?.to_owned()))
+            .collect()
+    };
+    let deny = workspace::read("deny.toml")?.parse()?;
+    let lock = workspace::read("Cargo.lock")?.parse()?;
+    let banned = names(&deny, &["bans", "deny"]).ok_or("deny.toml: no bans")?;
+    let locked = names(&lock, &["package"]).ok_or("Cargo.lock: no packages")?;
+    Ok((banned, locked.into_iter().collect()))
+}
+
+#[test]
+fn p_20_no_http_client_is_among_the_dependencies() -> Result<(), Box<dyn Error>> {
+    let (mut banned, locked) = banned_and_locked()?;
+    for client in [
+        "reqwest",
+        "ureq",
+        "curl",
+        "hyper",
+        "isahc",
+        "minreq",
+        "attohttpc",
+        "rustls",
+    ] {
+        assert!(
+            banned.iter().any(|name| name == client),
+            "{client} is allowed"
+        );
+    }
+    // It serves the preview page, and must not be able to ask.
+    banned.retain(|name| name != "hyper");
+    let present: Vec<_> = banned
+        .iter()
+        .filter(|name| locked.contains(*name))
+        .collect();
+    assert_eq!(present, Vec::<&String>::new());
+    let manifest = workspace::manifest()?;
+    let dependencies = manifest
+        .get("workspace")
+        .and_then(|w| w.get("dependencies")?.as_table())
+        .ok_or("Cargo.toml: no workspace.dependencies")?;
+    for name in ["axum", "hyper", "hyper-util"] {
+        let features = dependencies.get(name).and_then(|d| d.get("features"));
+        let features = features.and_then(toml::Value::as_array);
+        let features = features.ok_or_else(|| format!("{name}: no features named"))?;
+        let asks = |feature: &toml::Value| feature.as_str().is_none_or(|f| f.contains("client"));
+        assert!(!features.iter().any(asks), "{name}: {features:?}");
+    }
     Ok(())
 }

@@ -103,6 +103,11 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS")]
     seconds: Option<f64>,
 
+    /// Tell the source's path in records, log, preview and errors; else only what kind of source it
+    /// is, as a path may name a patient
+    #[arg(long)]
+    name_source: bool,
+
     /// Run the model in this process: it saves a copy of each frame that the model sees, but a
     /// model that crashes ends the video, and one that hangs can't be ended
     #[arg(long)]
@@ -168,7 +173,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     ui.note(SAFETY);
     let opening = SessionRecord::of(&bundle_loader, &source.info().name);
     let page = page.map(|page| {
-        ui.note(format_args!("preview: http://{}/", page.address()));
+        ui.note(format_args!("preview: {}", page.url()));
         let shown = Shown {
             monitor: monitor.clone(),
             control: control.clone(),
@@ -253,6 +258,7 @@ fn open(args: &Args, clock: Arc<dyn Clock>) -> Result<Box<dyn Source>, Failure> 
     options.pace = if args.fast { Pace::Fast } else { Pace::Own };
     options.raw = args.raw;
     options.repeat = args.repeat;
+    options.name_source = args.name_source;
     options.capture = args.capture.map(|asked| CaptureFormat {
         size: Some((asked.width, asked.height)),
         format: Some(asked.format),
@@ -275,9 +281,10 @@ fn recorder(args: &Args) -> Result<Recorder, Failure> {
     let mut targets = Vec::new();
     if let Some(path) = &args.records {
         let (name, to): (_, Box<dyn Write + Send>) = if path.as_os_str() == "-" {
-            ("stdout".to_owned(), Box::new(io::stdout()))
+            ("standard output", Box::new(io::stdout()))
         } else {
-            let name = path.display().to_string();
+            // Not its path, which may name a patient.
+            let name = "file of records";
             let file = File::create(path).map_err(|e| {
                 Failure::new(
                     Exit::Output,
@@ -286,7 +293,10 @@ fn recorder(args: &Args) -> Result<Recorder, Failure> {
             })?;
             (name, Box::new(file))
         };
-        targets.push(Target::JsonLines { name, to });
+        targets.push(Target::JsonLines {
+            name: name.to_owned(),
+            to,
+        });
     }
     if let Some(path) = &args.log {
         targets.push(Target::Log(Log::open(path, None)?));

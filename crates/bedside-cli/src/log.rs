@@ -17,7 +17,8 @@ pub(crate) struct Args {
 
 /// Print what can be read, whatever lies between; damage is reported and is the command's failure.
 pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
-    let input = |e: bedside_live::Error| Failure::new(Exit::Input, e.to_string());
+    let input =
+        |e: bedside_live::Error| Failure::new(Exit::Input, e.to_string()).at(args.log.display());
     let mut reader = Reader::open(&args.log).map_err(input)?;
     let mut first = None;
     for record in reader.by_ref() {

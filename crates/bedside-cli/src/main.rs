@@ -19,6 +19,7 @@ mod model_process;
 mod output;
 mod phantom;
 mod preview;
+mod privacy;
 mod prompts;
 mod report;
 mod segment;
@@ -129,6 +130,9 @@ fn main() -> ExitCode {
     // Usage errors end here, with exit code 2.
     let cli = Cli::parse();
     let ui = Ui::new(cli.json);
+    if matches!(cli.command, Command::Live(_) | Command::ModelProcess(_)) {
+        privacy::withhold_panics();
+    }
     let Err(failure) = run(&cli, ui) else {
         return ExitCode::SUCCESS;
     };

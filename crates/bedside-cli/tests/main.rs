@@ -12,4 +12,6 @@ mod cli;
 mod eval;
 #[cfg(target_os = "linux")]
 mod model_process;
+mod network;
 mod preview_browser;
+mod privacy;

@@ -5,6 +5,7 @@
 //! * [`pixels`]: how the bytes of frames are laid out
 //! * [`frame`]: frames, owned or borrowed
 //! * [`mask`]: one object's pixels, and [`finding`]: what is known of them
+//! * [`phi`]: what may tell who a patient is
 //! * [`state`]: what a live session is doing, and the right to paint
 //! * [`time`]: monotonic, injected time
 
@@ -12,6 +13,7 @@ pub mod finding;
 pub mod frame;
 pub mod mask;
 pub mod ontology;
+pub mod phi;
 pub mod pixels;
 pub mod prompt;
 pub mod state;
@@ -21,6 +23,7 @@ pub use finding::{BoundingBox, Finding};
 pub use frame::{Frame, FrameError, FrameView, Plane};
 pub use mask::Mask;
 pub use ontology::{Category, Form, Modality, ObjectType, Ontology};
+pub use phi::Phi;
 pub use pixels::{ColourModel, Component, PixelFormat, PlaneSize, YuvRowReader, YuvSpace};
 pub use prompt::Prompt;
 pub use state::{Degradation, Fault, PaintPermit, Pause, Stall, State};

@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_is_an_error_and_the_session_answers_no_more() {
+    fn p_25_a_panic_is_an_error_and_the_session_answers_no_more() {
         let (mut session, inputs) = session();
         let error = session
             .guarded_run(&inputs, |_, _| panic!("index out of bounds"))

@@ -1,5 +1,6 @@
 //! tract on an NVIDIA GPU.
 
+use std::any::Any;
 use std::panic::catch_unwind;
 
 use tract_core::internal::*;
@@ -14,7 +15,7 @@ use tract_gpu::sync::DeviceSync;
 use crate::backend::{Backend, LoadOptions, OpTime, Placement, Session};
 use crate::device::nvidia;
 use crate::error::{EngineError, ErrorKind};
-use crate::guard::{guarded, panic_text};
+use crate::guard::guarded;
 use crate::signature::Signature;
 use crate::tract_cpu::{TractSession, load};
 use crate::value::Value;
@@ -74,6 +75,14 @@ fn start() -> TractResult<()> {
         Ok(started) => started,
         Err(panic) => bail!("{}", panic_text(panic.as_ref())),
     }
+}
+
+/// What a caught panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    owned
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message")
 }
 
 fn on_gpu(model: TypedModel, options: &RunOptions) -> TractResult<Arc<TypedSimplePlan>> {

@@ -79,6 +79,8 @@ impl Clip {
         };
         let mut options = OpenOptions::new(clock.clone());
         options.pace = Pace::Fast;
+        // The person who named it reads the result.
+        options.name_source = true;
         let source = bedside_video::open(spec, &options)?;
         let unreadable = |e| refuse(format!("{}: {e}", folder.display()));
         let entries = folder.read_dir().map_err(unreadable)?;
@@ -86,7 +88,7 @@ impl Clip {
         let mut masks = paths.map_err(unreadable)?;
         masks.sort();
         Ok(Self {
-            name: source.info().name.clone(),
+            name: source.info().name.to_string(),
             clock,
             frames: Frames::Pictures { source, masks },
         })

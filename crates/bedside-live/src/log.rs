@@ -19,6 +19,9 @@ use crate::record::Record;
 const HEADER: [u8; 16] = *b"bedside-log\n\x01\0\0\0";
 const NAME: usize = 12;
 
+/// What errors call a log. Its path may name a patient; whoever asked for one log knows it.
+const TOLD: &str = "result log";
+
 /// A result log that is open for appending. No other process can open it until this one is gone.
 #[derive(Debug)]
 pub struct Log {
@@ -64,8 +67,7 @@ impl Log {
         let path = path.into();
         if max_bytes.is_some_and(|most| most < Self::MIN_BYTES) {
             let message = format!(
-                "{}: a log needs room for {} bytes; hint: raise its limit",
-                path.display(),
+                "{TOLD}: needs room for {} bytes; hint: raise its limit",
                 Self::MIN_BYTES
             );
             return Err(Error::new(ErrorKind::Config, message));
@@ -106,7 +108,7 @@ impl Log {
         payload.clear();
         let appended = encode(record, &mut payload)
             .map_err(|cause| {
-                let message = format!("{}: no record: {cause}", self.path.display());
+                let message = format!("{TOLD}: no record: {cause}");
                 Error::new(ErrorKind::Log, message)
             })
             .and_then(|()| self.append_payload(&payload));
@@ -120,7 +122,7 @@ impl Log {
     /// When the system can't say so.
     pub fn sync(&self) -> Result<(), Error> {
         let synced = self.file.sync_data();
-        synced.map_err(|cause| unwritable(&self.path, cause))
+        synced.map_err(unwritable)
     }
 
     /// Append a record that is encoded already.
@@ -153,7 +155,7 @@ impl Log {
         let mut older = self.path.clone().into_os_string();
         older.push(".1");
         let renamed = fs::rename(&self.path, older);
-        renamed.map_err(|cause| unwritable(&self.path, cause))?;
+        renamed.map_err(unwritable)?;
         self.file = open_locked(&self.path, true)?;
         self.length = 0;
         self.write_header()?;
@@ -168,17 +170,16 @@ impl Log {
 
     /// See what is there, cut what is no record from its end, and see to the header.
     fn repair(&mut self) -> Result<(), Error> {
-        let header = read_header(&self.path, &mut self.file)?;
+        let header = read_header(&mut self.file)?;
         let whole_header = header == HEADER.len() as u64;
         if whole_header {
-            self.scan(header)
-                .map_err(|cause| unreadable(&self.path, cause))?;
+            self.scan(header).map_err(unreadable)?;
         } else {
             self.contents.cut = header;
         }
         if self.contents.cut > 0 {
             let cut = self.file.set_len(self.length);
-            cut.map_err(|cause| unwritable(&self.path, cause))?;
+            cut.map_err(unwritable)?;
         }
         if whole_header {
             Ok(())
@@ -213,9 +214,8 @@ impl Log {
     fn enclose(&mut self, payload: &[u8]) -> Result<(), Error> {
         frame::enclose(payload, &mut self.frame).ok_or_else(|| {
             let message = format!(
-                "{}: a record of {} bytes is longer than {MAX_PAYLOAD}; hint: ask for fewer \
+                "{TOLD}: a record of {} bytes is longer than {MAX_PAYLOAD}; hint: ask for fewer \
                  prompts",
-                self.path.display(),
                 payload.len()
             );
             Error::new(ErrorKind::Log, message)
@@ -234,7 +234,7 @@ impl Log {
             // Half a record would stand in the middle once others follow. Should the cut fail as
             // well, readers report the half as damage.
             let _ = self.file.set_len(self.length);
-            return Err(unwritable(&self.path, cause));
+            return Err(unwritable(cause));
         }
         self.length += self.frame.len() as u64;
         Ok(())
@@ -251,34 +251,30 @@ impl Drop for Log {
 fn open_locked(path: &Path, new: bool) -> Result<File, Error> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).create_new(new);
-    let file = options
-        .open(path)
-        .map_err(|cause| unwritable(path, cause))?;
+    let file = options.open(path).map_err(unwritable)?;
     // Filesystems without locks are used without.
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
-        let message = format!(
-            "{}: another process writes this log; hint: end it, or name another file",
-            path.display()
-        );
+        let message =
+            format!("{TOLD}: another process writes it; hint: end that one, or name another file");
         return Err(Error::new(ErrorKind::Log, message));
     }
     Ok(file)
 }
 
 /// Length of the header: less than a whole one in a file that was begun and not gone on with.
-fn read_header(path: &Path, file: &mut File) -> Result<u64, Error> {
+fn read_header(file: &mut File) -> Result<u64, Error> {
     let refused = |what: &str| {
-        let message = format!("{}: {what}", path.display());
+        let message = format!("{TOLD}: {what}");
         Err(Error::new(ErrorKind::Log, message))
     };
     let regular = file.metadata().map(|data| data.is_file());
-    if !regular.map_err(|cause| unreadable(path, cause))? {
+    if !regular.map_err(unreadable)? {
         return refused("no regular file; hint: name a file that is to be the log");
     }
     let mut header = Vec::new();
     file.take(HEADER.len() as u64)
         .read_to_end(&mut header)
-        .map_err(|cause| unreadable(path, cause))?;
+        .map_err(unreadable)?;
     if HEADER.starts_with(&header) {
         return Ok(header.len() as u64);
     }
@@ -290,21 +286,20 @@ fn read_header(path: &Path, file: &mut File) -> Result<u64, Error> {
     }
 }
 
-fn unreadable(path: &Path, cause: io::Error) -> Error {
+fn unreadable(cause: io::Error) -> Error {
     let hint = "see that it is there and may be read";
-    Error::caused(ErrorKind::Log, path.display(), cause, hint)
+    Error::caused(ErrorKind::Log, TOLD, cause, hint)
 }
 
-fn unwritable(path: &Path, cause: io::Error) -> Error {
+fn unwritable(cause: io::Error) -> Error {
     let hint = "see that its folder may be written and has space";
-    Error::caused(ErrorKind::Log, path.display(), cause, hint)
+    Error::caused(ErrorKind::Log, TOLD, cause, hint)
 }
 
-fn damaged(path: &Path, at: u64, bytes: u64) -> Error {
+fn damaged(at: u64, bytes: u64) -> Error {
     let message = format!(
-        "{}: {bytes} bytes from byte {at} on are no record; hint: those before and behind are \
-         whole, see to the disk",
-        path.display()
+        "{TOLD}: {bytes} bytes from byte {at} on are no record; hint: those before and behind are \
+         whole, see to the disk"
     );
     Error::new(ErrorKind::Log, message)
 }

@@ -225,7 +225,9 @@ impl Metrics {
         let written = write_aside(path, self.prometheus().as_bytes());
         written.map_err(|cause| {
             let hint = "see that its folder may be written and has space";
-            Error::caused(ErrorKind::Sink, path.display(), cause, hint)
+            // Its path, which may name a patient, stands in the cause.
+            let cause = cause.kind().into();
+            Error::caused(ErrorKind::Sink, "metrics file", cause, hint)
         })
     }
 

@@ -4,7 +4,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bedside::{BoundingBox, State, Timestamp};
+use bedside::{BoundingBox, Phi, State, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::BundleLoader;
@@ -65,7 +65,7 @@ pub struct SessionRecord {
     pub precision: String,
     /// Name of the backend.
     pub backend: String,
-    /// Where frames come from.
+    /// Where frames come from: of files and folders the kind alone, unless somebody asked for more.
     pub source: String,
     /// Wall clock at the start, milliseconds since 1970 (UTC); no decision reads it.
     pub started_unix_ms: u64,
@@ -73,7 +73,7 @@ pub struct SessionRecord {
 
 impl SessionRecord {
     /// What a loader is about to run on frames of `source`, starting now.
-    pub fn of(loader: &BundleLoader, source: &str) -> Self {
+    pub fn of(loader: &BundleLoader, source: &Phi<String>) -> Self {
         let manifest = loader.bundle().manifest();
         let precision = loader.options().precision;
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -82,7 +82,7 @@ impl SessionRecord {
             model: format!("{} {}", manifest.name, manifest.version),
             precision: precision.unwrap_or(manifest.default_precision).to_string(),
             backend: loader.backend().name().to_owned(),
-            source: source.to_owned(),
+            source: source.to_string(),
             started_unix_ms: since_1970
                 .map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
         }

@@ -134,7 +134,7 @@ impl Lane {
         }
         let name = match &target {
             Target::JsonLines { name, .. } => name.clone(),
-            Target::Log(log) => log.path().display().to_string(),
+            Target::Log(_) => "result log".to_owned(),
         };
         let lost = Arc::new(AtomicU64::new(0));
         let mut writer = Writer::new(target);

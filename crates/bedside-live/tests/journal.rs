@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bedside::engine::TractCpu;
-use bedside::{Bundle, Options, Prompt};
+use bedside::{Bundle, Options, Phi, Prompt};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{BundleLoader, Journal, Monitor, Recorder, SessionConfig, Target, Watcher};
 use serde_json::Value;
@@ -94,7 +94,7 @@ fn a_loader_knows_what_it_runs_and_leaves_a_core_to_the_video() {
     let two = loader(Options::default().with_threads(2));
     assert_eq!(two.options().threads(), 2, "as told");
 
-    let record = SessionRecord::of(&usual, "camera");
+    let record = SessionRecord::of(&usual, &Phi::shown("camera".to_owned()));
     let manifest = usual.bundle().manifest();
     assert_eq!(
         (record.source.as_str(), record.backend.as_str()),

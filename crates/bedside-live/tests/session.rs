@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bedside::{
-    Clock, Degradation, Fault, Frame, Pause, PixelFormat, Prompt, Stall, State, YuvSpace,
+    Clock, Degradation, Fault, Frame, Pause, Phi, PixelFormat, Prompt, Stall, State, YuvSpace,
 };
 use bedside_live::record::Counts;
 use bedside_live::{
@@ -518,7 +518,7 @@ fn p_10_frames_in_are_shown_dropped_or_failed_and_a_slow_sink_queues_nothing() {
         let end = Gate::default();
         let source = Burst {
             info: SourceInfo {
-                name: "burst".to_owned(),
+                name: Phi::shown("burst".to_owned()),
                 width: WIDTH,
                 height: HEIGHT,
                 format: PixelFormat::Gray8,

@@ -8,15 +8,20 @@ mod error;
 mod guard;
 mod listener;
 mod pictures;
+mod token;
 
+use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{ConnectInfo, DefaultBodyLimit, Json, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Json, Request, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bedside::{Modality, Prompt};
@@ -24,13 +29,14 @@ use bedside_live::record::SessionRecord;
 use bedside_live::{Control, Metrics, Monitor, Report, Status, Stop, TrainedPrompt};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::runtime;
+use tokio::{runtime, time};
 
 pub use error::{Error, ErrorKind};
 pub use listener::bind;
-use listener::{Limited, Peer};
+use listener::{Limits, Peer};
 pub use pictures::MAX_VIEWERS;
 use pictures::Pictures;
+pub use token::Token;
 
 /// Largest request: a hundred prompts of a long line each.
 const MAX_BODY: usize = 16 * 1024;
@@ -47,6 +53,8 @@ pub struct Preview {
     pub facts: Facts,
     /// Prompts to choose from.
     pub offers: Vec<TrainedPrompt>,
+    /// What whoever changes the session must know.
+    pub token: Token,
 }
 
 /// What runs, for people.
@@ -100,10 +108,7 @@ impl Server {
 }
 
 async fn answer_requests(listener: TcpListener, preview: Preview, stop: Stop) -> Result<(), Error> {
-    let limited = Limited::new(listener).map_err(|e| {
-        let hint = "start without the preview";
-        Error::caused(ErrorKind::Server, "preview page", e, hint)
-    })?;
+    let limits = Limits::default();
     let pictures = Arc::new(Pictures::new(preview.monitor.clone(), stop));
     let site = Arc::new(Site {
         preview,
@@ -126,15 +131,42 @@ async fn answer_requests(listener: TcpListener, preview: Preview, stop: Stop) ->
         .route("/picture.jpg", get(picture))
         .route("/prompts", post(set_prompts))
         .route("/switch", post(switch))
+        .route("/patient", post(next_patient))
         .layer(DefaultBodyLimit::max(MAX_BODY))
-        .layer(axum::middleware::from_fn(guard::own_page_alone))
-        .with_state(site)
-        .into_make_service_with_connect_info::<Peer>();
+        .layer(middleware::from_fn_with_state(limits.answer, in_time))
+        .layer(middleware::from_fn(guard::own_page_alone))
+        .with_state(site);
     tokio::select! {
-        served = axum::serve(limited, pages) => served.map_err(|e| {
-            Error::caused(ErrorKind::Server, "preview page", e, "start again")
-        }),
+        error = listener::answer(listener, pages, limits) => {
+            let hint = "start without the preview";
+            Err(Error::caused(ErrorKind::Server, "preview page", error, hint))
+        }
         () = pictures.encode_while_watched() => Ok(()),
+    }
+}
+
+/// Refuse a request whose body takes too long.
+async fn in_time(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    match time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refuse(StatusCode::REQUEST_TIMEOUT, "the request came too slowly"),
+    }
+}
+
+/// What a request may do.
+struct Rights {
+    may_change: bool,
+}
+
+impl FromRequestParts<Arc<Site>> for Rights {
+    type Rejection = Infallible;
+
+    /// Whoever sits at this machine and knows the token may change the session. Of both, because
+    /// a proxy here stands for whoever asks it, and on a network a token can be read on its way.
+    async fn from_request_parts(parts: &mut Parts, site: &Arc<Site>) -> Result<Self, Infallible> {
+        let here = parts.extensions.get::<Peer>().is_some_and(|p| p.is_here());
+        let may_change = here && site.preview.token.is_in(&parts.headers);
+        Ok(Self { may_change })
     }
 }
 
@@ -162,17 +194,14 @@ struct Now {
     may_change: bool,
 }
 
-async fn status(
-    State(site): State<Arc<Site>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
-) -> impl IntoResponse {
+async fn status(State(site): State<Arc<Site>>, rights: Rights) -> impl IntoResponse {
     let (on, prompts) = site.preview.control.requested();
     Json(Now {
         status: site.preview.monitor.status(),
         latency: site.preview.metrics.report(),
         on,
         asked: prompts.into_iter().map(|prompt| prompt.text).collect(),
-        may_change: peer.may_change(),
+        may_change: rights.may_change,
     })
 }
 
@@ -221,10 +250,10 @@ struct PromptRequest {
 
 async fn set_prompts(
     State(site): State<Arc<Site>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    rights: Rights,
     body: Result<Json<PromptRequest>, JsonRejection>,
 ) -> Response {
-    change(peer, body, |request| {
+    change(rights, body, |request| {
         let (_, asked) = site.preview.control.requested();
         let prompt = |text: String| {
             // One that is asked already keeps the modality and site that it was given.
@@ -251,23 +280,32 @@ struct SwitchRequest {
 
 async fn switch(
     State(site): State<Arc<Site>>,
-    ConnectInfo(peer): ConnectInfo<Peer>,
+    rights: Rights,
     body: Result<Json<SwitchRequest>, JsonRejection>,
 ) -> Response {
-    change(peer, body, |request| {
+    change(rights, body, |request| {
         site.preview.control.switch(request.on);
+        Ok(())
+    })
+}
+
+/// `POST /patient`, whatever its body.
+async fn next_patient(State(site): State<Arc<Site>>, rights: Rights) -> Response {
+    change(rights, Ok(Json(())), |()| {
+        site.preview.control.next_patient();
         Ok(())
     })
 }
 
 /// Do what a request asks, if its sender may and its body can be read.
 fn change<T>(
-    peer: Peer,
+    rights: Rights,
     body: Result<Json<T>, JsonRejection>,
     act: impl FnOnce(T) -> Result<(), bedside_live::Error>,
 ) -> Response {
-    if !peer.may_change() {
-        let why = "only this machine may change the session; hint: open the page on it";
+    if !rights.may_change {
+        let why = "this address may look, not change; hint: on this machine, open the address that \
+                   the command printed, with its token";
         return refuse(StatusCode::FORBIDDEN, why);
     }
     match body.map(|Json(request)| act(request)) {

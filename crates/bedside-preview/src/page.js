@@ -1,5 +1,15 @@
 "use strict";
 
+// Whoever has the address that the command printed may change the session; this tab keeps that,
+// and the address bar shows it no longer.
+const printed = new URLSearchParams(location.hash.slice(1)).get("token");
+if (printed) {
+  sessionStorage.setItem("token", printed);
+  history.replaceState(null, "", location.pathname);
+}
+const token = printed ?? sessionStorage.getItem("token");
+const RIGHTS = token ? { Authorization: `Bearer ${token}` } : {};
+
 const at = id => document.getElementById(id);
 const POLL_MS = 250;      // time between two looks at the session
 const LATE_MS = 2000;     // a picture or status older than this is not live
@@ -71,7 +81,7 @@ function put(id, text) {
 
 async function poll() {
   try {
-    const answer = await fetch("/status", { signal: AbortSignal.timeout(LATE_MS) });
+    const answer = await fetch("/status", { headers: RIGHTS, signal: AbortSignal.timeout(LATE_MS) });
     if (!answer.ok) throw new Error((await answer.json()).error);
     status = await answer.json();
     statusAt = performance.now();
@@ -223,6 +233,8 @@ function showPrompts() {
   put("message", refusal || status.source_message || status.model_message || "");
   at("switch").setAttribute("aria-checked", on);
   at("switch").disabled = !may_change;
+  at("patient").disabled = !may_change;
+  at("locked").hidden = may_change;
   for (const field of at("add").elements) field.disabled = !may_change;
   // Prompts that are no offers come first; boxes stay in place, so that the keyboard does too.
   const own = asked.filter(text => !offers.some(offer => offer.text === text));
@@ -269,10 +281,10 @@ function ask(text, wanted) {
 async function send(path, wish) {
   try {
     const answer = await fetch(path, {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(wish),
+      method: "POST", headers: { ...RIGHTS, "Content-Type": "application/json" }, body: JSON.stringify(wish),
     });
     refusal = answer.ok ? "" : (await answer.json()).error;
-    const now = await fetch("/status");
+    const now = await fetch("/status", { headers: RIGHTS });
     if (now.ok) status = await now.json();
   } catch {
     refusal = "not sent: bedside does not answer";
@@ -282,6 +294,7 @@ async function send(path, wish) {
 }
 
 at("switch").addEventListener("click", () => send("/switch", { on: !status.on }));
+at("patient").addEventListener("click", () => send("/patient", null));
 at("add").addEventListener("submit", async event => {
   event.preventDefault();
   const text = at("text").value.trim();

@@ -20,7 +20,7 @@ use bedside_live::{
     Control, Error, ErrorKind as LiveErrorKind, LiveSession, Loader, Metrics, Model, Monitor,
     SessionConfig, Stop,
 };
-use bedside_preview::{self as preview, ErrorKind, Facts, MAX_VIEWERS, Preview, Server};
+use bedside_preview::{self as preview, ErrorKind, Facts, MAX_VIEWERS, Preview, Server, Token};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -60,6 +60,7 @@ impl Model for Stub {
 /// A page that is served, with a session that may run behind it.
 struct Served {
     address: SocketAddr,
+    token: Token,
     control: Arc<Control>,
     monitor: Arc<Monitor>,
     metrics: Arc<Metrics>,
@@ -71,6 +72,7 @@ impl Served {
     fn new() -> Self {
         let listener = preview::bind("127.0.0.1:0".parse().unwrap(), false).unwrap();
         let address = listener.local_addr().unwrap();
+        let token = Token::random().unwrap();
         let polyp = Prompt::new("polyp").with_modality(Modality::Endoscopy);
         let control = Arc::new(Control::new(Arc::new(Stub), &[polyp]).unwrap());
         let (monitor, metrics) = (Arc::new(Monitor::default()), Arc::new(Metrics::new()));
@@ -91,11 +93,13 @@ impl Served {
                 max_age_ms: 500,
             },
             offers: Vec::new(),
+            token: token.clone(),
         };
         let stop = Stop::default();
         let server = preview::serve(listener, page, stop.clone()).unwrap();
         Self {
             address,
+            token,
             control,
             monitor,
             metrics,
@@ -127,12 +131,17 @@ impl Served {
         format!("Host: {}\r\n", self.address)
     }
 
+    /// The head of whoever opened the address that was printed.
+    fn own(&self) -> String {
+        format!("{}Authorization: Bearer {}\r\n", self.host(), self.token)
+    }
+
     fn get(&self, path: &str) -> (u16, String, Vec<u8>) {
         self.ask(&format!("GET {path}"), &self.host(), "")
     }
 
     fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let head = format!("{}Content-Type: application/json\r\n", self.host());
+        let head = format!("{}Content-Type: application/json\r\n", self.own());
         let (code, _, body) = self.ask(&format!("POST {path}"), &head, &body.to_string());
         (code, serde_json::from_slice(&body).unwrap_or_default())
     }
@@ -141,17 +150,25 @@ impl Served {
         self.control.requested().1
     }
 
+    fn session(&self, clock: Arc<dyn Clock>) -> LiveSession {
+        let (control, metrics) = (self.control.clone(), self.metrics.clone());
+        LiveSession::new(
+            Arc::new(Stub),
+            control,
+            metrics,
+            clock,
+            SessionConfig::default(),
+        )
+    }
+
     /// Feed gray pictures to a session until the guard goes.
     fn run(&self) -> Running {
         let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-        let (monitor, metrics) = (self.monitor.clone(), self.metrics.clone());
-        let control = self.control.clone();
+        let monitor = self.monitor.clone();
+        let mut session = self.session(clock.clone());
         let end = Arc::new(AtomicBool::new(false));
         let ended = end.clone();
         let thread = thread::spawn(move || {
-            let config = SessionConfig::default();
-            let mut session =
-                LiveSession::new(Arc::new(Stub), control, metrics, clock.clone(), config);
             for number in 0_u8.. {
                 if ended.load(Ordering::Relaxed) {
                     break;
@@ -308,9 +325,70 @@ fn the_switch_turns_inference_off_and_on() {
 }
 
 #[test]
+fn the_next_patient_is_told_to_the_session() {
+    let served = Served::new();
+    let mut session = served.session(Arc::new(MonotonicClock::new()));
+    let frame = Frame::new(320, 240, PixelFormat::Gray8, vec![9; 320 * 240]).unwrap();
+    session.frame(frame.clone(), 0).unwrap();
+    let before = session.case();
+    assert_eq!(served.post("/patient", &json!({})).0, 204);
+    session.frame(frame, 1).unwrap();
+    assert_ne!(session.case(), before);
+}
+
+#[test]
+fn without_the_token_one_may_look_but_change_nothing() {
+    let served = Served::new();
+    let kind = "Content-Type: application/json\r\n";
+    let off = json!({ "on": false }).to_string();
+    let liver = json!({ "prompts": ["liver"] }).to_string();
+    let other = format!("Authorization: Bearer {}\r\n", Token::random().unwrap());
+    for rights in ["", &*other] {
+        let head = format!("{}{kind}{rights}", served.host());
+        for (request, body) in [
+            ("POST /switch", &off),
+            ("POST /prompts", &liver),
+            ("POST /patient", &off),
+        ] {
+            let (code, _, why) = served.ask(request, &head, body);
+            assert_eq!(code, 403, "{request}");
+            assert!(
+                String::from_utf8(why).unwrap().contains("hint: "),
+                "{request}"
+            );
+        }
+        // Behind a proxy on this machine, too: everybody comes from here.
+        let proxied = format!("{head}X-Forwarded-For: 203.0.113.7\r\n");
+        assert_eq!(served.ask("POST /switch", &proxied, &off).0, 403);
+        let (code, _, status) = served.ask("GET /status", &head, "");
+        let status: Value = serde_json::from_slice(&status).unwrap();
+        assert_eq!((code, &status["may_change"]), (200, &json!(false)));
+    }
+    let (on, asked) = served.control.requested();
+    assert!(on && asked.iter().all(|prompt| prompt.text == "polyp"));
+
+    let (_, _, status) = served.ask("GET /status", &served.own(), "");
+    let status: Value = serde_json::from_slice(&status).unwrap();
+    assert_eq!(status["may_change"], true);
+    // What the page itself gives away must not hold it.
+    for path in [
+        "/",
+        "/page.js",
+        "/page.css",
+        "/status",
+        "/facts",
+        "/metrics",
+    ] {
+        let (_, head, body) = served.get(path);
+        let said = format!("{head}{}", String::from_utf8_lossy(&body));
+        assert!(!said.contains(&served.token.to_string()), "{path}");
+    }
+}
+
+#[test]
 fn other_pages_can_neither_read_nor_change() {
     let served = Served::new();
-    let own = served.host();
+    let own = served.own();
     let kind = "Content-Type: application/json\r\n";
     let origin = |origin: &str| format!("{own}{kind}Origin: {origin}\r\n");
     let off = json!({ "on": false }).to_string();

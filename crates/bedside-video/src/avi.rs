@@ -8,7 +8,7 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use bedside_core::frame::check_size;
-use bedside_core::{Clock, Frame, PixelFormat, YuvSpace};
+use bedside_core::{Clock, Frame, Phi, PixelFormat, YuvSpace};
 
 use crate::feed::Feed;
 use crate::jpeg::{Decoder, MAX_PICTURE};
@@ -72,13 +72,13 @@ pub(crate) struct AviSource {
 
 impl AviSource {
     pub(crate) fn new(
-        name: String,
+        name: Phi<String>,
         mut feed: Feed,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
         let refuse = |why: &str| {
             SourceError::fatal(format!(
-                "{name}: {why}; hint: `ffmpeg -i {name} -c:v mjpeg -q:v 3 out.avi` converts it"
+                "{name}: {why}; hint: `ffmpeg -i FILE -c:v mjpeg -q:v 3 out.avi` converts it"
             ))
         };
         let io = |error| SourceError::io(&name, &error);
@@ -86,8 +86,7 @@ impl AviSource {
         let headers = headers.ok_or_else(|| refuse("is not an AVI with a video in it"))?;
         let video = headers.video.ok_or_else(|| refuse("has no video stream"))?;
         if !headers.codec.eq_ignore_ascii_case(b"MJPG") {
-            let codec = headers.codec.escape_ascii();
-            return Err(refuse(&format!("is coded as {codec}, not as MJPG")));
+            return Err(refuse("is not coded as MJPG"));
         }
         check_size(headers.width, headers.height).map_err(|e| refuse(&e.to_string()))?;
         let info = SourceInfo {

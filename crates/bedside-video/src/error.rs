@@ -46,8 +46,8 @@ impl SourceError {
         Self::new(SourceErrorKind::Fatal, message)
     }
 
-    /// A failure to open or read `name`; a wait that ended is [`SourceErrorKind::Silent`].
-    pub(crate) fn io(name: &str, error: &io::Error) -> Self {
+    /// A failure to open or read `name`, which is one that may be told; a wait that ended is [`SourceErrorKind::Silent`].
+    pub(crate) fn io(name: impl fmt::Display, error: &io::Error) -> Self {
         let fatal = |hint: &str| Self::fatal(format!("{name}: {error}; hint: {hint}"));
         match error.kind() {
             io::ErrorKind::TimedOut => {

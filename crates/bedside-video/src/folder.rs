@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::vec::IntoIter;
 
-use bedside_core::{Clock, Frame, PixelFormat, YuvSpace};
+use bedside_core::{Clock, Frame, Phi, PixelFormat, YuvSpace};
 use bedside_vision::colour::rgb_pixels;
 
 use crate::{Source, SourceError, SourceInfo, still};
@@ -16,19 +16,20 @@ const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 pub(crate) struct FolderSource {
     first: Option<Frame>,
     rest: IntoIter<PathBuf>,
+    count: usize,
     info: SourceInfo,
     clock: Arc<dyn Clock>,
 }
 
 impl FolderSource {
     pub(crate) fn new(
-        name: &str,
+        name: Phi<String>,
         frames_per_second: f64,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
-        let io = |error: &std::io::Error| SourceError::io(name, error);
+        let io = |error: &std::io::Error| SourceError::io(&name, error);
         let mut paths = Vec::new();
-        for entry in fs::read_dir(name).map_err(|error| io(&error))? {
+        for entry in fs::read_dir(name.reveal()).map_err(|error| io(&error))? {
             let path = entry.map_err(|error| io(&error))?.path();
             let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
             if ENDINGS.iter().any(|known| ending == *known) {
@@ -36,15 +37,17 @@ impl FolderSource {
             }
         }
         paths.sort();
+        let count = paths.len();
         let mut rest = paths.into_iter();
         let first = rest.next().ok_or_else(|| {
             SourceError::fatal(format!(
                 "{name}: no pictures in it; hint: PNG, JPEG, BMP, TIFF and WebP are read"
             ))
         })?;
-        let first = still::read(&first)?;
+        let first = still::picture(&first)
+            .map_err(|why| SourceError::fatal(format!("{name}, its first picture: {why}")))?;
         let info = SourceInfo {
-            name: name.to_owned(),
+            name,
             width: first.width(),
             height: first.height(),
             format: first.format(),
@@ -57,7 +60,14 @@ impl FolderSource {
             rest,
             info,
             clock,
+            count,
         })
+    }
+
+    /// What is wrong with the picture that was taken last, by its place in the order of names.
+    fn broken(&self, why: &str) -> SourceError {
+        let place = self.count - self.rest.len();
+        SourceError::broken(format!("{}, picture {place}: {why}", self.info.name))
     }
 }
 
@@ -69,28 +79,21 @@ impl Source for FolderSource {
     /// Decoding makes its own memory: `buffer` is dropped.
     fn next(&mut self, _buffer: Vec<u8>) -> Result<Option<Frame>, SourceError> {
         let now = self.clock.now();
-        let (picture, name) = match self.first.take() {
-            Some(first) => (first, String::new()),
+        let picture = match self.first.take() {
+            Some(first) => first,
             None => match self.rest.next() {
-                Some(path) => {
-                    let picture = still::read(&path);
-                    let picture = picture.map_err(|error| SourceError::broken(error.to_string()));
-                    (picture?, path.display().to_string())
-                }
+                Some(path) => still::picture(&path).map_err(|why| self.broken(&why))?,
                 None => return Ok(None),
             },
         };
         let info = &self.info;
-        let broken = |why: &str, hint: &str| {
-            Err(SourceError::broken(format!("{name}: {why}; hint: {hint}")))
-        };
         let (width, height) = (picture.width(), picture.height());
         if (width, height) != (info.width, info.height) {
             let why = format!(
                 "a picture of {width}x{height} among {}x{}",
                 info.width, info.height
             );
-            return broken(&why, "one size to a folder");
+            return Err(self.broken(&format!("{why}; hint: one size to a folder")));
         }
         let data = match (picture.format(), info.format) {
             (from, to) if from == to => picture.into_data(),
@@ -100,10 +103,8 @@ impl Source for FolderSource {
                 rgb
             }
             _ => {
-                return broken(
-                    "a picture in colour among gray ones",
-                    "one kind to a folder",
-                );
+                let why = "a picture in colour among gray ones; hint: one kind to a folder";
+                return Err(self.broken(why));
             }
         };
         self.info.frame(data, now).map(Some)

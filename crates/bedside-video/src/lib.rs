@@ -37,7 +37,7 @@ pub mod sink;
 pub mod still;
 mod y4m;
 
-use bedside_core::{Frame, PixelFormat, Timestamp, YuvSpace};
+use bedside_core::{Frame, Phi, PixelFormat, Timestamp, YuvSpace};
 
 pub use error::{SourceError, SourceErrorKind};
 pub use open::{CaptureFormat, OpenOptions, open};
@@ -48,8 +48,9 @@ pub use raw::RawFormat;
 /// What is known of a source before its first frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SourceInfo {
-    /// For people: where the frames come from, and what is converted on the way.
-    pub name: String,
+    /// For people: where the frames come from, and what is converted on the way. Of files and
+    /// folders the kind alone is told, unless [`OpenOptions::name_source`] is set.
+    pub name: Phi<String>,
     /// Width of every frame in pixels.
     pub width: u32,
     /// Height of every frame in pixels.

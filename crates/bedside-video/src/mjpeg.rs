@@ -3,7 +3,7 @@
 use std::io::{BufRead, Read};
 use std::sync::Arc;
 
-use bedside_core::{Clock, Frame, PixelFormat, YuvSpace};
+use bedside_core::{Clock, Frame, Phi, PixelFormat, YuvSpace};
 
 use crate::feed::Feed;
 use crate::jpeg::{self, Boundary, Decoder, MAX_PICTURE, Walk};
@@ -21,7 +21,7 @@ pub(crate) struct MjpegSource {
 
 impl MjpegSource {
     pub(crate) fn new(
-        name: String,
+        name: Phi<String>,
         feed: Feed,
         frames_per_second: f64,
         clock: Arc<dyn Clock>,
@@ -86,7 +86,7 @@ impl Source for MjpegSource {
 
 /// Splits a file into JPEG images.
 struct Splitter {
-    name: String,
+    name: Phi<String>,
     feed: Feed,
     bytes: Vec<u8>,
     /// Bytes of the picture that was handed out last.

@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use bedside_core::{Clock, Frame, PixelFormat, YuvSpace};
+use bedside_core::{Clock, Frame, Phi, PixelFormat, YuvSpace};
 
 use crate::avi::AviSource;
 use crate::camera;
@@ -50,12 +49,15 @@ pub struct OpenOptions {
     /// Frames a second of what has no rate itself: folders (10 when not given) and
     /// MJPEG (25).
     pub frames_per_second: Option<f64>,
+    /// Tell the path of files and folders, in [`SourceInfo::name`] and in errors; else their kind
+    /// alone is told, as a path may name a patient.
+    pub name_source: bool,
     /// Stamps frames.
     pub clock: Arc<dyn Clock>,
 }
 
 impl OpenOptions {
-    /// Own pace, no repetition, nothing requested of a camera.
+    /// Own pace, no repetition, nothing requested of a camera, no path told.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             pace: Pace::Own,
@@ -63,7 +65,17 @@ impl OpenOptions {
             repeat: false,
             capture: None,
             frames_per_second: None,
+            name_source: false,
             clock,
+        }
+    }
+
+    /// What to call the file or folder at `path`.
+    fn name(&self, path: &str, kind: &'static str) -> Phi<String> {
+        if self.name_source {
+            Phi::shown(path.to_owned())
+        } else {
+            Phi::redacted(path.to_owned(), kind)
         }
     }
 }
@@ -76,6 +88,7 @@ impl fmt::Debug for OpenOptions {
             .field("repeat", &self.repeat)
             .field("capture", &self.capture)
             .field("frames_per_second", &self.frames_per_second)
+            .field("name_source", &self.name_source)
             .finish_non_exhaustive()
     }
 }
@@ -97,7 +110,7 @@ pub fn open(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, Source
     let source = open_once(spec, options)?;
     let source = if options.repeat && spec != "-" && !source.info().live {
         Box::new(Repeated {
-            spec: spec.to_owned(),
+            spec: Phi::redacted(spec.to_owned(), "source"),
             options: options.clone(),
             inner: source,
             fresh: true,
@@ -117,57 +130,80 @@ fn open_once(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, Sourc
         return Ok(Box::new(PhantomSource::new(phantom, clock)?));
     }
     if spec == "-" {
-        let name = "standard input";
-        let feed = Feed::stdin().map_err(|error| SourceError::io(name, &error))?;
+        let name = Phi::shown("standard input".to_owned());
+        let feed = Feed::stdin().map_err(|error| SourceError::io(&name, &error))?;
         return stream(name, feed, options);
     }
     if let Some((scheme, _)) = spec.split_once("://") {
+        // The rest of a URL may hold a password.
         return Err(SourceError::fatal(format!(
-            "{spec}: {scheme} is not spoken here; hint: `ffmpeg -i URL -f yuv4mpegpipe - | bedside \
+            "{scheme}:// is not spoken here; hint: `ffmpeg -i URL -f yuv4mpegpipe - | bedside \
              live -`"
         )));
     }
     let request = options.capture.unwrap_or_default();
     if spec.starts_with("/dev/video") {
-        return camera::open(spec, request, clock);
+        return camera::open(Phi::shown(spec.to_owned()), request, clock);
     }
     let path = Path::new(spec);
-    let io = |error: io::Error| SourceError::io(spec, &error);
-    let kind = path.metadata().map_err(io)?.file_type();
-    let feed = || Feed::open(path).map_err(io);
-    let (name, rate) = (spec.to_owned(), options.frames_per_second);
+    let named = |words| options.name(spec, words);
+    let kind = path.metadata();
+    let kind = kind.map_err(|error| SourceError::io(named("source"), &error))?;
+    let kind = kind.file_type();
     if kind.is_char_device() {
-        return camera::open(spec, request, clock);
+        return camera::open(named("camera"), request, clock);
     }
+    let rate = options.frames_per_second;
     if kind.is_dir() {
         let rate = rate.unwrap_or(FOLDER_RATE);
-        return Ok(Box::new(FolderSource::new(spec, rate, clock)?));
+        let folder = FolderSource::new(named("folder of pictures"), rate, clock)?;
+        return Ok(Box::new(folder));
     }
+    let opened = |words| match Feed::open(path) {
+        Ok(feed) => Ok((named(words), feed)),
+        Err(error) => Err(SourceError::io(named(words), &error)),
+    };
     if !kind.is_file() || options.raw.is_some() {
-        return stream(spec, feed()?, options);
+        let words = if kind.is_file() { "raw file" } else { "pipe" };
+        let (name, feed) = opened(words)?;
+        return stream(name, feed, options);
     }
     let ending = path.extension().unwrap_or_default().to_string_lossy();
     Ok(match ending.to_ascii_lowercase().as_str() {
-        "y4m" => return stream(spec, feed()?, options),
-        "avi" => Box::new(AviSource::new(name, feed()?, clock)?),
+        "y4m" => {
+            let (name, feed) = opened("Y4M file")?;
+            return stream(name, feed, options);
+        }
+        "avi" => {
+            let (name, feed) = opened("AVI file")?;
+            Box::new(AviSource::new(name, feed, clock)?)
+        }
         "mjpeg" | "mjpg" => {
+            let (name, feed) = opened("MJPEG file")?;
             let rate = rate.unwrap_or(MJPEG_RATE);
-            Box::new(MjpegSource::new(name, feed()?, rate, clock)?)
+            Box::new(MjpegSource::new(name, feed, rate, clock)?)
         }
         "mp4" | "m4v" | "mov" => {
-            Box::new(Mp4Source::new(name, File::open(path).map_err(io)?, clock)?)
+            let name = named("MP4 file");
+            let file = File::open(path).map_err(|error| SourceError::io(&name, &error))?;
+            Box::new(Mp4Source::new(name, file, clock)?)
         }
         _ => {
             return Err(SourceError::fatal(format!(
-                "{spec}: not a known kind of video; hint: use {FORMS}"
+                "{}: not a known kind of video; hint: use {FORMS}",
+                named("file")
             )));
         }
     })
 }
 
 /// Bytes in order: Y4M, or raw where the options say what they mean.
-fn stream(name: &str, feed: Feed, options: &OpenOptions) -> Result<Box<dyn Source>, SourceError> {
-    let (name, clock) = (name.to_owned(), options.clock.clone());
+fn stream(
+    name: Phi<String>,
+    feed: Feed,
+    options: &OpenOptions,
+) -> Result<Box<dyn Source>, SourceError> {
+    let clock = options.clock.clone();
     Ok(match options.raw {
         Some(format) => Box::new(RawSource::new(name, feed, format, clock)?),
         None => Box::new(Y4mSource::new(name, feed, clock)?),
@@ -176,7 +212,7 @@ fn stream(name: &str, feed: Feed, options: &OpenOptions) -> Result<Box<dyn Sourc
 
 /// A file that begins again when it ends.
 struct Repeated {
-    spec: String,
+    spec: Phi<String>,
     options: OpenOptions,
     inner: Box<dyn Source>,
     /// Whether no frame came since it was opened: then it would never give one.
@@ -191,11 +227,11 @@ impl Source for Repeated {
     fn next(&mut self, buffer: Vec<u8>) -> Result<Option<Frame>, SourceError> {
         let mut answer = self.inner.next(buffer)?;
         if answer.is_none() && !self.fresh {
-            let again = open_once(&self.spec, &self.options)?;
+            let again = open_once(self.spec.reveal(), &self.options)?;
             if again.info() != self.inner.info() {
                 return Err(SourceError::fatal(format!(
                     "{}: has changed meanwhile; hint: start again",
-                    self.spec
+                    self.inner.info().name
                 )));
             }
             self.inner = again;

@@ -80,7 +80,7 @@ impl Source for Paced {
 
 #[cfg(test)]
 mod tests {
-    use bedside_core::{ManualClock, PixelFormat, YuvSpace};
+    use bedside_core::{ManualClock, Phi, PixelFormat, YuvSpace};
 
     use super::*;
 
@@ -111,7 +111,7 @@ mod tests {
         work.reverse();
         let clock = Arc::new(ManualClock::default());
         let info = SourceInfo {
-            name: "test".to_owned(),
+            name: Phi::shown("test".to_owned()),
             width: 1,
             height: 1,
             format: PixelFormat::Gray8,

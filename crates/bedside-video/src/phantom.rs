@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bedside_core::{Clock, Frame, PixelFormat};
+use bedside_core::{Clock, Frame, Phi, PixelFormat};
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
 
 use crate::convert::usual_space;
@@ -24,7 +24,7 @@ impl PhantomSource {
         let phantom = Phantom::new(config)
             .map_err(|error| SourceError::fatal(format!("phantom:{spec}: {error}")))?;
         let info = SourceInfo {
-            name: format!("phantom {} of seed {}", config.kind, config.seed),
+            name: Phi::shown(format!("phantom {} of seed {}", config.kind, config.seed)),
             width: config.width,
             height: config.height,
             format: match config.kind {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bedside_core::frame::check_size;
-use bedside_core::{Clock, Frame, PixelFormat};
+use bedside_core::{Clock, Frame, Phi, PixelFormat};
 
 use crate::convert::usual_space;
 use crate::feed::{Arrival, Feed, Parcel};
@@ -107,7 +107,7 @@ pub(crate) struct RawSource {
 
 impl RawSource {
     pub(crate) fn new(
-        name: String,
+        name: Phi<String>,
         feed: Feed,
         format: RawFormat,
         clock: Arc<dyn Clock>,

@@ -40,8 +40,12 @@ const FORMATS: [ImageFormat; 5] = [
 /// [`Fatal`](crate::SourceErrorKind::Fatal), with the file's name, for what is not a whole picture
 /// or would have to be squeezed into 8-bit gray or RGB by guesswork: 16 bits, CMYK, DICOM.
 pub fn read(path: &Path) -> Result<Frame, SourceError> {
-    let frame = bytes_of(path).and_then(|bytes| decode(&bytes));
-    frame.map_err(|why| SourceError::fatal(format!("{}: {why}", path.display())))
+    picture(path).map_err(|why| SourceError::fatal(format!("{}: {why}", path.display())))
+}
+
+/// As [`read`]; the error leaves it to the caller what to call the file.
+pub(crate) fn picture(path: &Path) -> Result<Frame, String> {
+    decode(&bytes_of(path)?)
 }
 
 fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
@@ -208,7 +212,8 @@ fn damaged(format: ImageFormat, error: &ImageError) -> String {
         ImageError::Unsupported(e) => {
             format!("uses what is not supported: {e}; hint: convert it to 8-bit PNG")
         }
-        other => format!("is damaged: {other}; hint: copy the file again"),
+        // The decoder's own words may quote what stands in the file.
+        _ => "is damaged; hint: copy the file again".to_owned(),
     }
 }
 

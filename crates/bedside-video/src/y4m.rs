@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bedside_core::frame::check_size;
-use bedside_core::{Clock, Frame, PixelFormat, YuvSpace};
+use bedside_core::{Clock, Frame, Phi, PixelFormat, YuvSpace};
 
 use crate::convert::{halve_rows, quarter, with_matrix};
 use crate::feed::{Arrival, Feed, Parcel};
@@ -76,22 +76,21 @@ impl Header {
             let mut letters = tag.chars();
             let letter = letters.next();
             let value = letters.as_str();
+            // No error quotes what stands in a file: that may be anything.
             let number = || {
                 value
                     .parse()
-                    .map_err(|_| format!("has no size in '{tag}'; hint: {RESEND}"))
+                    .map_err(|_| format!("has no size in its header; hint: {RESEND}"))
             };
             match letter {
                 Some('W') => width = number()?,
                 Some('H') => height = number()?,
                 Some('F') => rate = ratio(value),
                 Some('C') => {
-                    chroma = Chroma::parse(value).ok_or_else(|| {
-                        format!(
-                            "has pixels of form '{value}', but 420, 422, 444 and mono of 8 bits \
-                             are read; hint: `-pix_fmt yuv420p` makes ffmpeg convert"
-                        )
-                    })?;
+                    chroma = Chroma::parse(value).ok_or(
+                        "has pixels of another form than 420, 422, 444 and mono of 8 bits; hint: \
+                         `-pix_fmt yuv420p` makes ffmpeg convert",
+                    )?;
                 }
                 Some('X') if value == "COLORRANGE=FULL" => full = true,
                 Some('X') => matrix = tag.strip_prefix(MATRIX_TAG).or(matrix),
@@ -132,7 +131,7 @@ pub(crate) struct Y4mSource {
 
 impl Y4mSource {
     pub(crate) fn new(
-        name: String,
+        name: Phi<String>,
         mut feed: Feed,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
@@ -166,7 +165,7 @@ impl Y4mSource {
             Chroma::C420 | Chroma::Mono => "",
         };
         let info = SourceInfo {
-            name: format!("{name}{converted}"),
+            name: name.with_note(converted),
             width: header.width,
             height: header.height,
             format: match header.chroma {

@@ -166,7 +166,10 @@ fn a_cut_mp4_gives_the_frames_before_the_cut() {
 fn what_is_no_h264_of_420_is_refused_with_the_remedy() {
     assert!(refusal(&fixture("chroma.mp4")).contains("4:2:0"));
     let text = refusal(&fixture("mpeg4.mp4"));
-    assert!(text.contains("mp4v") && text.contains("libx264"), "{text}");
+    assert!(
+        text.contains("MPEG-4 Part 2") && text.contains("libx264"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -300,20 +303,20 @@ fn a_folders_pictures_are_read_as_stills_are() {
     assert_eq!((frames.len(), broken), (2, 0));
     assert!(frames.iter().all(|frame| frame.data() == still.data()));
 
-    // 16 bits and CMYK are refused, with the file's name and the remedy, and the rest is read.
+    // 16 bits and CMYK are refused, with the file's place and the remedy, and the rest is read.
     let mixed = folder_of(&["rgb.png", "gray16.png", "cmyk.jpg", "turned.jpg", "rgb.bmp"]);
     let mut source = opened(mixed.path());
     assert!(source.next(Vec::new()).unwrap().is_some());
-    for (name, cause, remedy) in [
-        ("1-gray16.png", "16 bits", "window"),
-        ("2-cmyk.jpg", "CMYK", "RGB"),
-        ("3-turned.jpg", "12x16 among 16x12", "one size"),
+    for (place, cause, remedy) in [
+        ("picture 2", "16 bits", "window"),
+        ("picture 3", "CMYK", "RGB"),
+        ("picture 4", "12x16 among 16x12", "one size"),
     ] {
         let error = source.next(Vec::new()).unwrap_err();
         assert_eq!(error.kind(), SourceErrorKind::Broken);
         let text = error.to_string();
         let (what, hint) = text.split_once("hint:").unwrap();
-        assert!(what.contains(name) && what.contains(cause), "{text}");
+        assert!(what.contains(place) && what.contains(cause), "{text}");
         assert!(hint.contains(remedy), "{text}");
     }
     assert!(source.next(Vec::new()).unwrap().is_some());
@@ -335,7 +338,7 @@ fn gray_pictures_fit_into_a_coloured_folder_but_not_the_other_way() {
     assert!(source.next(Vec::new()).unwrap().is_some());
     let error = source.next(Vec::new()).unwrap_err().to_string();
     assert!(
-        error.contains("1-rgb.png") && error.contains("hint:"),
+        error.contains("picture 2") && error.contains("hint:"),
         "{error}"
     );
 }
@@ -494,4 +497,97 @@ proptest! {
         fs::write(&path, &bytes).unwrap();
         refusal(&path);
     }
+}
+
+/// A name that may stand nowhere but where it was put.
+const CANARY: &str = "ZZPATIENTZZ";
+
+#[test]
+fn p_21_neither_names_nor_errors_of_sources_tell_paths_or_contents() {
+    let folder = tempfile::Builder::new().prefix(CANARY).tempdir().unwrap();
+    let place = |name: &str| folder.path().join(format!("{CANARY}{name}"));
+    let told = |text: &str| assert!(!text.contains(CANARY) && !text.is_empty(), "{text}");
+    // All that a source says of itself, with its errors.
+    let listen = |path: &Path, options: &OpenOptions| {
+        let spec = path.to_str().unwrap();
+        let mut said = Vec::new();
+        match open(spec, options) {
+            Err(error) => said.push(format!("{error} {error:?}")),
+            Ok(mut source) => {
+                said.push(format!("{} {:?}", source.info().name, source.info()));
+                for _ in 0..40 {
+                    match source.next(Vec::new()) {
+                        Ok(Some(_)) => {}
+                        Ok(None) => break,
+                        Err(error) => said.push(format!("{error} {error:?}")),
+                    }
+                }
+            }
+        }
+        said
+    };
+    let repeated = || {
+        let mut options = options();
+        options.repeat = true;
+        options
+    };
+
+    // What is whole, and the same with the name written over its bytes at many places.
+    let clip = fixture("clip.avi");
+    let mut kinds = vec![
+        ("a.avi", fs::read(clip).unwrap()),
+        ("a.mp4", fs::read(fixture("mpeg4.mp4")).unwrap()),
+        ("b.mp4", fs::read(fixture("chroma.mp4")).unwrap()),
+        ("a.mjpg", fs::read(fixture("stills/turned.jpg")).unwrap()),
+        ("a.y4m", b"YUV4MPEG2 W2 H2 Cmono\nFRAME\n1234".to_vec()),
+        ("a.xyz", b"text".to_vec()),
+        ("no-such.y4m", Vec::new()),
+    ];
+    for entry in fs::read_dir(fixture("stills")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            kinds.push(("stills", fs::read(path).unwrap()));
+        }
+    }
+    let mut errors = 0;
+    for (name, whole) in kinds {
+        let places = (0..whole.len()).step_by((whole.len() / 40).max(1));
+        for at in places.map(Some).chain([None]) {
+            let mut bytes = whole.clone();
+            if let Some(at) = at {
+                let end = whole.len().min(at + CANARY.len());
+                bytes[at..end].copy_from_slice(&CANARY.as_bytes()[..end - at]);
+            }
+            let path = if name == "stills" {
+                let stills = place("stills");
+                fs::create_dir_all(&stills).unwrap();
+                fs::write(stills.join(format!("1{CANARY}.png")), &bytes).unwrap();
+                fs::write(stills.join(format!("2{CANARY}.png")), &bytes).unwrap();
+                stills
+            } else {
+                let path = place(name);
+                if !whole.is_empty() {
+                    fs::write(&path, &bytes).unwrap();
+                }
+                path
+            };
+            for options in [options(), repeated()] {
+                let said = listen(&path, &options);
+                errors += said.iter().filter(|text| text.contains("hint:")).count();
+                said.iter().for_each(|text| told(text));
+            }
+        }
+    }
+    assert!(
+        errors > 100,
+        "{errors}: contents that fail to be read were read"
+    );
+
+    // A path is told to whoever asks for it, and devices' are told always.
+    let mut named = options();
+    named.name_source = true;
+    let path = place("a.y4m");
+    fs::write(&path, b"YUV4MPEG2 W2 H2 Cmono\nFRAME\n1234").unwrap();
+    assert!(listen(&path, &named)[0].starts_with(path.to_str().unwrap()));
+    assert!(refusal(Path::new("/dev/video987")).starts_with("/dev/video987: "));
 }

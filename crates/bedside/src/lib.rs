@@ -21,7 +21,8 @@ pub use bedside_core::frame::MAX_SIDE;
 pub use bedside_core::{
     BoundingBox, Category, Clock, ColourModel, Component, Degradation, Fault, Finding, Form, Frame,
     FrameError, FrameView, ManualClock, Mask, Modality, MonotonicClock, ObjectType, Ontology,
-    PaintPermit, Pause, PixelFormat, Plane, PlaneSize, Prompt, Stall, State, Timestamp, YuvSpace,
+    PaintPermit, Pause, Phi, PixelFormat, Plane, PlaneSize, Prompt, Stall, State, Timestamp,
+    YuvSpace,
 };
 
 pub use cache::Cache;

@@ -22,7 +22,7 @@ impl Page {
         ))
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub(crate) fn url(&self) -> String {
         match *self {}
     }
 

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use bedside_live::Stop;
-use bedside_preview::{ErrorKind, Facts, Preview, Server};
+use bedside_preview::{ErrorKind, Facts, Preview, Server, Token};
 
 use super::Shown;
 use crate::failure::{Exit, Failure};
@@ -12,6 +12,7 @@ use crate::failure::{Exit, Failure};
 pub(crate) struct Page {
     listener: TcpListener,
     address: SocketAddr,
+    token: Token,
 }
 
 /// A page that is served.
@@ -23,12 +24,18 @@ impl Page {
         let listener = bedside_preview::bind(address, anyone)?;
         let taken = listener.local_addr();
         let address = taken.map_err(|e| Failure::new(Exit::Internal, format!("{address}: {e}")))?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            address,
+            token: Token::random()?,
+        })
     }
 
-    /// The address, with the port that port 0 became.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
+    /// What a browser opens: with the port that port 0 became, and with the token that lets it
+    /// change the session. Behind `#`, so that no browser sends it or keeps it in a history of
+    /// visits to other pages.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/#token={}", self.address, self.token)
     }
 
     /// Serve until `stop` says so.
@@ -42,6 +49,7 @@ impl Page {
                 licence: shown.loader.bundle().manifest().licence.clone(),
                 max_age_ms: shown.max_age_ms,
             },
+            token: self.token,
             offers: shown.loader.trained_prompts(),
         };
         Ok(Serving(bedside_preview::serve(

@@ -1,7 +1,7 @@
 //! Reads a result log again.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::frame::{HEAD, Piece, Pieces, decode};
 use super::{damaged, read_header, unreadable};
@@ -15,7 +15,6 @@ use crate::record::Record;
 /// they end the reading, and [`torn`](Self::torn) counts them.
 #[derive(Debug)]
 pub struct Reader {
-    path: PathBuf,
     pieces: Pieces<File>,
     torn: u64,
     ended: bool,
@@ -26,21 +25,14 @@ impl Reader {
     ///
     /// # Errors
     /// A file that can't be read, is no result log, or is of another version.
-    pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
-        let path = path.into();
-        let mut file = File::open(&path).map_err(|cause| unreadable(&path, cause))?;
-        let header = read_header(&path, &mut file)?;
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let mut file = File::open(path).map_err(unreadable)?;
+        let header = read_header(&mut file)?;
         Ok(Self {
-            path,
             pieces: Pieces::new(file, header),
             torn: 0,
             ended: false,
         })
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Bytes at the end that are no whole record, known once the records are read.
@@ -59,9 +51,9 @@ impl Iterator for Reader {
         match self.pieces.next() {
             Ok(Some(Piece::Whole { at, payload })) => {
                 let bytes = (HEAD + payload.len()) as u64;
-                Some(decode(payload).ok_or_else(|| damaged(&self.path, at, bytes)))
+                Some(decode(payload).ok_or_else(|| damaged(at, bytes)))
             }
-            Ok(Some(Piece::Damage { at, bytes })) => Some(Err(damaged(&self.path, at, bytes))),
+            Ok(Some(Piece::Damage { at, bytes })) => Some(Err(damaged(at, bytes))),
             Ok(Some(Piece::Tail { bytes, .. })) => {
                 (self.torn, self.ended) = (bytes, true);
                 None
@@ -72,7 +64,7 @@ impl Iterator for Reader {
             }
             Err(cause) => {
                 self.ended = true;
-                Some(Err(unreadable(&self.path, cause)))
+                Some(Err(unreadable(cause)))
             }
         }
     }

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use bedside_core::Clock;
+use bedside_core::{Clock, Phi};
 
 use crate::{CaptureFormat, Source, SourceError};
 
 pub(crate) fn open(
-    path: &str,
+    name: Phi<String>,
     _request: CaptureFormat,
     _clock: Arc<dyn Clock>,
 ) -> Result<Box<dyn Source>, SourceError> {
     Err(SourceError::fatal(format!(
-        "{path}: cameras are read on Linux alone; hint: pipe one in with ffmpeg, see docs/video.md"
+        "{name}: cameras are read on Linux alone; hint: pipe one in with ffmpeg, see docs/video.md"
     )))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bedside_core::frame::check_size;
-use bedside_core::{Clock, Frame, FrameView, YuvSpace};
+use bedside_core::{Clock, Frame, FrameView, Phi, YuvSpace};
 use linuxvideo::format::{FrameIntervals, FrameSizes, PixFormat, PixelFormat as FourCc};
 use linuxvideo::stream::ReadStream;
 use linuxvideo::{BufType, CapabilityFlags, Device, Fract};
@@ -25,13 +25,12 @@ const PATIENCE: Timespec = Timespec {
 const RETRY: Duration = Duration::from_millis(500);
 
 pub(crate) fn open(
-    path: &str,
+    name: Phi<String>,
     request: CaptureFormat,
     clock: Arc<dyn Clock>,
 ) -> Result<Box<dyn Source>, SourceError> {
-    let (info, running) = start(path, &request)?;
+    let (info, running) = start(name, &request)?;
     Ok(Box::new(Camera {
-        path: path.to_owned(),
         request,
         running: Some(running),
         jpeg: Vec::new(),
@@ -42,7 +41,6 @@ pub(crate) fn open(
 }
 
 struct Camera {
-    path: String,
     request: CaptureFormat,
     /// `None` while the device is gone.
     running: Option<Running>,
@@ -71,7 +69,7 @@ impl Camera {
         self.running = None;
         let message = format!(
             "{}: {error}; hint: plug the camera in again, it is opened as soon as it is there",
-            self.path
+            self.info.name
         );
         SourceError::new(SourceErrorKind::Lost, message)
     }
@@ -79,14 +77,14 @@ impl Camera {
     /// Open the device anew.
     fn restart(&mut self) -> Result<(), SourceError> {
         std::thread::sleep(RETRY);
-        let (info, running) = match start(&self.path, &self.request) {
+        let (info, running) = match start(self.info.name.clone(), &self.request) {
             Ok(started) => started,
             Err(error) => return Err(self.lost(&io::Error::other(error))),
         };
         if info != self.info {
             return Err(SourceError::fatal(format!(
                 "{}: came back as another camera, or with other settings; hint: start again",
-                self.path
+                self.info.name
             )));
         }
         self.running = Some(running);
@@ -151,8 +149,8 @@ impl Source for Camera {
 }
 
 /// Open the device, settle on a format, and let it send.
-fn start(path: &str, request: &CaptureFormat) -> Result<(SourceInfo, Running), SourceError> {
-    let fatal = |why: &str, hint: &str| SourceError::fatal(format!("{path}: {why}; hint: {hint}"));
+fn start(name: Phi<String>, request: &CaptureFormat) -> Result<(SourceInfo, Running), SourceError> {
+    let fatal = |why: &str, hint: &str| SourceError::fatal(format!("{name}: {why}; hint: {hint}"));
     let io = |error: io::Error| {
         let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
@@ -165,7 +163,7 @@ fn start(path: &str, request: &CaptureFormat) -> Result<(SourceInfo, Running), S
         };
         fatal(&error.to_string(), hint)
     };
-    let device = Device::open(path).map_err(io)?;
+    let device = Device::open(name.reveal()).map_err(io)?;
     let able = device.capabilities().map_err(io)?.device_capabilities();
     if !able.contains(CapabilityFlags::VIDEO_CAPTURE | CapabilityFlags::STREAMING) {
         return Err(fatal(
@@ -208,7 +206,7 @@ fn start(path: &str, request: &CaptureFormat) -> Result<(SourceInfo, Running), S
         request.yuv_space.unwrap_or_default()
     };
     let info = SourceInfo {
-        name: path.to_owned(),
+        name,
         width,
         height,
         format: offer.coding.format(),

@@ -223,7 +223,15 @@ fn codec(stsd: &[u8]) -> Result<(Vec<Vec<u8>>, usize), String> {
         .next()
         .ok_or("does not say how it is coded")?;
     if !matches!(&kind, b"avc1" | b"avc3") {
-        return Err(format!("is coded as {}, not as H.264", kind.escape_ascii()));
+        // By the names that are known: a file's own bytes may say anything.
+        let coding = match &kind {
+            b"hvc1" | b"hev1" => " but as HEVC",
+            b"av01" => " but as AV1",
+            b"vp08" | b"vp09" => " but as VP8 or VP9",
+            b"mp4v" => " but as MPEG-4 Part 2",
+            _ => "",
+        };
+        return Err(format!("is not coded as H.264{coding}"));
     }
     let config = entry.get(78..).and_then(|rest| find(rest, b"avcC"));
     let config = config.and_then(|config| {

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use bedside_core::frame::check_size;
-use bedside_core::{Clock, Frame, PixelFormat};
+use bedside_core::{Clock, Frame, Phi, PixelFormat};
 use rusty_h264_decoder::Decoder;
 
 use crate::convert::with_matrix;
@@ -46,13 +46,13 @@ pub(crate) struct Mp4Source {
 
 impl Mp4Source {
     pub(crate) fn new(
-        name: String,
+        name: Phi<String>,
         mut file: File,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
         let refuse = |why: &str| {
             SourceError::fatal(format!(
-                "{name}: {why}; hint: `ffmpeg -i {name} -c:v libx264 -pix_fmt yuv420p out.mp4` \
+                "{name}: {why}; hint: `ffmpeg -i FILE -c:v libx264 -pix_fmt yuv420p out.mp4` \
                  converts it"
             ))
         };

@@ -68,6 +68,7 @@ impl SinkError {
         Self::new(SinkErrorKind::Closed, message)
     }
 
+    /// `name` may be told anywhere: it is no path, which may name a patient.
     fn io(name: &str, error: &io::Error) -> Self {
         Self::closed(match error.kind() {
             io::ErrorKind::BrokenPipe => format!(
@@ -107,7 +108,7 @@ pub fn open_sink(spec: &str, frames_per_second: f64) -> Result<Box<dyn Sink>, Si
         )?));
     }
     let ending = spec.rsplit_once('.').map_or("", |(_, ending)| ending);
-    let create = || File::create(spec).map_err(|error| SinkError::io(spec, &error));
+    let create = |name| File::create(spec).map_err(|error| SinkError::io(name, &error));
     match ending.to_ascii_lowercase().as_str() {
         _ if spec == "-" => {
             let name = "standard output";
@@ -115,11 +116,20 @@ pub fn open_sink(spec: &str, frames_per_second: f64) -> Result<Box<dyn Sink>, Si
             let out = File::from(out.map_err(|error| SinkError::io(name, &error))?);
             Ok(Box::new(Y4mSink::new(name, out, frames_per_second)))
         }
-        "mjpeg" | "mjpg" => Ok(Box::new(MjpegSink::new(spec, create()?, QUALITY))),
-        "y4m" => Ok(Box::new(Y4mSink::new(spec, create()?, frames_per_second))),
-        _ => Err(SinkError::closed(format!(
-            "{spec}: not a known kind of video; hint: NAME.y4m, NAME.mjpeg, - or \
-             '| ffmpeg -y -i - {spec}'"
-        ))),
+        "mjpeg" | "mjpg" => {
+            let name = "MJPEG file";
+            Ok(Box::new(MjpegSink::new(name, create(name)?, QUALITY)))
+        }
+        "y4m" => {
+            let name = "Y4M file";
+            Ok(Box::new(Y4mSink::new(
+                name,
+                create(name)?,
+                frames_per_second,
+            )))
+        }
+        _ => Err(SinkError::closed(
+            "not a known kind of video; hint: NAME.y4m, NAME.mjpeg, - or '| ffmpeg -y -i - NAME'",
+        )),
     }
 }

@@ -1,0 +1,50 @@
+//! What a process that holds a patient's pictures keeps to itself when it fails.
+
+use std::io::{self, Write};
+use std::panic;
+use std::thread;
+
+/// Have panics tell where they happened, and not what they say: that may quote a picture, a path or
+/// a file.
+pub(crate) fn withhold_panics() {
+    panic::set_hook(Box::new(|panic| {
+        let thread = thread::current();
+        let name = thread.name().unwrap_or("without a name");
+        let place = panic.location().map(ToString::to_string);
+        let place = place.as_deref().unwrap_or("an unknown place");
+        let _ = writeln!(io::stderr(), "note: thread {name} panicked at {place}");
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set for the process that is to panic.
+    const PANIC: &str = "BEDSIDE_TEST_PANIC";
+
+    #[test]
+    #[allow(clippy::panic, reason = "what is tested")]
+    fn p_21_a_panic_tells_its_place_alone() {
+        if let Ok(said) = std::env::var(PANIC) {
+            withhold_panics();
+            let work = move || panic!("unexpected {said}");
+            let thread = thread::Builder::new().name("model".to_owned());
+            assert!(thread.spawn(work).unwrap().join().is_err());
+            return;
+        }
+        let name = "privacy::tests::p_21_a_panic_tells_its_place_alone";
+        let ran = Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--nocapture"])
+            .env(PANIC, "ZZPATIENTZZ")
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{told}");
+        assert!(told.contains("thread model panicked at "), "{told}");
+        assert!(told.contains("privacy.rs:"), "{told}");
+        assert!(!told.contains("ZZPATIENTZZ"), "{told}");
+    }
+}
