@@ -10,6 +10,7 @@
 
 mod cli;
 mod eval;
+mod live;
 #[cfg(target_os = "linux")]
 mod model_process;
 mod network;

@@ -42,7 +42,7 @@ mod tracker;
 mod worker;
 
 pub use cadence::CadenceConfig;
-pub use caption::Outputs;
+pub use caption::{Caption, Outputs};
 pub use control::{Control, MAX_PROMPTS};
 pub use device::{peak_memory, resident_memory, temperature};
 pub use error::{Error, ErrorKind};
@@ -51,7 +51,7 @@ pub use log::{Contents, Log, Reader};
 pub use metrics::{Latency, Metrics, Report};
 pub use model::{BundleLoader, Kill, Loader, Model, TrainedPrompt};
 pub use monitor::{Monitor, Status, Watch};
-pub use painter::{AgePolicy, Caption, Claim, Painted, Painter};
+pub use painter::{AgePolicy, Answer, Claim, Painter, Said, Standing};
 pub use process::{ProcessLoader, forbid_core_dumps, serve};
 pub use record::Record;
 pub use recorder::{Recorder, Target};
