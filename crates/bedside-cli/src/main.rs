@@ -23,12 +23,14 @@ mod privacy;
 mod prompts;
 mod report;
 mod segment;
+mod signals;
 mod table;
 mod tune;
 mod ui;
 mod warm;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use serde_json::json;
@@ -133,11 +135,23 @@ fn main() -> ExitCode {
     if matches!(cli.command, Command::Live(_) | Command::ModelProcess(_)) {
         privacy::withhold_panics();
     }
-    let Err(failure) = run(&cli, ui) else {
-        return ExitCode::SUCCESS;
+    let code = match run(&cli, ui) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell(&failure, ui);
+            failure.exit().into()
+        }
     };
+    ui.settle(LAST_WORDS);
+    code
+}
+
+/// Time that stderr has for what was told last.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+fn tell(failure: &Failure, ui: Ui) {
     if !failure.is_printed() {
-        ui.fail(&failure);
+        ui.fail(failure);
         if ui.json() {
             // The exit code says so already; stdout may be what failed.
             let _ = ui.print_json(&json!({ "error": failure }));

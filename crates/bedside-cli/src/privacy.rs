@@ -1,8 +1,9 @@
 //! What a process that holds a patient's pictures keeps to itself when it fails.
 
-use std::io::{self, Write};
 use std::panic;
 use std::thread;
+
+use crate::ui::tell;
 
 /// Have panics tell where they happened, and not what they say: that may quote a picture, a path or
 /// a file.
@@ -12,7 +13,7 @@ pub(crate) fn withhold_panics() {
         let name = thread.name().unwrap_or("without a name");
         let place = panic.location().map(ToString::to_string);
         let place = place.as_deref().unwrap_or("an unknown place");
-        let _ = writeln!(io::stderr(), "note: thread {name} panicked at {place}");
+        tell(&format!("note: thread {name} panicked at {place}\n"));
     }));
 }
 

@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bedside::State;
@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::device;
 use crate::error::{Error, ErrorKind};
 use crate::record::Counts;
+use crate::tally::{Condition, OutputReport, Tally};
 use distribution::Distribution;
 pub use distribution::Latency;
 
@@ -64,6 +65,7 @@ pub struct Metrics {
     /// Place in [`State::ALL`].
     state: AtomicUsize,
     device: Mutex<Device>,
+    outputs: Mutex<Vec<Arc<Tally>>>,
     video_delay: Distribution,
     inference: Distribution,
     mask_age: Distribution,
@@ -100,6 +102,7 @@ impl Metrics {
             skipped: Default::default(),
             state: AtomicUsize::new(0),
             device: Mutex::default(),
+            outputs: Mutex::default(),
             video_delay: Distribution::new(&DELAY_MS),
             inference: Distribution::new(&PASS_MS),
             mask_age: Distribution::new(&PASS_MS),
@@ -184,6 +187,25 @@ impl Metrics {
         }
     }
 
+    /// The outputs of the session, whose counts are told from here on.
+    pub fn set_outputs(&self, outputs: Vec<Arc<Tally>>) {
+        *self.outputs.lock().unwrap_or_else(PoisonError::into_inner) = outputs;
+    }
+
+    /// How each output does.
+    pub fn outputs(&self) -> Vec<OutputReport> {
+        let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        outputs.iter().map(|tally| tally.report()).collect()
+    }
+
+    /// The same in the place of older ones, without waiting and without new memory.
+    pub(crate) fn read_outputs(&self, reports: &mut Vec<OutputReport>) {
+        if let Ok(outputs) = self.outputs.try_lock() {
+            reports.clear();
+            reports.extend(outputs.iter().map(|tally| tally.report()));
+        }
+    }
+
     /// Read this process's memory and the device's temperature, which may take milliseconds: call
     /// it every second or two, from any thread but that of the video.
     pub fn read_device(&self) {
@@ -221,6 +243,7 @@ impl Metrics {
             inference: self.inference.latency(),
             mask_age: self.mask_age.latency(),
             glass_to_mask: self.glass_to_mask.latency(),
+            outputs: self.outputs(),
         }
     }
 
@@ -307,6 +330,8 @@ impl Metrics {
             let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
         }
 
+        outputs_text(&mut text, &self.outputs());
+
         let name = "bedside_inference_skipped_total";
         head(
             &mut text,
@@ -390,6 +415,41 @@ fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
+fn outputs_text(text: &mut String, outputs: &[OutputReport]) {
+    if outputs.is_empty() {
+        return;
+    }
+    let name = "bedside_output_total";
+    let help = "What each sink and record target was given, by what became of it.";
+    head(text, name, "counter", help);
+    for report in outputs {
+        let output = report.output.escape_default();
+        for (result, count) in [
+            ("written", report.written),
+            ("dropped", report.dropped),
+            ("failed", report.failed),
+        ] {
+            let _ = writeln!(
+                text,
+                "{name}{{output=\"{output}\",result=\"{result}\"}} {count}"
+            );
+        }
+    }
+    let name = "bedside_output_condition";
+    head(text, name, "gauge", "1 for how each output does.");
+    for report in outputs {
+        let output = report.output.escape_default();
+        for condition in Condition::ALL {
+            let _ = writeln!(
+                text,
+                "{name}{{output=\"{output}\",condition=\"{}\"}} {}",
+                condition.name(),
+                u8::from(condition == report.condition)
+            );
+        }
+    }
+}
+
 fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
@@ -418,6 +478,8 @@ pub struct Report {
     pub mask_age: Option<Latency>,
     /// From the capture of a frame to the first painting of its masks.
     pub glass_to_mask: Option<Latency>,
+    /// What became of what each output was given.
+    pub outputs: Vec<OutputReport>,
 }
 
 impl fmt::Display for Report {
@@ -465,7 +527,22 @@ impl fmt::Display for Report {
         write!(
             f,
             "frames: {captured} captured, {shown} shown, {dropped} dropped, {failed} failed"
-        )
+        )?;
+        for output in &self.outputs {
+            let OutputReport {
+                output,
+                written,
+                dropped,
+                failed,
+                ..
+            } = output;
+            write!(
+                f,
+                "\n{}: {written} written, {dropped} dropped, {failed} failed",
+                &**output
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::record::{Counts, FrameRecord, Name};
 use crate::session::LiveSession;
 use crate::slot::{Slot, Waited};
+use crate::tally::{Condition, OutputReport};
 
 /// A session at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -29,6 +30,8 @@ pub struct Status {
     pub prompts: Vec<Name>,
     /// The model's last error; none since it answered.
     pub model_message: Option<String>,
+    /// What became of what each sink and record target was given.
+    pub outputs: Vec<OutputReport>,
     /// The source's present error, such as an unplugged camera.
     pub source_message: Option<String>,
 }
@@ -51,6 +54,11 @@ impl fmt::Display for Status {
         }
         for prompt in &self.frame.unanswered {
             write!(f, "  {} no current answer", &**prompt)?;
+        }
+        for output in &self.outputs {
+            if output.condition != Condition::Well {
+                write!(f, "  {} {}", &*output.output, output.condition.name())?;
+            }
         }
         match self.source_message.as_ref().or(self.model_message.as_ref()) {
             Some(message) => write!(f, "  ({message})"),
@@ -81,6 +89,7 @@ impl Default for Monitor {
                 masks_per_second: 0.0,
                 prompts: Vec::new(),
                 model_message: None,
+                outputs: Vec::new(),
                 source_message: None,
             }),
             frame: Slot::default(),
@@ -98,6 +107,7 @@ impl Monitor {
             status.frame.clone_from(session.record());
             (status.case, status.counts) = (session.case(), counts);
             (status.frames_per_second, status.masks_per_second) = session.rates();
+            session.metrics().read_outputs(&mut status.outputs);
             if status.prompts != session.prompts() {
                 status.prompts = session.prompts().to_vec();
             }

@@ -265,6 +265,19 @@ impl LiveSession {
         Ok(before.map(|(frame, _)| frame))
     }
 
+    /// What follows, judges or paints the picture has panicked: begin it anew, as after a cut.
+    pub(crate) fn recover(&mut self) {
+        let prompts = &self.request.prompts;
+        self.tracker = Tracker::default();
+        self.tracker.set_prompts(prompts.prompts.len());
+        self.scene = Scene::default();
+        self.scene.set_endoscopy(prompts.endoscopy);
+        self.painter = Painter::default();
+        self.last = None;
+        self.record.masks.clear();
+        self.painted.clear();
+    }
+
     /// Take up requests, answers and the temperature.
     fn attend(&mut self, now: Timestamp) {
         if let Some(request) = self.control.newer_than(self.request.generation) {

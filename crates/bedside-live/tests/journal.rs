@@ -59,7 +59,8 @@ fn a_journal_holds_opening_prompts_frames_and_end_in_order() {
     journal.shown(&bench.session, None, counts);
     journal.source(Some("unplugged"));
     assert!(monitor.status().to_string().ends_with("  (unplugged)"));
-    journal.finish(Some(counts), PATIENCE).unwrap();
+    journal.ended(counts);
+    journal.finish(PATIENCE).unwrap();
 
     let text = fs::read_to_string(page.path()).unwrap();
     let lines = text.lines().map(serde_json::from_str);
