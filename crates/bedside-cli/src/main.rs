@@ -19,7 +19,6 @@ mod model_process;
 mod output;
 mod phantom;
 mod preview;
-mod privacy;
 mod prompts;
 mod report;
 mod segment;
@@ -131,7 +130,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new(cli.json);
     if matches!(cli.command, Command::Live(_) | Command::ModelProcess(_)) {
-        privacy::withhold_panics();
+        bedside_live::withhold_panics();
     }
     let Err(failure) = run(&cli, ui) else {
         return ExitCode::SUCCESS;

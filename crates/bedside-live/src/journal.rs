@@ -13,13 +13,17 @@ use crate::run::Watcher;
 use crate::session::LiveSession;
 
 /// The [`Watcher`] that hands each frame's record to a [`Recorder`], with the session's opening,
-/// changes of prompts and end, and publishes the session in a [`Monitor`].
+/// changes of prompts and end, and publishes the session in a [`Monitor`]. A change of patient
+/// begins a new session in the records.
 ///
 /// A host that has more to do on each frame wraps it.
 #[derive(Debug)]
 pub struct Journal {
     recorder: Recorder,
     monitor: Arc<Monitor>,
+    opening: SessionRecord,
+    /// The patient that the records are of, as [`LiveSession::case`] counts them.
+    case: u64,
     /// Generation of the prompts that were recorded last.
     prompts: u64,
 }
@@ -27,10 +31,12 @@ pub struct Journal {
 impl Journal {
     /// Begin with the session's opening.
     pub fn begin(mut recorder: Recorder, monitor: Arc<Monitor>, opening: SessionRecord) -> Self {
-        recorder.record(&Record::Session(opening));
+        recorder.record(&Record::Session(opening.clone()));
         Self {
             recorder,
             monitor,
+            opening,
+            case: 0,
             prompts: 0,
         }
     }
@@ -49,6 +55,13 @@ impl Journal {
 
 impl Watcher for Journal {
     fn shown(&mut self, session: &LiveSession, frame: Option<&Frame>, counts: Counts) {
+        if session.case() != self.case {
+            self.case = session.case();
+            let again = self.opening.restarted();
+            self.recorder.record(&Record::Session(again));
+            // Each session has its own.
+            self.prompts = 0;
+        }
         let prompts = session.prompts_generation();
         if prompts != self.prompts {
             self.prompts = prompts;

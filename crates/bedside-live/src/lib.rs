@@ -16,7 +16,6 @@
 //! Research use; not a medical device; not for clinical decisions.
 
 mod cadence;
-mod caption;
 mod control;
 mod device;
 mod error;
@@ -26,6 +25,7 @@ mod metrics;
 mod model;
 mod monitor;
 mod painter;
+mod panics;
 mod process;
 mod rate;
 pub mod record;
@@ -42,7 +42,6 @@ mod tracker;
 mod worker;
 
 pub use cadence::CadenceConfig;
-pub use caption::Outputs;
 pub use control::{Control, MAX_PROMPTS};
 pub use device::{peak_memory, resident_memory, temperature};
 pub use error::{Error, ErrorKind};
@@ -52,6 +51,7 @@ pub use metrics::{Latency, Metrics, Report};
 pub use model::{BundleLoader, Kill, Loader, Model, TrainedPrompt};
 pub use monitor::{Monitor, Status, Watch};
 pub use painter::{AgePolicy, Caption, Claim, Painted, Painter};
+pub use panics::withhold_panics;
 pub use process::{ProcessLoader, forbid_core_dumps, serve};
 pub use record::Record;
 pub use recorder::{Recorder, Target};

@@ -76,17 +76,29 @@ impl SessionRecord {
     pub fn of(loader: &BundleLoader, source: &Phi<String>) -> Self {
         let manifest = loader.bundle().manifest();
         let precision = loader.options().precision;
-        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
         Self {
             bedside: env!("CARGO_PKG_VERSION").to_owned(),
             model: format!("{} {}", manifest.name, manifest.version),
             precision: precision.unwrap_or(manifest.default_precision).to_string(),
             backend: loader.backend().name().to_owned(),
             source: source.to_string(),
-            started_unix_ms: since_1970
-                .map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX)),
+            started_unix_ms: unix_ms(),
         }
     }
+
+    /// The same, starting now.
+    pub(crate) fn restarted(&self) -> Self {
+        Self {
+            started_unix_ms: unix_ms(),
+            ..self.clone()
+        }
+    }
+}
+
+/// The wall clock, milliseconds since 1970 (UTC).
+fn unix_ms() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_1970.map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// One frame as it was shown.

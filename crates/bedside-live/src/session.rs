@@ -9,7 +9,6 @@ use std::time::Duration;
 use bedside::{Clock, Frame, FrameError, Mask, Pause, Stall, State, Timestamp};
 
 use crate::cadence::{Cadence, CadenceConfig};
-use crate::caption::Outputs;
 use crate::control::{Control, Request};
 use crate::metrics::Metrics;
 use crate::model::Loader;
@@ -65,6 +64,7 @@ pub struct LiveSession {
     /// Whether the present worker has answered.
     answered: bool,
     started: Timestamp,
+    /// Capture of the newest frame, and of the newest one that differed from the one before.
     newest: Option<Timestamp>,
     changed: Option<Timestamp>,
     warmth: Option<Timestamp>,
@@ -78,7 +78,6 @@ pub struct LiveSession {
     absent: Vec<Name>,
     /// The newest frame with its number, to be painted again.
     last: Option<(Frame, u64)>,
-    outputs: Outputs,
     case: u64,
     /// When the picture was painted last, and whether it would be painted otherwise now.
     painted_at: Timestamp,
@@ -117,7 +116,6 @@ impl LiveSession {
             masks: Rate::default(),
             absent: Vec::new(),
             last: None,
-            outputs: Outputs::default(),
             case: 0,
             painted_at: clock.now(),
             stale: false,
@@ -188,14 +186,6 @@ impl LiveSession {
     /// Counts the changes of patient; what is recorded from a change on belongs to another.
     pub fn case(&self) -> u64 {
         self.case
-    }
-
-    /// Say this of sinks and records below the picture.
-    pub fn set_outputs(&mut self, outputs: &Outputs) {
-        if self.outputs != *outputs {
-            self.outputs.clone_from(outputs);
-            self.stale = true;
-        }
     }
 
     /// Counts and latencies.

@@ -1,18 +1,18 @@
-//! What a process that holds a patient's pictures keeps to itself when it fails.
+//! What a process that holds a patient's pictures keeps to itself when it panics.
 
 use std::io::{self, Write};
 use std::panic;
 use std::thread;
 
-/// Have panics tell where they happened, and not what they say: that may quote a picture, a path or
-/// a file.
-pub(crate) fn withhold_panics() {
+/// Have panics of this process tell on standard error where they happened, in one line, and not what
+/// they say: that may quote a picture, a path or a file.
+pub fn withhold_panics() {
     panic::set_hook(Box::new(|panic| {
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");
         let place = panic.location().map(ToString::to_string);
         let place = place.as_deref().unwrap_or("an unknown place");
-        let _ = writeln!(io::stderr(), "note: thread {name} panicked at {place}");
+        let _ = writeln!(io::stderr(), "thread {name} panicked at {place}");
     }));
 }
 
@@ -35,7 +35,7 @@ mod tests {
             assert!(thread.spawn(work).unwrap().join().is_err());
             return;
         }
-        let name = "privacy::tests::p_21_a_panic_tells_its_place_alone";
+        let name = "panics::tests::p_21_a_panic_tells_its_place_alone";
         let ran = Command::new(std::env::current_exe().unwrap())
             .args([name, "--exact", "--nocapture"])
             .env(PANIC, "ZZPATIENTZZ")
@@ -44,7 +44,7 @@ mod tests {
         let told = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.success(), "{told}");
         assert!(told.contains("thread model panicked at "), "{told}");
-        assert!(told.contains("privacy.rs:"), "{told}");
+        assert!(told.contains("panics.rs:"), "{told}");
         assert!(!told.contains("ZZPATIENTZZ"), "{told}");
     }
 }
