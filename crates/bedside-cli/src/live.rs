@@ -82,6 +82,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     max_age: u64,
 
+    /// Video that comes back after showing nothing of a patient for so many seconds (no frame, no
+    /// signal, a room) is taken for another patient's: what was known is forgotten, and records
+    /// begin a new session; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    new_patient_after: u64,
+
     /// Passes of the model a second, at most [default: as many as it can]
     #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
@@ -242,6 +248,8 @@ impl Args {
                 interval: self.rate.map_or(Duration::ZERO, interval),
                 ..CadenceConfig::default()
             },
+            new_patient_after: (self.new_patient_after > 0)
+                .then(|| Duration::from_secs(self.new_patient_after)),
             ..SessionConfig::default()
         }
     }

@@ -12,6 +12,7 @@ mod cli;
 mod doctor;
 mod eval;
 mod graphs;
+mod live;
 #[cfg(target_os = "linux")]
 mod model_process;
 mod network;

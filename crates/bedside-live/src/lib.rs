@@ -16,6 +16,7 @@
 //! Research use; not a medical device; not for clinical decisions.
 
 mod cadence;
+mod caption;
 mod control;
 mod device;
 mod error;
@@ -42,6 +43,7 @@ mod tracker;
 mod worker;
 
 pub use cadence::CadenceConfig;
+pub use caption::{Caption, Outputs};
 pub use control::{Control, MAX_PROMPTS};
 pub use device::{peak_memory, resident_memory, temperature};
 pub use error::{Error, ErrorKind};
@@ -50,7 +52,7 @@ pub use log::{Contents, Log, Reader};
 pub use metrics::{Latency, Metrics, Report};
 pub use model::{BundleLoader, Kill, Loader, Model, TrainedPrompt};
 pub use monitor::{Monitor, Status, Watch};
-pub use painter::{AgePolicy, Caption, Claim, Painted, Painter};
+pub use painter::{AgePolicy, Answer, Claim, Painter, Said, Standing};
 pub use panics::withhold_panics;
 pub use process::{ProcessLoader, forbid_core_dumps, serve};
 pub use record::Record;

@@ -42,6 +42,10 @@ const SKIPPED: [&str; 10] = [
     "other",
 ];
 
+/// Why a mask was not painted: the state did not permit it, it was too old or of another size, or
+/// it was too uncertain.
+const WITHHELD: [&str; 3] = ["state", "age", "uncertain"];
+
 /// What a session counts. Any thread may count and read; counting allocates nothing, and waits at
 /// most for another thread that copies the same durations, some ten microseconds.
 #[derive(Debug)]
@@ -50,7 +54,8 @@ pub struct Metrics {
     shown: AtomicU64,
     dropped: AtomicU64,
     failed: AtomicU64,
-    withheld: AtomicU64,
+    absent: AtomicU64,
+    withheld: [AtomicU64; WITHHELD.len()],
     late: AtomicU64,
     faults: AtomicU64,
     restarts: AtomicU64,
@@ -86,7 +91,8 @@ impl Metrics {
             shown: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            withheld: AtomicU64::new(0),
+            absent: AtomicU64::new(0),
+            withheld: Default::default(),
             late: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
@@ -138,9 +144,17 @@ impl Metrics {
         self.glass_to_mask.record(whole);
     }
 
-    /// A mask was not painted, as it was too old or of another size.
-    pub fn withheld(&self) {
-        self.withheld.fetch_add(1, Ordering::Relaxed);
+    /// So many answers were that an object is not in the frame.
+    pub fn absent(&self, answers: u64) {
+        self.absent.fetch_add(answers, Ordering::Relaxed);
+    }
+
+    /// A mask was not painted on a frame that was shown: `state`, `age` or `uncertain`.
+    pub fn withheld(&self, reason: &str) {
+        let known = WITHHELD.iter().position(|r| *r == reason);
+        if let Some(count) = known.and_then(|at| self.withheld.get(at)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// An answer was not used: it came too late, or to prompts that are no longer asked.
@@ -256,9 +270,9 @@ impl Metrics {
                 counts.failed,
             ),
             (
-                "bedside_masks_withheld_total",
-                "Masks that were too old to paint, or of another size.",
-                self.withheld.load(Ordering::Relaxed),
+                "bedside_answers_absent_total",
+                "Answers that an object is not in the frame; what the model drew is withheld.",
+                self.absent.load(Ordering::Relaxed),
             ),
             (
                 "bedside_answers_late_total",
@@ -283,6 +297,14 @@ impl Metrics {
         ] {
             head(&mut text, name, "counter", help);
             let _ = writeln!(text, "{name} {count}");
+        }
+
+        let name = "bedside_masks_withheld_total";
+        let help = "Masks that were not painted on a frame that was shown.";
+        head(&mut text, name, "counter", help);
+        for (reason, count) in WITHHELD.iter().zip(&self.withheld) {
+            let count = count.load(Ordering::Relaxed);
+            let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
         }
 
         let name = "bedside_inference_skipped_total";

@@ -17,6 +17,8 @@ use crate::slot::{Slot, Waited};
 pub struct Status {
     /// What was last shown.
     pub frame: FrameRecord,
+    /// Changes of patient so far.
+    pub case: u64,
     /// Where the frames went so far.
     pub counts: Counts,
     /// Frames a second that are shown.
@@ -47,6 +49,9 @@ impl fmt::Display for Status {
         for mask in &self.frame.masks {
             write!(f, "  {} {} ms old", &*mask.prompt, mask.age_us / 1000)?;
         }
+        for prompt in &self.frame.unanswered {
+            write!(f, "  {} no current answer", &**prompt)?;
+        }
         match self.source_message.as_ref().or(self.model_message.as_ref()) {
             Some(message) => write!(f, "  ({message})"),
             None => Ok(()),
@@ -70,6 +75,7 @@ impl Default for Monitor {
         Self {
             status: Mutex::new(Status {
                 frame: FrameRecord::empty(),
+                case: 0,
                 counts: Counts::default(),
                 frames_per_second: 0.0,
                 masks_per_second: 0.0,
@@ -90,7 +96,7 @@ impl Monitor {
     pub fn publish(&self, session: &LiveSession, frame: Option<&Frame>, counts: Counts) {
         if let Ok(mut status) = self.status.try_lock() {
             status.frame.clone_from(session.record());
-            status.counts = counts;
+            (status.case, status.counts) = (session.case(), counts);
             (status.frames_per_second, status.masks_per_second) = session.rates();
             if status.prompts != session.prompts() {
                 status.prompts = session.prompts().to_vec();

@@ -348,6 +348,7 @@ mod tests {
                     width: 3,
                     height: 4,
                 }),
+                validity: None,
             }],
             ..FrameRecord::default()
         }
@@ -392,8 +393,9 @@ mod tests {
                     "prompt": "polyp", "made_for": 7, "age_us": 33000, "confidence": 0.5,
                     "presence": 0.75, "area": 12,
                     "bounding_box": {"x": 1, "y": 2, "width": 3, "height": 4},
+                    "validity": null,
                 }],
-                "absent": [],
+                "absent": [], "uncertain": [], "unanswered": [], "repeated": false,
             }})
         );
     }

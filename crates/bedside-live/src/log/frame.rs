@@ -2,14 +2,16 @@
 
 use std::io::{self, Read};
 
-use serde::Serialize;
+use bedside::BoundingBox;
+use serde::Deserialize;
 
-use crate::record::{FrameRecord, Record};
+use crate::record::{FrameRecord, MaskRecord, Name, Record};
 
 /// First byte of a payload.
 pub(super) const SESSION: u8 = 0;
 pub(super) const PROMPTS: u8 = 1;
-const FRAME: u8 = 2;
+const FRAME_1: u8 = 2;
+const FRAME: u8 = 4;
 
 /// Opens every record. No UTF-8 text holds its first or its last byte.
 const MARK: [u8; 4] = [0xFF, 0xB5, 0x1D, 0xFE];
@@ -21,22 +23,95 @@ pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
 const CHUNK: usize = 64 * 1024;
 
 /// Append a record's payload to what `buffer` holds.
-pub(crate) fn encode(record: &impl Serialize, buffer: &mut Vec<u8>) -> postcard::Result<()> {
-    *buffer = postcard::to_extend(record, std::mem::take(buffer))?;
-    Ok(())
+pub(crate) fn encode(record: &Record, buffer: &mut Vec<u8>) -> postcard::Result<()> {
+    match record {
+        Record::Frame(frame) => encode_frame(frame, buffer),
+        // The place among the variants is the first byte.
+        other => {
+            *buffer = postcard::to_extend(other, std::mem::take(buffer))?;
+            Ok(())
+        }
+    }
 }
 
 /// The same for [`Record::Frame`], whose parts the caller keeps.
 pub(crate) fn encode_frame(frame: &FrameRecord, buffer: &mut Vec<u8>) -> postcard::Result<()> {
     buffer.push(FRAME);
-    encode(frame, buffer)
+    *buffer = postcard::to_extend(frame, std::mem::take(buffer))?;
+    Ok(())
 }
 
 /// The record of a payload; `None` where the bytes are none, or there are more of them.
 pub(crate) fn decode(payload: &[u8]) -> Option<Record> {
-    match postcard::take_from_bytes(payload) {
-        Ok((record, [])) => Some(record),
+    match payload.split_first()? {
+        (&FRAME, fields) => whole(fields).map(Record::Frame),
+        (&FRAME_1, fields) => {
+            let frame: Frame1 = whole(fields)?;
+            Some(Record::Frame(frame.into()))
+        }
+        _ => whole(payload),
+    }
+}
+
+fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some(value),
         _ => None,
+    }
+}
+
+/// A frame as version 1 of the format has it.
+#[derive(Deserialize)]
+struct Frame1 {
+    frame: u64,
+    captured_ns: u64,
+    delay_us: u64,
+    state: Name,
+    reason: Name,
+    masks: Vec<Mask1>,
+    absent: Vec<Name>,
+}
+
+#[derive(Deserialize)]
+struct Mask1 {
+    prompt: Name,
+    made_for: u64,
+    age_us: u64,
+    confidence: f32,
+    presence: f32,
+    area: u64,
+    bounding_box: Option<BoundingBox>,
+}
+
+impl From<Frame1> for FrameRecord {
+    fn from(old: Frame1) -> Self {
+        Self {
+            frame: old.frame,
+            captured_ns: old.captured_ns,
+            delay_us: old.delay_us,
+            state: old.state,
+            reason: old.reason,
+            masks: old.masks.into_iter().map(MaskRecord::from).collect(),
+            absent: old.absent,
+            uncertain: Vec::new(),
+            unanswered: Vec::new(),
+            repeated: false,
+        }
+    }
+}
+
+impl From<Mask1> for MaskRecord {
+    fn from(old: Mask1) -> Self {
+        Self {
+            prompt: old.prompt,
+            made_for: old.made_for,
+            age_us: old.age_us,
+            confidence: old.confidence,
+            presence: old.presence,
+            area: old.area,
+            bounding_box: old.bounding_box,
+            validity: None,
+        }
     }
 }
 
