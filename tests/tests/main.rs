@@ -2,6 +2,7 @@
 
 mod biomedparse;
 mod edge;
+mod graphs;
 mod live;
 mod promises;
 mod proof;

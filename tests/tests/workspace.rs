@@ -10,6 +10,7 @@ use bedside_tests::workspace::{self, Member};
 const ORDER: &[&str] = &[
     "bedside-tests",
     "bedside-cli",
+    "bedside-fuzz",
     "bedside-eval",
     "bedside-preview",
     "bedside-live",

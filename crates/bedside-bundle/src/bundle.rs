@@ -100,8 +100,8 @@ impl Bundle {
         &self.digest
     }
 
-    /// The bytes of a part, their number and SHA-256 checked; ONNX parts that name other files
-    /// are refused.
+    /// The bytes of a part, their number and SHA-256 checked; ONNX parts that name other files,
+    /// or are not what [`onnx::check_bounds`] allows, are refused.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchPart`]; [`ErrorKind::Io`]; [`ErrorKind::Corrupt`] when the bytes are
@@ -168,8 +168,9 @@ impl Bundle {
         if bytes.len() as u64 != part.bytes || hex(&Sha256::digest(bytes)) != part.sha256 {
             return Err(changed());
         }
-        if self.manifest.graph(&part.name).is_some() {
+        if let Some(graph) = self.manifest.graph(&part.name) {
             onnx::check_self_contained(bytes)?;
+            onnx::check_bounds(bytes, graph)?;
         }
         Ok(())
     }

@@ -21,12 +21,24 @@ fn fail(message: impl Into<String>, hint: &'static str) -> BundleError {
     BundleError::new(ErrorKind::Manifest, printable(&message.into()), hint)
 }
 
+/// Most self-tests: each is a run of the model at every start.
+const MAX_SELF_TESTS: usize = 32;
+
 /// Check everything that a manifest says but its parts, which a folder not yet packed lacks.
 pub(crate) fn statements(m: &Manifest) -> Result<(), BundleError> {
     texts(m)?;
     input(m)?;
     graphs(m)?;
     references(m)?;
+    if m.self_tests.len() > MAX_SELF_TESTS {
+        return Err(fail(
+            format!(
+                "{} entries in `self_tests`, at most {MAX_SELF_TESTS} are allowed",
+                m.self_tests.len()
+            ),
+            "keep those that tell a wrong backend",
+        ));
+    }
     let mut shown = false;
     for test in &m.self_tests {
         self_test(test)?;

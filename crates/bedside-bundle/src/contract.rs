@@ -13,7 +13,10 @@ const TOKEN_MASK: &str = "token_mask";
 /// Largest fixed dimension; above it, sizes of tensors could overflow.
 const MAX_DIM: usize = 1 << 20;
 /// Largest number of elements that the fixed dimensions of a tensor may multiply to.
-const MAX_ELEMENTS: usize = 1 << 30;
+pub(crate) const MAX_ELEMENTS: usize = 1 << 30;
+
+/// Most dimensions of a tensor.
+pub(crate) const MAX_RANK: usize = 8;
 
 /// Check every variant and the text graph.
 pub(crate) fn check(m: &Manifest) -> Result<(), BundleError> {
@@ -75,7 +78,7 @@ fn tensors(graph: &Graph) -> Result<(), BundleError> {
                 Dim::Fixed(m) => n.checked_mul(*m).filter(|n| *n <= MAX_ELEMENTS),
                 Dim::Symbol(_) => Some(n),
             });
-            if t.shape.len() > 8 || !t.shape.iter().all(good) || elements.is_none() {
+            if t.shape.len() > MAX_RANK || !t.shape.iter().all(good) || elements.is_none() {
                 return broken(graph, &t.name, "has a shape that can't be");
             }
         }

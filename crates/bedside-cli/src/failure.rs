@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Output = 6,
     /// The engine failed, or the bundle's self-test did.
     Engine = 7,
+    /// `bedside doctor` found a problem.
+    Unfit = 8,
 }
 
 impl Exit {

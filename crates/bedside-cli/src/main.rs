@@ -9,6 +9,7 @@
 
 mod bench;
 mod bundle;
+mod doctor;
 mod eval;
 mod failure;
 mod image_file;
@@ -19,7 +20,6 @@ mod model_process;
 mod output;
 mod phantom;
 mod preview;
-mod privacy;
 mod prompts;
 mod report;
 mod segment;
@@ -73,6 +73,7 @@ Exit codes:
   5  the bundle is missing, damaged or of another format
   6  an output could not be written
   7  the engine failed, or the bundle's self-test did
+  8  `bedside doctor` found a problem
 
 Results go to stdout; progress, notices and errors to stderr.";
 
@@ -102,6 +103,8 @@ enum Command {
     Pack(bundle::PackArgs),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
+    /// Say whether this machine will serve, and what to do where it will not
+    Doctor(doctor::Args),
     /// Write pictures of moving phantoms with exact masks
     Phantom(phantom::Args),
     /// The model of a live session, which starts this by itself
@@ -123,6 +126,7 @@ fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
         Command::Warm(args) => warm::run(args, &cli.model, ui),
         Command::Pack(args) => bundle::pack(args, ui),
         Command::Bench(args) => bench::run(args, &cli.model, ui),
+        Command::Doctor(args) => doctor::run(args, &cli.model, ui),
         Command::Phantom(args) => phantom::run(args, ui),
         Command::ModelProcess(args) => model_process::run(args, &cli.model),
     }
@@ -133,7 +137,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new(cli.json);
     if matches!(cli.command, Command::Live(_) | Command::ModelProcess(_)) {
-        privacy::withhold_panics();
+        bedside_live::withhold_panics(ui::tell);
     }
     let code = match run(&cli, ui) {
         Ok(()) => ExitCode::SUCCESS,
@@ -157,7 +161,6 @@ fn tell(failure: &Failure, ui: Ui) {
             let _ = ui.print_json(&json!({ "error": failure }));
         }
     }
-    failure.exit().into()
 }
 
 #[cfg(test)]

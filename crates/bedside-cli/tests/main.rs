@@ -9,7 +9,9 @@
 )]
 
 mod cli;
+mod doctor;
 mod eval;
+mod graphs;
 mod live;
 #[cfg(target_os = "linux")]
 mod model_process;

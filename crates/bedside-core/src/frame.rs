@@ -5,8 +5,11 @@ use std::fmt;
 use crate::pixels::{Component, PixelFormat, PlaneSize, YuvRowReader, YuvSpace};
 use crate::time::Timestamp;
 
-/// Longest side of a frame in pixels. Bounds memory: an RGB frame is at most 768 MiB.
+/// Longest side of a frame in pixels.
 pub const MAX_SIDE: u32 = 16_384;
+
+/// Most pixels of a frame, which bounds its memory: 192 MiB as RGB.
+pub const MAX_PIXELS: u64 = 64 << 20;
 
 /// A frame in memory of its own, rows and planes tightly packed.
 #[derive(Clone, PartialEq, Eq)]
@@ -23,7 +26,7 @@ impl Frame {
     /// A frame from tightly packed bytes (see [`PixelFormat`]), captured at time zero.
     ///
     /// # Errors
-    /// When a side is 0 or above [`MAX_SIDE`], or `data` has not the length that size and
+    /// When [`check_size`] refuses the size, or `data` has not the length that size and
     /// format ask for.
     pub fn new(
         width: u32,
@@ -195,7 +198,7 @@ impl<'a> FrameView<'a> {
     /// stride in bytes. The padding of a plane's last row may be missing. Captured at time zero.
     ///
     /// # Errors
-    /// When a side is 0 or above [`MAX_SIDE`], the format has another number of planes, a stride
+    /// When [`check_size`] refuses the size, the format has another number of planes, a stride
     /// is shorter than a row, or a plane's bytes end before its last pixel.
     pub fn new(
         width: u32,
@@ -448,9 +451,11 @@ impl fmt::Debug for FrameView<'_> {
 /// Check a frame size before anything of that size is allocated.
 ///
 /// # Errors
-/// When a side is 0 or above [`MAX_SIDE`].
+/// When a side is 0 or above [`MAX_SIDE`], or there are more than [`MAX_PIXELS`].
 pub fn check_size(width: u32, height: u32) -> Result<(), FrameError> {
-    if width == 0 || height == 0 || width > MAX_SIDE || height > MAX_SIDE {
+    let sides = 1..=MAX_SIDE;
+    let pixels = u64::from(width) * u64::from(height);
+    if !sides.contains(&width) || !sides.contains(&height) || pixels > MAX_PIXELS {
         return Err(FrameError::Size { width, height });
     }
     Ok(())
@@ -460,7 +465,7 @@ pub fn check_size(width: u32, height: u32) -> Result<(), FrameError> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FrameError {
-    /// A side is 0 or above [`MAX_SIDE`].
+    /// A side is 0 or above [`MAX_SIDE`], or there are more than [`MAX_PIXELS`].
     Size {
         /// Width asked for.
         width: u32,
@@ -515,7 +520,9 @@ impl fmt::Display for FrameError {
             Self::Size { width, height } => {
                 write!(
                     f,
-                    "a frame of {width}x{height} pixels: sides must be 1 to {MAX_SIDE}"
+                    "a frame of {width}x{height} pixels: sides must be 1 to {MAX_SIDE}, and at most {} \
+                     megapixels (of 2^20) between them",
+                    MAX_PIXELS >> 20
                 )
             }
             Self::Length {
@@ -565,6 +572,9 @@ mod tests {
         assert!(short.to_string().contains("48") && short.to_string().contains("47"));
         assert!(Frame::new(0, 4, PixelFormat::Gray8, vec![]).is_err());
         assert!(Frame::new(MAX_SIDE + 1, 1, PixelFormat::Gray8, vec![]).is_err());
+        assert_eq!(check_size(8192, 8192), Ok(()));
+        let many = check_size(8192, 8193).unwrap_err().to_string();
+        assert!(many.contains("64 megapixels"), "{many}");
     }
     #[test]
     fn padding_between_rows_is_passed_over() {

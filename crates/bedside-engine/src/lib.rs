@@ -66,6 +66,16 @@ const OPTIONAL: [(&str, &str); 4] = [
     ("tract-cuda", "cuda"),
 ];
 
+/// Names of all backends, the default first: [`backends`], then those that this build was made
+/// without.
+pub fn backend_names() -> Vec<&'static str> {
+    let mut names: Vec<_> = backends().iter().map(|b| b.name()).collect();
+    let absent = OPTIONAL.iter().map(|(name, _)| *name);
+    let absent: Vec<_> = absent.filter(|name| !names.contains(name)).collect();
+    names.extend(absent);
+    names
+}
+
 /// The backend of a name.
 ///
 /// # Errors

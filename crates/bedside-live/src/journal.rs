@@ -14,7 +14,8 @@ use crate::session::LiveSession;
 use crate::tally::Tally;
 
 /// The [`Watcher`] that hands each frame's record to a [`Recorder`], with the session's opening,
-/// changes of prompts and end, and publishes the session in a [`Monitor`].
+/// changes of prompts and end, and publishes the session in a [`Monitor`]. A change of patient
+/// begins a new session in the records.
 ///
 /// A host that has more to do on each frame wraps it.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Journal {
     fn next_case(&mut self, case: u64, counts: Counts) {
         self.end(counts);
         (self.case, self.before, self.prompts) = (case, counts, 0);
-        self.opening = self.opening.again();
+        self.opening = self.opening.restarted();
         self.recorder.record(&Record::Session(self.opening.clone()));
     }
 

@@ -87,7 +87,7 @@ impl SessionRecord {
     }
 
     /// The same, starting now.
-    pub(crate) fn again(&self) -> Self {
+    pub(crate) fn restarted(&self) -> Self {
         Self {
             started_unix_ms: unix_ms(),
             ..self.clone()
@@ -95,6 +95,7 @@ impl SessionRecord {
     }
 }
 
+/// The wall clock, milliseconds since 1970 (UTC).
 fn unix_ms() -> u64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     since_1970.map_or(0, |t| u64::try_from(t.as_millis()).unwrap_or(u64::MAX))

@@ -69,6 +69,7 @@ pub struct LiveSession {
     /// Whether the present worker has answered.
     answered: bool,
     started: Timestamp,
+    /// Capture of the newest frame, and of the newest one that differed from the one before.
     newest: Option<Timestamp>,
     changed: Option<Timestamp>,
     warmth: Option<Timestamp>,

@@ -275,7 +275,7 @@ fn p_28_a_model_that_fails_in_any_way_is_loaded_anew() {
     let failed = "3 passes failed in a row";
     for (fault, words) in [
         ("hang", "no answer for"),
-        ("panic", "the model panics, as this test wants"),
+        ("panic", "panicked at"),
         ("memory", "memory allocation of 2147483648 bytes failed"),
         ("nan", nonsense),
         ("few", nonsense),
@@ -287,6 +287,19 @@ fn p_28_a_model_that_fails_in_any_way_is_loaded_anew() {
     ] {
         survives(fault, words);
     }
+}
+
+#[test]
+fn p_21_a_panic_in_the_models_process_tells_its_place_alone() {
+    let _alone = alone();
+    let (loader, _) = loader(&["1 panic"]);
+    let mut bench = Bench::on(loader, quick());
+    bench.step_next();
+    show_until(&mut bench, Duration::ZERO, "the panic", |bench| {
+        says(bench, "panicked at ")
+    });
+    let message = bench.session.message().unwrap_or_default();
+    assert!(!message.contains("as this test wants"), "{message}");
 }
 
 #[test]

@@ -7,13 +7,12 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use bedside_core::frame::check_size;
 use bedside_core::{Clock, Frame, Phi, PixelFormat, YuvSpace};
 
 use crate::feed::Feed;
 use crate::jpeg::{Decoder, MAX_PICTURE};
 use crate::mjpeg::read_whole;
-use crate::{Source, SourceError, SourceInfo};
+use crate::{Source, SourceError, SourceInfo, size};
 
 /// Most bytes of a header chunk.
 const MAX_HEADER: usize = 64 << 10;
@@ -88,7 +87,7 @@ impl AviSource {
         if !headers.codec.eq_ignore_ascii_case(b"MJPG") {
             return Err(refuse("is not coded as MJPG"));
         }
-        check_size(headers.width, headers.height).map_err(|e| refuse(&e.to_string()))?;
+        size::check(headers.width, headers.height).map_err(|why| refuse(&format!("has {why}")))?;
         let info = SourceInfo {
             name: name.clone(),
             width: headers.width,

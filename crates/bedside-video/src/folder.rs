@@ -8,7 +8,7 @@ use std::vec::IntoIter;
 use bedside_core::{Clock, Frame, Phi, PixelFormat, YuvSpace};
 use bedside_vision::colour::rgb_pixels;
 
-use crate::{Source, SourceError, SourceInfo, still};
+use crate::{Source, SourceError, SourceInfo, size, still};
 
 const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
@@ -46,6 +46,8 @@ impl FolderSource {
         })?;
         let first = still::picture(&first)
             .map_err(|why| SourceError::fatal(format!("{name}, its first picture: {why}")))?;
+        size::check(first.width(), first.height())
+            .map_err(|why| SourceError::fatal(format!("{name}: {why}; hint: scale them")))?;
         let info = SourceInfo {
             name,
             width: first.width(),

@@ -1,17 +1,16 @@
 //! JPEG pictures as frames, by way of YCbCr alone.
 
 use bedside_core::PixelFormat;
-use bedside_core::frame::check_size;
 use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use crate::SourceInfo;
 use crate::convert::ycbcr_to_i420;
+use crate::{SourceInfo, size};
 
-/// Most bytes of one compressed picture.
-pub(crate) const MAX_PICTURE: usize = 64 << 20;
+/// Most bytes of one compressed picture, which leaves nearly two for each pixel of the largest.
+pub(crate) const MAX_PICTURE: usize = 16 << 20;
 
 /// Decodes one JPEG after the other.
 #[derive(Default)]
@@ -32,7 +31,7 @@ impl Decoder {
         out: &mut Vec<u8>,
     ) -> Result<(), String> {
         let mut decoder = begin(jpeg)?;
-        let (width, height) = size(&decoder)?;
+        let (width, height) = size_of(&decoder)?;
         if (width, height) != (info.width, info.height) {
             return Err(format!(
                 "a picture of {width}x{height} among {}x{}",
@@ -67,7 +66,7 @@ impl Decoder {
 /// Width, height and whether it is gray, without decoding.
 pub(crate) fn facts(jpeg: &[u8]) -> Result<(u32, u32, bool), String> {
     let decoder = begin(jpeg)?;
-    let (width, height) = size(&decoder)?;
+    let (width, height) = size_of(&decoder)?;
     Ok((
         width,
         height,
@@ -92,10 +91,10 @@ pub(crate) fn begin(jpeg: &[u8]) -> Result<JpegDecoder<ZCursor<&[u8]>>, String> 
     Ok(decoder)
 }
 
-fn size(decoder: &JpegDecoder<ZCursor<&[u8]>>) -> Result<(u32, u32), String> {
+fn size_of(decoder: &JpegDecoder<ZCursor<&[u8]>>) -> Result<(u32, u32), String> {
     let info = decoder.info().ok_or("no JPEG")?;
     let (width, height) = (info.width.into(), info.height.into());
-    check_size(width, height).map_err(|error| error.to_string())?;
+    size::check(width, height)?;
     Ok((width, height))
 }
 

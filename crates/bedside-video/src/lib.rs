@@ -34,16 +34,19 @@ mod pace;
 mod phantom;
 mod raw;
 pub mod sink;
+mod size;
 pub mod still;
 mod y4m;
 
 use bedside_core::{Frame, Phi, PixelFormat, Timestamp, YuvSpace};
 
+pub use camera::{CameraInfo, cameras};
 pub use error::{SourceError, SourceErrorKind};
 pub use open::{CaptureFormat, OpenOptions, open};
 pub use pace::Pace;
 pub use phantom::phantom_config;
 pub use raw::RawFormat;
+pub use size::MAX_VIDEO_PIXELS;
 
 /// What is known of a source before its first frame.
 #[derive(Debug, Clone, PartialEq)]

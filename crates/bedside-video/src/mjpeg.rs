@@ -148,16 +148,14 @@ impl Splitter {
     }
 }
 
-/// Read exactly `length` bytes into `bytes`; false where the feed ends before.
+/// Read exactly `length` bytes into `bytes`; false where the feed ends before. Memory is asked for
+/// as bytes come, not as a header promises them.
 pub(crate) fn read_whole(
     feed: &mut impl Read,
     length: usize,
     bytes: &mut Vec<u8>,
 ) -> std::io::Result<bool> {
-    bytes.resize(length, 0);
-    match feed.read_exact(bytes) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
+    bytes.clear();
+    let count = feed.by_ref().take(length as u64).read_to_end(bytes)?;
+    Ok(count == length)
 }

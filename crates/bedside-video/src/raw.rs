@@ -4,12 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use bedside_core::frame::check_size;
 use bedside_core::{Clock, Frame, Phi, PixelFormat};
 
 use crate::convert::usual_space;
 use crate::feed::{Arrival, Feed, Parcel};
-use crate::{Source, SourceError, SourceInfo};
+use crate::{Source, SourceError, SourceInfo, size};
 
 /// What raw bytes mean, written as `1280x720:nv12@30`; the rate may be left out.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -84,7 +83,7 @@ pub(crate) fn parse_size(text: &str) -> Result<(u32, u32), String> {
         Some((width.parse::<u32>().ok()?, height.parse::<u32>().ok()?))
     });
     let (width, height) = sides.ok_or_else(|| format!("'{text}' is not a size such as 640x480"))?;
-    check_size(width, height).map_err(|error| error.to_string())?;
+    size::check(width, height)?;
     Ok((width, height))
 }
 
@@ -113,7 +112,7 @@ impl RawSource {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
         let RawFormat { width, height, .. } = format;
-        check_size(width, height).map_err(|error| SourceError::fatal(error.to_string()))?;
+        size::check(width, height).map_err(|why| SourceError::fatal(format!("{name}: {why}")))?;
         let info = SourceInfo {
             name,
             width,

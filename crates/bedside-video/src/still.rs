@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Cursor, ErrorKind, Read};
 use std::path::Path;
 
-use bedside_core::frame::MAX_SIDE;
+use bedside_core::frame::{MAX_PIXELS, MAX_SIDE};
 use bedside_core::{Frame, PixelFormat};
 use image::metadata::Orientation;
 use image::{
@@ -20,8 +20,6 @@ use crate::jpeg::{self, Boundary};
 const MAX_FILE: u64 = 512 << 20;
 /// Most bytes that a decoder may ask for.
 const MAX_DECODER: u64 = 512 << 20;
-/// Most pixels, in units of 2^20: 192 MiB as RGB.
-const MAX_MEGAPIXELS: u64 = 64;
 
 /// Formats that are read, by content.
 const FORMATS: [ImageFormat; 5] = [
@@ -183,7 +181,7 @@ fn check_colours(original: ExtendedColorType, decoded: ColorType) -> Result<(), 
 /// Before room is made: a header of a few bytes can ask for gigabytes.
 fn check_size(width: u32, height: u32) -> Result<(), String> {
     let pixels = u64::from(width) * u64::from(height);
-    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_MEGAPIXELS << 20 {
+    if width > MAX_SIDE || height > MAX_SIDE || pixels > MAX_PIXELS {
         return Err(too_large(&format!("{width}x{height} pixels")));
     }
     Ok(())
@@ -200,8 +198,9 @@ fn cut_short(format: ImageFormat) -> String {
 
 fn too_large(what: &str) -> String {
     format!(
-        "is too large ({what}): at most {MAX_SIDE} pixels a side and {MAX_MEGAPIXELS} megapixels \
-         (of 2^20) are read; hint: crop or scale the picture"
+        "is too large ({what}): at most {MAX_SIDE} pixels a side and {} megapixels (of 2^20) are \
+         read; hint: crop or scale the picture",
+        MAX_PIXELS >> 20
     )
 }
 

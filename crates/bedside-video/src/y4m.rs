@@ -3,12 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedside_core::frame::check_size;
 use bedside_core::{Clock, Frame, Phi, PixelFormat, YuvSpace};
 
 use crate::convert::{halve_rows, quarter, with_matrix};
 use crate::feed::{Arrival, Feed, Parcel};
-use crate::{Source, SourceError, SourceInfo};
+use crate::{Source, SourceError, SourceInfo, size};
 
 /// Longest header line in bytes; real ones have less than a hundred.
 const MAX_LINE: usize = 4096;
@@ -98,7 +97,7 @@ impl Header {
                 _ => {}
             }
         }
-        check_size(width, height).map_err(|error| format!("has {error}; hint: {RESEND}"))?;
+        size::check(width, height).map_err(|why| format!("has {why}; hint: {RESEND}"))?;
         Ok(Self {
             width,
             height,

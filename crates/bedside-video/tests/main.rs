@@ -8,5 +8,6 @@
     reason = "helpers of tests may panic as tests do"
 )]
 
+mod bounds;
 mod files;
 mod streams;

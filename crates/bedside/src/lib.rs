@@ -44,7 +44,7 @@ pub mod engine {
     pub use bedside_engine::{
         Backend, DType, Dim, EngineError, ErrorKind, FaultyBackend, InjectedFault, LoadOptions,
         OpTime, Placement, Release, Session, Signature, TensorSpec, TractCpu, TractStock, Value,
-        backend, backends, conformance,
+        backend, backend_names, backends, conformance,
     };
 }
 

@@ -5,8 +5,8 @@
 //! every tensor that says otherwise is refused before an engine sees the bytes. Only what is
 //! needed for that is read of the protobuf: the path from the model to each tensor.
 
-use super::malformed;
 use super::wire::{Field, Fields, Value};
+use super::{MODEL_GRAPH, TENSOR_NAME, malformed};
 use crate::error::{BundleError, ErrorKind};
 
 /// Subgraphs nest by three messages each (graph, node, attribute).
@@ -42,8 +42,6 @@ impl Message {
     }
 }
 
-const MODEL_GRAPH: u32 = 7;
-const TENSOR_NAME: u32 = 8;
 const TENSOR_EXTERNAL_DATA: u32 = 13;
 const TENSOR_DATA_LOCATION: u32 = 14;
 
@@ -116,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn external_data_is_found_wherever_tensors_live() {
+    fn p_16_external_data_is_found_wherever_tensors_live() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/onnx");
         let mut seen = 0;
         for entry in std::fs::read_dir(folder).unwrap() {

@@ -6,22 +6,14 @@
 
 use std::collections::HashSet;
 
-use super::malformed;
 use super::wire::{Field, Fields, Value, put_bytes, varint};
+use super::{END_NAME, GRAPH_INITIALIZER, GRAPH_INPUT, GRAPH_OUTPUT, MODEL_GRAPH, malformed};
+use super::{TENSOR_DATA_TYPE, TENSOR_DIMS, TENSOR_NAME};
 use crate::error::BundleError;
 
 /// Smaller tensors, such as shapes and scales, stay in the model: the reader looks into some.
 const LARGE: usize = 4096;
 
-/// Fields of the messages of `onnx.proto` that hold weights.
-const MODEL_GRAPH: u32 = 7;
-const GRAPH_INITIALIZER: u32 = 5;
-const GRAPH_INPUT: u32 = 11;
-const GRAPH_OUTPUT: u32 = 12;
-const VALUE_NAME: u32 = 1;
-const TENSOR_DIMS: u32 = 1;
-const TENSOR_DATA_TYPE: u32 = 2;
-const TENSOR_NAME: u32 = 8;
 const TENSOR_RAW_DATA: u32 = 9;
 
 /// A model without its large initializers, and these.
@@ -66,7 +58,7 @@ fn ends(graph: &[u8]) -> Result<HashSet<&[u8]>, BundleError> {
         if [GRAPH_INPUT, GRAPH_OUTPUT].contains(&field.number) {
             for field in Fields(info) {
                 let field = field?;
-                if let (VALUE_NAME, Value::Bytes(name)) = (field.number, field.value) {
+                if let (END_NAME, Value::Bytes(name)) = (field.number, field.value) {
                     names.insert(name);
                 }
             }
@@ -232,7 +224,7 @@ mod tests {
     fn initializers_that_are_inputs_or_outputs_stay() {
         let large = initializer("large", &[40, 50], 2_000);
         for end in [GRAPH_INPUT, GRAPH_OUTPUT] {
-            let model = model(&[large.clone(), bytes(end, &bytes(VALUE_NAME, b"large"))]);
+            let model = model(&[large.clone(), bytes(end, &bytes(END_NAME, b"large"))]);
             let (rest, weights) = split(&model).unwrap();
             assert!(weights.is_empty() && rest == model);
         }

@@ -12,6 +12,12 @@ pub(super) struct Field<'a> {
     pub(super) whole: &'a [u8],
 }
 
+impl<'a> Field<'a> {
+    pub(super) fn pair(self) -> (u32, Value<'a>) {
+        (self.number, self.value)
+    }
+}
+
 /// A field's value; numbers of fixed width are not looked at.
 #[derive(Clone, Copy)]
 pub(super) enum Value<'a> {

@@ -75,6 +75,11 @@ impl ConvolutionPlan {
         [1, h, w, self.out_channels]
     }
 
+    fn in_shape(&self) -> [usize; 4] {
+        let [h, w] = self.window.input;
+        [1, h, w, self.window.channels]
+    }
+
     /// Multiply-adds of a run.
     fn products(&self) -> usize {
         let outputs: usize = self.out_shape().iter().product();
@@ -345,6 +350,12 @@ impl EvalOp for Convolution {
         let plan = &self.plan;
         let input = &inputs[0];
         let shape = plan.out_shape();
+        // What is shorter would leave outputs as the memory had them.
+        let reads = self.expansion.as_ref().unwrap_or(plan).in_shape();
+        ensure!(
+            input.shape() == reads && inputs.get(1).is_none_or(|o| o.shape() == shape),
+            "a convolution of {reads:?} to {shape:?} was given {inputs:?}"
+        );
         if let Some(expansion) = &self.expansion {
             return Ok(tvec!(match plan.epilogue.out {
                 Some(_) => filled::<u8>(&shape, |out| plan.expanded(expansion, input, out))?,

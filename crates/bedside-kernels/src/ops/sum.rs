@@ -91,6 +91,11 @@ impl EvalOp for Sum {
         let (a, b) = args_2!(inputs);
         let shape = a.shape().to_vec();
         let channels = shape.last().copied().unwrap_or(1);
+        // What is shorter would leave outputs as the memory had them.
+        ensure!(
+            b.len() == a.len() || b.len() == channels,
+            "a sum of {a:?} and {b:?}"
+        );
         let coded = |t: &Tensor| t.datum_type() == DatumType::U8;
         macro_rules! run {
             ($a:ty, $b:ty, $o:ty) => {

@@ -1,10 +1,9 @@
 //! The model's side: it loads, answers what it is asked, and ends when nobody asks any more.
 
-use std::io::{self, Write, stderr, stdin};
+use std::io::{self, stdin};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::panic;
 
 use bedside::{Finding, Frame, Timestamp};
 
@@ -13,6 +12,7 @@ use super::wire::{self, Answer, Ask, Limit, Numbered, Picture};
 use crate::control::MAX_PROMPTS;
 use crate::error::{Error, ErrorKind};
 use crate::model::Model;
+use crate::panics::withhold_panics;
 
 /// Serve a model to the session that began this process with a
 /// [`ProcessLoader`](crate::ProcessLoader), until that one ends or wants no more answers.
@@ -35,11 +35,10 @@ pub fn serve(
         .and_then(|socket| socket.peer_addr().map(|_| socket))
         .map_err(|e| failed(asked, e, "`bedside live` starts this by itself"))?;
     confine(memory).map_err(|e| failed("limits of the process", e, "run the model in-process"))?;
-    // One line, for the session keeps the last one.
-    panic::set_hook(Box::new(|panic| {
-        let text = panic.to_string().replace('\n', " ");
-        let _ = writeln!(stderr(), "{text}");
-    }));
+    // The session tells the last line of standard error.
+    withhold_panics(|text| {
+        let _ = io::stderr().write_all(text.as_bytes());
+    });
     // A session that has gone wants no answer.
     let _ = converse(&mut session, load);
     Ok(())

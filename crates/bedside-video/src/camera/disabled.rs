@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bedside_core::{Clock, Phi};
 
+use crate::camera::CameraInfo;
 use crate::{CaptureFormat, Source, SourceError};
 
 pub(crate) fn open(
@@ -14,4 +15,8 @@ pub(crate) fn open(
     Err(SourceError::fatal(format!(
         "{name}: cameras are read on Linux alone; hint: pipe one in with ffmpeg, see docs/video.md"
     )))
+}
+
+pub(crate) fn list() -> Vec<CameraInfo> {
+    Vec::new()
 }

@@ -1,10 +1,11 @@
 //! A V4L2 device, by way of the `linuxvideo` crate.
 
+use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedside_core::frame::check_size;
 use bedside_core::{Clock, Frame, FrameView, Phi, YuvSpace};
 use linuxvideo::format::{FrameIntervals, FrameSizes, PixFormat, PixelFormat as FourCc};
 use linuxvideo::stream::ReadStream;
@@ -12,9 +13,9 @@ use linuxvideo::{BufType, CapabilityFlags, Device, Fract};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use crate::camera::{Coding, Offer, USUAL, choose};
+use crate::camera::{CameraInfo, Coding, Offer, USUAL, choose};
 use crate::jpeg::Decoder;
-use crate::{CaptureFormat, Source, SourceError, SourceErrorKind, SourceInfo};
+use crate::{CaptureFormat, RawFormat, Source, SourceError, SourceErrorKind, SourceInfo, size};
 
 /// How long a camera may be silent within one call.
 const PATIENCE: Timespec = Timespec {
@@ -148,21 +149,60 @@ impl Source for Camera {
     }
 }
 
+fn fatal(name: &dyn fmt::Display, why: &str, hint: &str) -> SourceError {
+    SourceError::fatal(format!("{name}: {why}; hint: {hint}"))
+}
+
+/// Why a device can't be used, and what helps.
+fn refused(name: &dyn fmt::Display, error: &io::Error) -> SourceError {
+    let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => "see `ls /dev/video*`, and the cable",
+        Some(Errno::BUSY) => "another program uses it, close that one",
+        Some(Errno::ACCESS | Errno::PERM) => "add yourself to the group `video`",
+        Some(Errno::NOTTY | Errno::INVAL) => "name a camera, such as /dev/video0",
+        _ => "plug it in again",
+    };
+    fatal(name, &error.to_string(), hint)
+}
+
+/// The devices that send frames, and those that can't be asked, by number.
+pub(crate) fn list() -> Vec<CameraInfo> {
+    let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    let number = |name: &OsStr| name.to_str()?.strip_prefix("video")?.parse::<u32>().ok();
+    let mut numbers: Vec<u32> = entries.filter_map(|e| number(&e.file_name())).collect();
+    numbers.sort_unstable();
+    numbers
+        .into_iter()
+        .filter_map(|number| {
+            let path = format!("/dev/video{number}");
+            let formats = formats(&path).transpose()?;
+            Some(CameraInfo { path, formats })
+        })
+        .collect()
+}
+
+/// What a device offers, `None` where it does not send frames: many have a node for other data.
+fn formats(path: &str) -> Result<Option<Vec<RawFormat>>, SourceError> {
+    let io = |error| refused(&path, &error);
+    let device = Device::open(path).map_err(io)?;
+    let able = device.capabilities().map_err(io)?.device_capabilities();
+    if !able.contains(CapabilityFlags::VIDEO_CAPTURE | CapabilityFlags::STREAMING) {
+        return Ok(None);
+    }
+    let format = |offer: Offer| RawFormat {
+        width: offer.width,
+        height: offer.height,
+        format: offer.coding.format(),
+        frames_per_second: offer.frames_per_second,
+    };
+    let offers = offers(&device, &CaptureFormat::default());
+    Ok(Some(offers.into_iter().map(format).collect()))
+}
+
 /// Open the device, settle on a format, and let it send.
 fn start(name: Phi<String>, request: &CaptureFormat) -> Result<(SourceInfo, Running), SourceError> {
-    let fatal = |why: &str, hint: &str| SourceError::fatal(format!("{name}: {why}; hint: {hint}"));
-    let io = |error: io::Error| {
-        let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
-            Some(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
-                "see `ls /dev/video*`, and the cable"
-            }
-            Some(Errno::BUSY) => "another program uses it, close that one",
-            Some(Errno::ACCESS | Errno::PERM) => "add yourself to the group `video`",
-            Some(Errno::NOTTY | Errno::INVAL) => "name a camera, such as /dev/video0",
-            _ => "plug it in again",
-        };
-        fatal(&error.to_string(), hint)
-    };
+    let fatal = |why: &str, hint: &str| fatal(&name, why, hint);
+    let io = |error| refused(&name, &error);
     let device = Device::open(name.reveal()).map_err(io)?;
     let able = device.capabilities().map_err(io)?.device_capabilities();
     if !able.contains(CapabilityFlags::VIDEO_CAPTURE | CapabilityFlags::STREAMING) {
@@ -183,7 +223,7 @@ fn start(name: Phi<String>, request: &CaptureFormat) -> Result<(SourceInfo, Runn
     let capture = device.video_capture(wanted).map_err(io)?;
     let got = capture.format();
     let (width, height) = (got.width(), got.height());
-    if got.pixel_format() != code || check_size(width, height).is_err() {
+    if got.pixel_format() != code || size::check(width, height).is_err() {
         return Err(fatal(
             &format!("changed the format to {got:?}"),
             "ask for another one",

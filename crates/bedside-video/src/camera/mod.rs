@@ -14,8 +14,25 @@ mod device;
 use bedside_core::PixelFormat;
 
 use crate::open::CaptureFormat;
+use crate::{RawFormat, SourceError};
 
 pub(crate) use device::open;
+
+/// A camera of this machine.
+#[derive(Debug)]
+pub struct CameraInfo {
+    /// What [`open`](crate::open()) takes.
+    pub path: String,
+    /// The formats that frames come in, compressed ones as they are once decoded; or why the
+    /// device can't be asked.
+    pub formats: Result<Vec<RawFormat>, SourceError>,
+}
+
+/// The cameras and capture devices that are there; none where the system is not Linux. Each is
+/// opened for a moment, and none is started.
+pub fn cameras() -> Vec<CameraInfo> {
+    device::list()
+}
 
 /// Size and rate by default.
 const USUAL: (u32, u32, f64) = (1280, 720, 30.0);

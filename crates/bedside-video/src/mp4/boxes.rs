@@ -4,19 +4,20 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Most bytes of the table of contents: about a day of video.
-const MAX_MOOV: u64 = 64 << 20;
+/// Most boxes that are looked at for the table of contents.
+const MAX_BOXES: usize = 4096;
+/// Most bytes of the table of contents, which has up to 32 a picture.
+const MAX_MOOV: u64 = 32 << 20;
+/// Most pictures, and so most rows of any table: ten hours of 30 a second.
+const MAX_PICTURES: usize = 1 << 20;
 /// Most bytes of one compressed picture.
 const MAX_SAMPLE: u32 = 16 << 20;
-
-/// Most pictures that are all of one size: such a track has few, or none of use.
-const MAX_SAME: usize = 1 << 20;
 
 /// One compressed picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Sample {
     pub(crate) offset: u64,
-    pub(crate) size: usize,
+    pub(crate) size: u32,
     /// In the track's own ticks.
     pub(crate) shown_at: i64,
     /// Whether it needs no picture before it.
@@ -40,14 +41,14 @@ impl Movie {
     pub(crate) fn read(file: &mut File) -> io::Result<Result<Self, String>> {
         let end = file.seek(SeekFrom::End(0))?;
         let mut at = 0;
-        while at < end {
+        for _ in 0..MAX_BOXES {
             let Some((kind, head, size)) = box_head(file, at, end)? else {
                 break;
             };
             if &kind == b"moov" {
                 let size = size - head;
                 if size > MAX_MOOV {
-                    return Ok(Err("has a table of contents of more than 64 MiB".to_owned()));
+                    return Ok(Err("has a table of contents of more than 32 MiB".to_owned()));
                 }
                 let mut moov = vec![0; usize::try_from(size).unwrap_or_default()];
                 file.seek(SeekFrom::Start(at + head))?;
@@ -71,7 +72,7 @@ impl Movie {
             .ok_or("has no video track")?;
         let table = path(trak, &[b"mdia", b"minf", b"stbl"]).ok_or("has no table of pictures")?;
         let (parameter_sets, length_size) = codec(find(table, b"stsd").unwrap_or_default())?;
-        let samples = samples(table).ok_or("has a damaged table of pictures")?;
+        let samples = samples(table).ok_or("has a damaged table of pictures, or more than 2^20")?;
         if samples.is_empty() {
             let fragmented = find(moov, b"mvex").is_some();
             return Err(if fragmented {
@@ -100,14 +101,17 @@ impl Movie {
     }
 
     /// A sample as a decoder wants it: NAL units behind start codes, the parameter sets before
-    /// them where asked. False when a length points outside.
+    /// them where asked. False when a length points outside, or the decoder would be told of
+    /// another size than the header that was looked at tells: by another sequence header, or by
+    /// a start code within a unit.
     pub(crate) fn annex_b(&self, sample: &[u8], parameters: bool, out: &mut Vec<u8>) -> bool {
         let mut unit = |nal: &[u8]| {
             out.extend_from_slice(&[0, 0, 0, 1]);
             out.extend_from_slice(nal);
+            !nal.windows(3).any(|bytes| bytes == [0, 0, 1])
         };
-        if parameters {
-            self.parameter_sets.iter().for_each(|nal| unit(nal));
+        if parameters && !self.parameter_sets.iter().all(|nal| unit(nal)) {
+            return false;
         }
         let mut rest = Fields(sample);
         while !rest.0.is_empty() {
@@ -118,10 +122,17 @@ impl Movie {
             let Some(nal) = rest.take(length) else {
                 return false;
             };
-            unit(nal);
+            let known = || self.parameter_sets.iter().any(|set| set == nal);
+            if !unit(nal) || is_sequence_header(nal) && !known() {
+                return false;
+            }
         }
         true
     }
+}
+
+pub(crate) fn is_sequence_header(nal: &[u8]) -> bool {
+    nal.first().is_some_and(|head| head & 0x1f == 7)
 }
 
 /// Big-endian fields, one after the other.
@@ -152,9 +163,10 @@ impl<'a> Fields<'a> {
         Some(u32::from_be_bytes(*bytes))
     }
 
-    /// The rows of a table that says how many it has, `N` numbers each; none where that is a lie.
+    /// The rows of a table that says how many it has, `N` numbers each; none where that is a lie,
+    /// or more than any table needs.
     fn rows<const N: usize>(&mut self) -> Option<impl Iterator<Item = [u32; N]> + use<'a, N>> {
-        let count = self.u32()? as usize;
+        let count = Some(self.u32()? as usize).filter(|count| *count <= MAX_PICTURES)?;
         let bytes = self.take(count.checked_mul(4 * N)?)?;
         Some(bytes.chunks_exact(4 * N).map(|row| {
             let mut row = Fields(row);
@@ -261,7 +273,7 @@ fn samples(table: &[u8]) -> Option<Vec<Sample>> {
     } else {
         // Nothing but the count says how many: it must not ask for any memory.
         let count = sizes.u32()? as usize;
-        vec![same; (count <= MAX_SAME).then_some(count)?]
+        vec![same; (count <= MAX_PICTURES).then_some(count)?]
     };
     if sizes.iter().any(|size| *size > MAX_SAMPLE) {
         return None;
@@ -299,7 +311,7 @@ fn samples(table: &[u8]) -> Option<Vec<Sample>> {
             let delay = delays.as_mut().and_then(Iterator::next);
             samples.push(Sample {
                 offset,
-                size: size as usize,
+                size,
                 // Negative ones need version 1; in version 0 none is that large.
                 shown_at: time + i64::from(delay.unwrap_or_default().cast_signed()),
                 is_sync: syncs

@@ -5,39 +5,43 @@ mod sps;
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use bedside_core::frame::check_size;
 use bedside_core::{Clock, Frame, Phi, PixelFormat};
-use rusty_h264_decoder::Decoder;
+use rusty_h264_decoder::{Decoder, Sps as DecoderSps};
 
 use crate::convert::with_matrix;
-use crate::mp4::boxes::{Movie, Sample};
-use crate::mp4::sps::Sps;
-use crate::{Source, SourceError, SourceInfo};
+use crate::mjpeg::read_whole;
+use crate::mp4::boxes::{Movie, Sample, is_sequence_header};
+use crate::mp4::sps::{Sps, without_emulation};
+use crate::{MAX_VIDEO_PIXELS, Source, SourceError, SourceInfo, size};
 
 /// Pictures that a decoder may hold back to bring them into order (ITU-T H.264, A.3.1).
 const MAX_REORDER: usize = 16;
+
+/// Most macroblocks, squares of 16 pixels, that the pictures kept for reference have together
+/// (level 5.2 in A.3.1): five pictures of 4096x2304, or sixteen of 1920x1088.
+const MAX_REFERENCE_BLOCKS: usize = 184_320;
 
 /// Pictures of an MP4 file.
 pub(crate) struct Mp4Source {
     file: File,
     movie: Movie,
     /// Place of each sample in the order of showing.
-    ranks: Vec<usize>,
+    ranks: Vec<u32>,
     /// The next sample to decode.
     sample: usize,
     decoder: Decoder,
     /// Whether the decoder must be given the parameter sets, and a picture that needs no other.
     fresh: bool,
     /// Decoded pictures that are not yet shown, by rank; `None` for one that could not be.
-    ready: BTreeMap<usize, Option<Vec<u8>>>,
+    ready: BTreeMap<u32, Option<Vec<u8>>>,
     /// Memory for more of them.
     spare: Vec<Vec<u8>>,
     /// Ranks that were shown.
-    shown: usize,
+    shown: u32,
     packet: Vec<u8>,
     annex_b: Vec<u8>,
     info: SourceInfo,
@@ -67,13 +71,25 @@ impl Mp4Source {
         if !sps.is_progressive {
             return Err(refuse("is interlaced"));
         }
-        check_size(sps.width, sps.height).map_err(|error| refuse(&error.to_string()))?;
+        size::check(sps.width, sps.height).map_err(|why| refuse(&format!("has {why}")))?;
+        for nal in movie
+            .parameter_sets
+            .iter()
+            .filter(|nal| is_sequence_header(nal))
+        {
+            bounded(nal).map_err(|why| refuse(&why))?;
+        }
 
-        let mut order: Vec<usize> = (0..movie.samples.len()).collect();
-        order.sort_by_key(|at| movie.samples.get(*at).map(|sample| sample.shown_at));
+        let mut order: Vec<u32> = (0..).take(movie.samples.len()).collect();
+        order.sort_by_key(|at| {
+            movie
+                .samples
+                .get(*at as usize)
+                .map(|sample| sample.shown_at)
+        });
         let mut ranks = vec![0; order.len()];
-        for (rank, at) in order.into_iter().enumerate() {
-            if let Some(place) = ranks.get_mut(at) {
+        for (rank, at) in (0..).zip(order) {
+            if let Some(place) = ranks.get_mut(at as usize) {
                 *place = rank;
             }
         }
@@ -108,15 +124,11 @@ impl Mp4Source {
         let rank = self.ranks.get(self.sample).copied().unwrap_or_default();
         self.sample += 1;
         self.file.seek(SeekFrom::Start(sample.offset))?;
-        self.packet.resize(sample.size, 0);
-        match self.file.read_exact(&mut self.packet) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                // The file was cut: nothing behind it is there.
-                self.sample = self.movie.samples.len();
-                self.ready.insert(rank, None);
-                return Ok(());
-            }
-            other => other?,
+        if !read_whole(&mut self.file, sample.size as usize, &mut self.packet)? {
+            // The file was cut: nothing behind it is there.
+            self.sample = self.movie.samples.len();
+            self.ready.insert(rank, None);
+            return Ok(());
         }
         if self.fresh && !sample.is_sync {
             self.ready.insert(rank, None);
@@ -129,10 +141,11 @@ impl Mp4Source {
         let decoder = &mut self.decoder;
         let annex_b = &self.annex_b;
         // Hostile bytes are the decoder's daily bread, and still it is large and young.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decoder.decode(annex_b)));
+        let decode = AssertUnwindSafe(|| decoder.decode(annex_b));
+        let decoded = sound.then(|| catch_unwind(decode));
         let size = (self.info.width as usize, self.info.height as usize);
         let picture = match decoded {
-            Ok(Ok(Some(picture))) if sound && (picture.width, picture.height) == size => {
+            Some(Ok(Ok(Some(picture)))) if (picture.width, picture.height) == size => {
                 let mut data = self.spare.pop().unwrap_or_default();
                 data.clear();
                 for plane in [&picture.y, &picture.u, &picture.v] {
@@ -149,6 +162,25 @@ impl Mp4Source {
         self.ready.insert(rank, picture);
         Ok(())
     }
+}
+
+/// Refuse a sequence header that asks the decoder for more memory than a video may take. It is the
+/// decoder's own reading that counts here.
+fn bounded(nal: &[u8]) -> Result<(), String> {
+    let payload = without_emulation(nal.get(1..).unwrap_or_default());
+    let sps = DecoderSps::parse(&payload).map_err(|error| format!("can't be decoded: {error}"))?;
+    let (columns, rows) = (sps.pic_width_in_mbs, sps.pic_height_in_mbs);
+    let blocks = columns
+        .checked_mul(rows)
+        .filter(|blocks| *blocks <= MAX_VIDEO_PIXELS as usize / 256)
+        .ok_or_else(|| format!("is coded in {columns}x{rows} blocks of 16 pixels, too many"))?;
+    let kept = sps.max_num_ref_frames as usize;
+    if kept > MAX_REORDER || blocks * kept > MAX_REFERENCE_BLOCKS {
+        return Err(format!(
+            "keeps {kept} pictures for reference, more than level 5.2 allows"
+        ));
+    }
+    Ok(())
 }
 
 impl Source for Mp4Source {

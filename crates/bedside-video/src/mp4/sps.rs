@@ -98,12 +98,13 @@ impl Sps {
     }
 }
 
-/// The bytes behind `00 00 03` without the 3.
-fn without_emulation(payload: &[u8]) -> Vec<u8> {
+/// The bytes behind `00 00 03` without the 3, where it stands before what it keeps apart.
+pub(crate) fn without_emulation(payload: &[u8]) -> Vec<u8> {
     let mut zeros = 0;
     let mut bytes = Vec::with_capacity(payload.len());
-    for byte in payload {
-        if zeros >= 2 && *byte == 3 {
+    let next = payload.iter().skip(1).map(Some).chain([None]);
+    for (byte, next) in payload.iter().zip(next) {
+        if zeros >= 2 && *byte == 3 && next.is_some_and(|next| *next <= 3) {
             zeros = 0;
             continue;
         }

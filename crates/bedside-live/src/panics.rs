@@ -1,19 +1,21 @@
-//! What a process that holds a patient's pictures keeps to itself when it fails.
+//! What a process that holds a patient's pictures keeps to itself when it panics.
 
 use std::panic;
 use std::thread;
 
-use crate::ui::tell;
-
-/// Have panics tell where they happened, and not what they say: that may quote a picture, a path or
-/// a file.
-pub(crate) fn withhold_panics() {
+/// Have panics of this process `tell` where they happened, in one line, and not what they say: that
+/// may quote a picture, a path or a file. `tell` writes, and must not wait for a reader where video
+/// passes.
+pub fn withhold_panics(tell: fn(&str)) {
     panic::set_hook(Box::new(|panic| {
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");
         let place = panic.location().map(ToString::to_string);
         let place = place.as_deref().unwrap_or("an unknown place");
-        tell(&format!("note: thread {name} panicked at {place}\n"));
+        tell(&format!(
+            "thread {name} panicked at {place}
+"
+        ));
     }));
 }
 
@@ -30,13 +32,13 @@ mod tests {
     #[allow(clippy::panic, reason = "what is tested")]
     fn p_21_a_panic_tells_its_place_alone() {
         if let Ok(said) = std::env::var(PANIC) {
-            withhold_panics();
+            withhold_panics(|text| eprint!("{text}"));
             let work = move || panic!("unexpected {said}");
             let thread = thread::Builder::new().name("model".to_owned());
             assert!(thread.spawn(work).unwrap().join().is_err());
             return;
         }
-        let name = "privacy::tests::p_21_a_panic_tells_its_place_alone";
+        let name = "panics::tests::p_21_a_panic_tells_its_place_alone";
         let ran = Command::new(std::env::current_exe().unwrap())
             .args([name, "--exact", "--nocapture"])
             .env(PANIC, "ZZPATIENTZZ")
@@ -45,7 +47,7 @@ mod tests {
         let told = String::from_utf8_lossy(&ran.stderr);
         assert!(ran.status.success(), "{told}");
         assert!(told.contains("thread model panicked at "), "{told}");
-        assert!(told.contains("privacy.rs:"), "{told}");
+        assert!(told.contains("panics.rs:"), "{told}");
         assert!(!told.contains("ZZPATIENTZZ"), "{told}");
     }
 }
