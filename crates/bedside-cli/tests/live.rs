@@ -103,7 +103,12 @@ impl Live {
     }
 
     /// Wait, feeding frames or not, until what is recorded holds.
-    fn until(&mut self, what: &str, feed: bool, holds: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    fn until(
+        &mut self,
+        what: &str,
+        feed: bool,
+        mut holds: impl FnMut(&[Value]) -> bool,
+    ) -> Vec<Value> {
         let began = Instant::now();
         loop {
             let recorded = self.recorded();
@@ -161,6 +166,16 @@ fn pictures(path: &Path) -> Vec<Vec<u8>> {
     frames.map(planes).collect()
 }
 
+/// The frames of a log without damage.
+fn logged(log: &Path) -> Vec<Value> {
+    let read = command().arg("log").arg(log).output().unwrap();
+    assert!(read.status.success());
+    let text = String::from_utf8(read.stdout).unwrap();
+    let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    let frames = records.filter_map(|record: Value| record.get("frame").cloned());
+    frames.collect()
+}
+
 #[test]
 fn p_04_a_pipe_that_falls_silent_leaves_no_mask_on_the_display() {
     let folder = tempfile::tempdir().unwrap();
@@ -185,25 +200,42 @@ fn p_04_a_pipe_that_falls_silent_leaves_no_mask_on_the_display() {
     live.end();
 
     let shown = pictures(&folder.path().join("out.y4m"));
-    let log = command().arg("log").arg(folder.path().join("log")).output();
-    let log = String::from_utf8(log.unwrap().stdout).unwrap();
-    let log: Vec<Value> = log
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let frames: Vec<&Value> = log
-        .iter()
-        .filter_map(|record| record.get("frame"))
-        .collect();
+    let frames = logged(&folder.path().join("log"));
     assert_eq!(shown.len(), frames.len(), "each picture has its record");
     let stalled = |at: &usize| frames[*at]["state"] == "stalled";
     let last = (0..frames.len()).rev().find(stalled).unwrap();
     let first = (0..=last).rev().take_while(stalled).last().unwrap();
     assert!(last - first >= 3, "{first} to {last}");
-    assert!(masks(frames[first - 1]) > 0);
+    assert!(masks(&frames[first - 1]) > 0);
     assert_ne!(shown[first - 1], unmasked, "a mask changes the picture");
     for at in first..=last {
-        assert_eq!(masks(frames[at]), 0);
+        assert_eq!(masks(&frames[at]), 0);
         assert!(shown[at] == unmasked, "the last picture, without masks");
     }
+}
+
+#[test]
+fn p_23_a_kill_of_the_command_costs_no_record_that_is_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let mut live = Live::start(folder.path(), &[]);
+    let mut on_disk = 0;
+    live.until("records in the log", true, |_| {
+        on_disk = logged(&log).len();
+        on_disk >= 20
+    });
+    live.child.kill().unwrap();
+    live.child.wait().unwrap();
+    let frames = logged(&log);
+    assert!(frames.len() >= on_disk, "{} of {on_disk}", frames.len());
+    let numbers: Vec<u64> = frames
+        .iter()
+        .map(|f| f["frame"].as_u64().unwrap())
+        .collect();
+    assert!(numbers.is_sorted(), "{numbers:?}");
+    // The next one goes on with it.
+    let mut next = Live::start(folder.path(), &["--overwrite"]);
+    next.until("a frame", true, |frames| !frames.is_empty());
+    next.end();
+    assert!(logged(&log).len() > frames.len());
 }

@@ -6,6 +6,7 @@ mod reader;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use frame::{HEAD, MAX_PAYLOAD, PROMPTS, Piece, Pieces, SESSION};
@@ -86,6 +87,7 @@ impl Log {
             frame: Vec::new(),
         };
         log.repair()?;
+        log.sync_entry()?;
         Ok(log)
     }
 
@@ -167,7 +169,22 @@ impl Log {
             self.write()?;
         }
         self.context = context;
-        Ok(())
+        self.sync_entry()
+    }
+
+    /// Wait until the folder on the disk names the file: what is synced is lost with its name.
+    fn sync_entry(&self) -> Result<(), Error> {
+        self.sync()?;
+        let folder = self
+            .path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = File::open(folder.unwrap_or(Path::new(".")));
+        match folder.and_then(|folder| folder.sync_all()) {
+            // Filesystems that can't sync a folder are used without.
+            Err(cause) if cause.kind() != io::ErrorKind::InvalidInput => Err(unwritable(cause)),
+            _ => Ok(()),
+        }
     }
 
     /// See what is there, cut what is no record from its end, and see to the header.
@@ -262,6 +279,8 @@ impl Drop for Log {
 fn open_locked(path: &Path, new: bool) -> Result<File, Error> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).create_new(new);
+    // What was found in whom is for the owner alone.
+    options.mode(0o600);
     let file = options.open(path).map_err(unwritable)?;
     // Filesystems without locks are used without.
     if let Err(TryLockError::WouldBlock) = file.try_lock() {

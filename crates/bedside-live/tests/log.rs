@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -293,7 +294,9 @@ fn a_full_file_makes_room_and_the_next_opens_with_the_session() {
     log.sync().unwrap();
     let older = folder.path().join("log.1");
     for path in [&path, &older] {
-        assert!(fs::metadata(path).unwrap().len() <= Log::MIN_BYTES);
+        let there = fs::metadata(path).unwrap();
+        assert!(there.len() <= Log::MIN_BYTES);
+        assert_eq!(there.mode() & 0o777, 0o600, "for its owner alone");
     }
     assert_eq!(folder.path().read_dir().unwrap().count(), 2);
 
