@@ -1,0 +1,461 @@
+//! The faults of the drill, and what each must lead to.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::feeder::{HEIGHT, WIDTH, header};
+use crate::live::{Live, Setup, signal};
+
+/// One way in which something goes wrong.
+pub(crate) struct Fault {
+    pub(crate) name: &'static str,
+    /// Whether the short drill has it.
+    pub(crate) quick: bool,
+    /// Before the start; an error says why it can't be tried here.
+    pub(crate) prepare: fn(&mut Setup) -> Result<(), String>,
+    /// Once masks are painted.
+    pub(crate) strike: fn(&mut Live),
+    /// How long it lasts, in milliseconds.
+    pub(crate) lasts: u64,
+    /// Its end, where it has one.
+    pub(crate) mend: fn(&mut Live),
+    /// How the session is ended; by the source's end if not at all.
+    pub(crate) end: fn(&mut Live),
+    /// The exit code.
+    pub(crate) code: i32,
+    /// What records must say in a frame's state, reason, trouble or lists.
+    pub(crate) says: &'static [&'static str],
+    /// Whether masks must be painted afterwards.
+    pub(crate) masks_after: bool,
+    /// Whether the fault is the source's own, so that no frames come.
+    pub(crate) source: bool,
+    /// Whether masks must be there before it.
+    pub(crate) masks_before: bool,
+    /// What the session's end must take at most, in milliseconds.
+    pub(crate) ends_within: u64,
+    /// Whether the records must close with an end.
+    pub(crate) closes: bool,
+}
+
+/// Nothing goes wrong, for 2 seconds.
+const NONE: Fault = Fault {
+    name: "none",
+    quick: true,
+    prepare: |_| Ok(()),
+    strike: |_| {},
+    lasts: 2_000,
+    mend: |_| {},
+    end: |live| live.feeder().close(),
+    code: 0,
+    says: &["active"],
+    masks_after: true,
+    source: false,
+    masks_before: true,
+    ends_within: 6_000,
+    closes: true,
+};
+
+/// Exit code of a session whose output, or whose records, failed.
+const OUTPUT: i32 = 6;
+/// Exit code of a session whose source failed.
+const INPUT: i32 = 3;
+
+fn strike_model(live: &mut Live, name: &str) {
+    let pid = live.model().expect("no process runs the model");
+    signal(pid, name);
+}
+
+/// Start the model anew, so that it reads its bundle again.
+fn reload(live: &mut Live) {
+    strike_model(live, "KILL");
+}
+
+/// A bundle as a folder whose decoder has a chain of 20,000 operators more.
+fn deep(setup: &mut Setup) -> Result<(), String> {
+    use sha2::{Digest, Sha256};
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bundle");
+    let folder = setup.path("deep");
+    let copied = Command::new("cp")
+        .arg("-r")
+        .arg(golden)
+        .arg(&folder)
+        .status();
+    assert!(copied.unwrap().success());
+    let decoder = folder.join("decoder.onnx");
+    let mut model = fs::read(&decoder).unwrap();
+    // ModelProto.graph (7) comes a second time, and is merged with the first: NodeProto's are
+    // input (1), output (2) and op_type (4).
+    let field = |number: u8, content: &[u8]| {
+        let mut bytes = vec![number << 3 | 2];
+        let mut length = content.len();
+        while length >= 0x80 {
+            bytes.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        bytes.push(length as u8);
+        bytes.extend_from_slice(content);
+        bytes
+    };
+    let mut nodes = Vec::new();
+    for depth in 0..20_000 {
+        let input = match depth {
+            0 => "score".to_owned(),
+            _ => format!("deep{}", depth - 1),
+        };
+        let output = format!("deep{depth}");
+        let node = [
+            field(1, input.as_bytes()),
+            field(2, output.as_bytes()),
+            field(4, b"Neg"),
+        ];
+        nodes.extend(field(1, &node.concat()));
+    }
+    model.extend(field(7, &nodes));
+    fs::write(&decoder, &model).unwrap();
+    let path = folder.join("bundle.json");
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let sum: String = Sha256::digest(&model)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    let packed = setup.path("tiny.bedside");
+    // Parts are listed by the packer alone.
+    let listed = Command::new(env!("CARGO_BIN_EXE_bedside"))
+        .args(["inspect", "--json"])
+        .arg(&packed)
+        .output()
+        .unwrap();
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let mut parts = listed["manifest"]["parts"].clone();
+    for part in parts.as_array_mut().unwrap() {
+        if part["name"] == "decoder.onnx" {
+            part["bytes"] = model.len().into();
+            part["sha256"] = sum.clone().into();
+        }
+    }
+    manifest["parts"] = parts;
+    fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
+    setup.bundle = folder;
+    Ok(())
+}
+
+/// A pipe to which not one byte more can be written.
+fn full_pipe(setup: &mut Setup) -> Result<(), String> {
+    let (reader, mut writer) = std::io::pipe().map_err(|e| e.to_string())?;
+    // What a pipe holds on Linux, unless it was told otherwise.
+    writer
+        .write_all(&[b'\n'; 1 << 16])
+        .map_err(|e| e.to_string())?;
+    setup.stderr = Some(Stdio::from(writer));
+    // Nobody reads, and nobody closes it.
+    std::mem::forget(reader);
+    Ok(())
+}
+
+/// A file system of 1 MiB.
+fn small_disk(setup: &Setup) -> Result<PathBuf, String> {
+    let place = setup.path("disk");
+    fs::create_dir(&place).map_err(|e| e.to_string())?;
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+        .arg(&place)
+        .output()
+        .map_err(|e| format!("mount: {e}"))?;
+    if mounted.status.success() {
+        Ok(place)
+    } else {
+        Err("a file system can't be mounted here".to_owned())
+    }
+}
+
+/// A library that moves the wall clock a day ahead at 3 seconds, and two days back at 5.
+fn jumping_clock(setup: &mut Setup) -> Result<(), String> {
+    let (source, library) = (setup.path("jump.c"), setup.path("jump.so"));
+    fs::write(&source, include_str!("jump.c")).map_err(|e| e.to_string())?;
+    let built = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&library, &source])
+        .output()
+        .map_err(|e| format!("cc: {e}"))?;
+    if !built.status.success() {
+        return Err("cc can't make a shared library here".to_owned());
+    }
+    let library = library.display().to_string();
+    setup.environment.insert("LD_PRELOAD", library);
+    Ok(())
+}
+
+/// Change a file where it lies, as `cp` over it does.
+fn overwrite(live: &Live) {
+    let file = OpenOptions::new().write(true).open(&live.setup.bundle);
+    let mut file = file.unwrap();
+    let length = file.metadata().unwrap().len();
+    file.seek(SeekFrom::Start(0)).unwrap();
+    file.write_all(&vec![0x5a; length as usize]).unwrap();
+}
+
+fn truncate(live: &Live) {
+    let file = OpenOptions::new().write(true).open(&live.setup.bundle);
+    let file: File = file.unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+}
+
+pub(crate) const FAULTS: &[Fault] = &[
+    NONE,
+    Fault {
+        name: "model: SEGV",
+        quick: false,
+        strike: |live| strike_model(live, "SEGV"),
+        ..NONE
+    },
+    Fault {
+        name: "model: ABRT",
+        quick: false,
+        strike: |live| strike_model(live, "ABRT"),
+        ..NONE
+    },
+    Fault {
+        name: "model: KILL",
+        strike: |live| strike_model(live, "KILL"),
+        ..NONE
+    },
+    Fault {
+        name: "model: STOP",
+        quick: false,
+        strike: |live| strike_model(live, "STOP"),
+        lasts: 14_000,
+        says: &["stalled", "inference"],
+        ..NONE
+    },
+    Fault {
+        name: "bundle overwritten in place, then a restart",
+        quick: false,
+        strike: |live| {
+            overwrite(live);
+            std::thread::sleep(Duration::from_millis(500));
+            reload(live);
+        },
+        lasts: 4_000,
+        says: &["fault"],
+        masks_after: false,
+        code: 7,
+        ..NONE
+    },
+    Fault {
+        name: "bundle truncated, then a restart",
+        quick: false,
+        strike: |live| {
+            truncate(live);
+            std::thread::sleep(Duration::from_millis(500));
+            reload(live);
+        },
+        lasts: 4_000,
+        says: &["fault"],
+        masks_after: false,
+        code: 7,
+        ..NONE
+    },
+    Fault {
+        name: "bundle with a graph of 20,000 nodes in a row",
+        quick: false,
+        prepare: deep,
+        lasts: 4_000,
+        says: &["fault"],
+        masks_before: false,
+        masks_after: false,
+        code: 7,
+        ..NONE
+    },
+    Fault {
+        name: "sink: pipe that nobody reads",
+        prepare: |setup| {
+            setup.sink("| exec sleep 40");
+            Ok(())
+        },
+        says: &["active"],
+        code: OUTPUT,
+        ..NONE
+    },
+    Fault {
+        name: "sink: pipe that is closed",
+        quick: false,
+        prepare: |setup| {
+            setup.sink("| head -c 5000000 >/dev/null");
+            Ok(())
+        },
+        code: OUTPUT,
+        ..NONE
+    },
+    Fault {
+        name: "sink: full disk (/dev/full)",
+        prepare: |setup| {
+            symlink("/dev/full", setup.path("full.y4m")).map_err(|e| e.to_string())?;
+            setup.sink("full.y4m");
+            Ok(())
+        },
+        code: OUTPUT,
+        ..NONE
+    },
+    Fault {
+        name: "sink: disk of 1 MiB that fills",
+        quick: false,
+        prepare: |setup| {
+            let disk = small_disk(setup)?;
+            setup.sink(disk.join("video.y4m").display().to_string());
+            Ok(())
+        },
+        code: OUTPUT,
+        ..NONE
+    },
+    Fault {
+        name: "records: full disk (/dev/full)",
+        prepare: |setup| {
+            setup.records = "/dev/full".to_owned();
+            Ok(())
+        },
+        code: OUTPUT,
+        ..NONE
+    },
+    Fault {
+        name: "log: disk of 1 MiB that fills",
+        quick: false,
+        prepare: |setup| {
+            let disk = small_disk(setup)?;
+            fs::write(disk.join("filler"), vec![0; (1 << 20) - (96 << 10)])
+                .map_err(|e| e.to_string())?;
+            setup.log = disk.join("session.log");
+            Ok(())
+        },
+        strike: |live| {
+            let filler = live.setup.path("disk/filler");
+            // What is left of the disk.
+            let _ = OpenOptions::new()
+                .append(true)
+                .open(filler)
+                .and_then(|mut file| file.write_all(&[0; 96 << 10]));
+        },
+        lasts: 4_000,
+        code: OUTPUT,
+        ..NONE
+    },
+    Fault {
+        name: "source: silent for 4 s",
+        strike: |live| live.feeder().pause(),
+        lasts: 4_000,
+        mend: |live| live.feeder().resume(),
+        says: &["stalled", "input"],
+        source: true,
+        ..NONE
+    },
+    Fault {
+        name: "source: unplugged within a frame",
+        quick: false,
+        strike: |live| {
+            let mut cut = b"FRAME\n".to_vec();
+            cut.extend_from_slice(&[128; 5_000]);
+            live.feeder().bytes(cut);
+            live.feeder().close();
+        },
+        lasts: 0,
+        masks_after: false,
+        source: true,
+        ..NONE
+    },
+    Fault {
+        name: "source: another size",
+        quick: false,
+        strike: |live| {
+            let header = header(WIDTH * 2, HEIGHT * 2);
+            live.feeder().bytes(header.into_bytes());
+        },
+        lasts: 1_000,
+        says: &["active"],
+        masks_after: false,
+        source: true,
+        code: INPUT,
+        ..NONE
+    },
+    Fault {
+        name: "source: garbage",
+        quick: false,
+        strike: |live| live.feeder().bytes(vec![0xa7; 300_001]),
+        lasts: 1_000,
+        masks_after: false,
+        source: true,
+        code: INPUT,
+        ..NONE
+    },
+    Fault {
+        name: "source: end",
+        quick: false,
+        strike: |live| live.feeder().close(),
+        lasts: 0,
+        masks_after: false,
+        source: true,
+        ..NONE
+    },
+    Fault {
+        name: "stderr that nobody reads",
+        quick: false,
+        prepare: full_pipe,
+        ..NONE
+    },
+    Fault {
+        name: "wall clock a day ahead, then two back",
+        quick: false,
+        prepare: jumping_clock,
+        lasts: 6_000,
+        ..NONE
+    },
+    Fault {
+        name: "SIGINT",
+        quick: false,
+        end: |live| live.signal("INT"),
+        ..NONE
+    },
+    Fault {
+        name: "SIGINT twice, beside a sink that nobody reads",
+        quick: false,
+        prepare: |setup| {
+            setup.sink("| exec sleep 40");
+            Ok(())
+        },
+        end: |live| {
+            live.signal("INT");
+            std::thread::sleep(Duration::from_millis(100));
+            if !live.ended() {
+                live.signal("INT");
+            }
+        },
+        code: OUTPUT,
+        ends_within: 1_000,
+        ..NONE
+    },
+    Fault {
+        name: "SIGTERM",
+        end: |live| live.signal("TERM"),
+        ends_within: 1_000,
+        ..NONE
+    },
+    Fault {
+        name: "the command itself: KILL",
+        quick: false,
+        end: |live| live.signal("KILL"),
+        code: -9,
+        closes: false,
+        ..NONE
+    },
+];
+
+/// Undo what a case left on the machine.
+pub(crate) fn clean(setup: &Setup) {
+    let disk = setup.path("disk");
+    if disk.exists() {
+        let _ = Command::new("umount").arg("-l").arg(&disk).output();
+    }
+}
