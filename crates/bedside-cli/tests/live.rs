@@ -38,7 +38,10 @@ fn p_04_a_pipe_that_falls_silent_leaves_no_mask_on_the_display() {
     for frame in stalled(&live) {
         assert_eq!(frame["reason"], "input");
         assert_eq!(frame["repeated"], true);
-        assert_eq!((masks(&frame), &frame["unanswered"][0]), (0, &"polyp".into()));
+        assert_eq!(
+            (masks(&frame), &frame["unanswered"][0]),
+            (0, &"polyp".into())
+        );
     }
     // And back again.
     live.until("a mask again", true, |live| {
