@@ -220,13 +220,13 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         wait: args.fast,
         keep_on: page.is_some(),
     };
+    let input = args.input(source, clock.clone());
     let mut session = LiveSession::new(loader, control, metrics.clone(), clock, args.config());
     let beside = beside(args, ui, metrics.clone(), monitor.clone(), stop.clone())?;
     let mut show = Show {
         journal: Journal::begin(recorder, monitor, opening),
         ui,
     };
-    let input = args.input(source, clock);
     let outcome = bedside_live::run(&mut session, input, sinks, &mut show, config, &stop);
     stop.stop();
     let patience = if stop.is_hurried() { HURRIED } else { PATIENCE };

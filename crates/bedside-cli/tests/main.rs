@@ -13,8 +13,10 @@ mod doctor;
 mod eval;
 mod graphs;
 mod live;
+mod live_rig;
 #[cfg(target_os = "linux")]
 mod model_process;
 mod network;
+mod outputs;
 mod preview_browser;
 mod privacy;

@@ -7,15 +7,12 @@ use std::thread;
 /// may quote a picture, a path or a file. `tell` writes, and must not wait for a reader where video
 /// passes.
 pub fn withhold_panics(tell: fn(&str)) {
-    panic::set_hook(Box::new(|panic| {
+    panic::set_hook(Box::new(move |panic| {
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");
         let place = panic.location().map(ToString::to_string);
         let place = place.as_deref().unwrap_or("an unknown place");
-        tell(&format!(
-            "thread {name} panicked at {place}
-"
-        ));
+        tell(&format!("thread {name} panicked at {place}\n"));
     }));
 }
 

@@ -432,7 +432,7 @@ fn format_2_is_as_it_was() {
 fn logs_of_format_1_are_read_and_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    std::fs::write(&path, bytes(&FORMAT_1)).unwrap();
+    fs::write(&path, bytes(&FORMAT_1)).unwrap();
     let mut old = samples();
     if let Record::Frame(frame) = &mut old[2] {
         frame.masks[0].validity = None;
@@ -448,7 +448,7 @@ fn logs_of_format_1_are_read_and_gone_on_with() {
     drop(log);
     let both = [old, samples()].concat();
     assert_eq!(read(&path), (both, vec![], 0));
-    assert_eq!(std::fs::read(&path).unwrap()[12], 2, "not for old readers");
+    assert_eq!(fs::read(&path).unwrap()[12], 2, "not for old readers");
 }
 
 fn samples() -> Vec<Record> {

@@ -10,7 +10,8 @@ use bedside::{
 };
 use bedside_live::record::Counts;
 use bedside_live::{
-    AgePolicy, CadenceConfig, ErrorKind, LiveSession, Outputs, SessionConfig, Stop, Watcher,
+    AgePolicy, CadenceConfig, ErrorKind, LiveSession, Output, Outputs, RunConfig, SessionConfig,
+    Stop, Watcher,
 };
 use bedside_video::sink::{Sink, SinkError};
 use bedside_video::{Source, SourceError, SourceErrorKind, SourceInfo};
@@ -717,24 +718,39 @@ fn p_10_frames_in_are_shown_dropped_or_failed_and_a_slow_sink_queues_nothing() {
             gate,
             written: written.clone(),
         };
+        let sink = Output {
+            label: "held".into(),
+            sink: Box::new(sink),
+            keeps: false,
+        };
+        let source: Box<dyn Source> = Box::new(source);
         let counts = bedside_live::run(
             &mut bench.session,
-            Box::new(source),
-            &mut [Box::new(sink)],
+            source.into(),
+            vec![sink],
             &mut Nobody,
-            wait,
+            RunConfig {
+                wait,
+                keep_on: false,
+            },
             &Stop::default(),
         )
         .unwrap();
         assert_eq!(counts.captured, 70);
         assert_eq!(counts.failed, 10);
-        assert_eq!(counts.shown, u64::from(written.load(Ordering::SeqCst)));
         assert_eq!(
             counts.captured,
             counts.shown + counts.dropped + counts.failed
         );
-        // One with the sink, one that waits.
-        let shown = if wait { 60..=60 } else { 1..=2 };
-        assert!(shown.contains(&counts.shown), "{counts:?}");
+        let [report] = bench.metrics.outputs().try_into().unwrap();
+        let written = u64::from(written.load(Ordering::SeqCst));
+        assert_eq!((report.written, report.failed), (written, 0));
+        assert_eq!(counts.shown, report.written + report.dropped);
+        if wait {
+            assert_eq!((counts.shown, written), (60, 60));
+        } else {
+            // One with the sink and one that waits for it; as its gate opens, two are on their way.
+            assert!((1..=4).contains(&written), "{report:?}");
+        }
     }
 }

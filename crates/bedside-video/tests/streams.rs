@@ -279,7 +279,7 @@ fn a_silent_pipe_is_told_and_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let (spec, path) = pipe(folder.path());
     let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
-    let writer = std::thread::spawn(move || {
+    let writer = thread::spawn(move || {
         let mut pipe = File::options().write(true).open(path).unwrap();
         pipe.write_all(b"YUV4MPEG2 W4 H2 F25:1\nFRAME\nabcd")
             .unwrap();

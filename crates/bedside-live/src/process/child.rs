@@ -1,6 +1,6 @@
 //! The model's side: it loads, answers what it is asked, and ends when nobody asks any more.
 
-use std::io::{self, stdin};
+use std::io::{self, Write, stdin};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
