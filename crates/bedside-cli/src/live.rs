@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt};
+use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt, State};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
     AgePolicy, BundleLoader, CadenceConfig, Control, Input, Journal, LiveSession, Loader, Log,
@@ -236,11 +236,25 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     if let Some(Err(error)) = page.map(Serving::finish) {
         ui.note(format_args!("note: {error}"));
     }
-    let Err(error) = outcome.map(|_| ()).and(recorded) else {
+    let ended = outcome.map(|_| ()).and(recorded).map_err(Failure::from);
+    let Err(failure) = ended.and_then(|()| answered(&session)) else {
         return report(args, ui, &metrics);
     };
     ui.note(metrics.report());
-    Err(error.into())
+    Err(failure)
+}
+
+/// Video goes on without its model; whoever started it learns of that at the end, too.
+fn answered(session: &LiveSession) -> Result<(), Failure> {
+    let Some(fault) = session.fault() else {
+        return Ok(());
+    };
+    let why = session.message().unwrap_or("hint: see what it said above");
+    let message = format!(
+        "model: fault: {}, video went on without it: {why}",
+        State::Fault(fault).reason()
+    );
+    Err(Failure::new(Exit::Engine, message))
 }
 
 impl Args {

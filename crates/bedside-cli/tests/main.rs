@@ -9,6 +9,7 @@
 )]
 
 mod cli;
+mod deep;
 mod doctor;
 mod eval;
 mod graphs;

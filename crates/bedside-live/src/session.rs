@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedside::{Clock, Degradation, Frame, FrameError, Mask, Pause, Stall, State, Timestamp};
+use bedside::{Clock, Degradation, Fault, Frame, FrameError, Mask, Pause, Stall, State, Timestamp};
 
 use crate::cadence::{Cadence, CadenceConfig};
 use crate::caption::{Caption, Outputs};
@@ -152,6 +152,11 @@ impl LiveSession {
     /// The model's last error in one line; none since it answered.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
+    }
+
+    /// Why the model gives no more answers, whatever else is said of the picture.
+    pub fn fault(&self) -> Option<Fault> {
+        self.supervisor.fault()
     }
 
     /// Whether there is a model to ask.

@@ -3,10 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::deep::{chain, decoder, with_decoder};
 use crate::feeder::{HEIGHT, WIDTH, header};
 use crate::live::{Live, Setup, signal};
 
@@ -33,8 +34,8 @@ pub(crate) struct Fault {
     pub(crate) masks_after: bool,
     /// Whether the fault is the source's own, so that no frames come.
     pub(crate) source: bool,
-    /// Whether masks must be there before it.
-    pub(crate) masks_before: bool,
+    /// Whether the session starts at all; then masks must be there before the fault.
+    pub(crate) starts: bool,
     /// What the session's end must take at most, in milliseconds.
     pub(crate) ends_within: u64,
     /// Whether the records must close with an end.
@@ -54,13 +55,16 @@ const NONE: Fault = Fault {
     says: &["active"],
     masks_after: true,
     source: false,
-    masks_before: true,
+    starts: true,
     ends_within: 6_000,
     closes: true,
 };
 
 /// Exit code of a session whose output, or whose records, failed.
 const OUTPUT: i32 = 6;
+/// Exit code of a session that ends with its model at fault, and of one whose bundle is refused.
+const ENGINE: i32 = 7;
+const BUNDLE: i32 = 5;
 /// Exit code of a session whose source failed.
 const INPUT: i32 = 3;
 
@@ -74,73 +78,10 @@ fn reload(live: &mut Live) {
     strike_model(live, "KILL");
 }
 
-/// A bundle as a folder whose decoder has a chain of 20,000 operators more.
+/// A bundle whose decoder has 20,000 operators one behind the other.
 fn deep(setup: &mut Setup) -> Result<(), String> {
-    use sha2::{Digest, Sha256};
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bundle");
-    let folder = setup.path("deep");
-    let copied = Command::new("cp")
-        .arg("-r")
-        .arg(golden)
-        .arg(&folder)
-        .status();
-    assert!(copied.unwrap().success());
-    let decoder = folder.join("decoder.onnx");
-    let mut model = fs::read(&decoder).unwrap();
-    // ModelProto.graph (7) comes a second time, and is merged with the first: NodeProto's are
-    // input (1), output (2) and op_type (4).
-    let field = |number: u8, content: &[u8]| {
-        let mut bytes = vec![number << 3 | 2];
-        let mut length = content.len();
-        while length >= 0x80 {
-            bytes.push(length as u8 | 0x80);
-            length >>= 7;
-        }
-        bytes.push(length as u8);
-        bytes.extend_from_slice(content);
-        bytes
-    };
-    let mut nodes = Vec::new();
-    for depth in 0..20_000 {
-        let input = match depth {
-            0 => "score".to_owned(),
-            _ => format!("deep{}", depth - 1),
-        };
-        let output = format!("deep{depth}");
-        let node = [
-            field(1, input.as_bytes()),
-            field(2, output.as_bytes()),
-            field(4, b"Neg"),
-        ];
-        nodes.extend(field(1, &node.concat()));
-    }
-    model.extend(field(7, &nodes));
-    fs::write(&decoder, &model).unwrap();
-    let path = folder.join("bundle.json");
-    let mut manifest: serde_json::Value =
-        serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-    let sum: String = Sha256::digest(&model)
-        .iter()
-        .map(|b| format!("{b:02x}"))
-        .collect();
-    let packed = setup.path("tiny.bedside");
-    // Parts are listed by the packer alone.
-    let listed = Command::new(env!("CARGO_BIN_EXE_bedside"))
-        .args(["inspect", "--json"])
-        .arg(&packed)
-        .output()
-        .unwrap();
-    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
-    let mut parts = listed["manifest"]["parts"].clone();
-    for part in parts.as_array_mut().unwrap() {
-        if part["name"] == "decoder.onnx" {
-            part["bytes"] = model.len().into();
-            part["sha256"] = sum.clone().into();
-        }
-    }
-    manifest["parts"] = parts;
-    fs::write(&path, serde_json::to_vec(&manifest).unwrap()).unwrap();
-    setup.bundle = folder;
+    let model = decoder(|graph| chain(graph, 20_000));
+    setup.bundle = with_decoder(setup.folder.path(), &model);
     Ok(())
 }
 
@@ -243,7 +184,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         lasts: 4_000,
         says: &["fault"],
         masks_after: false,
-        code: 7,
+        code: ENGINE,
         ..NONE
     },
     Fault {
@@ -257,18 +198,19 @@ pub(crate) const FAULTS: &[Fault] = &[
         lasts: 4_000,
         says: &["fault"],
         masks_after: false,
-        code: 7,
+        code: ENGINE,
         ..NONE
     },
     Fault {
         name: "bundle with a graph of 20,000 nodes in a row",
         quick: false,
         prepare: deep,
-        lasts: 4_000,
-        says: &["fault"],
-        masks_before: false,
+        lasts: 0,
+        says: &[],
+        starts: false,
         masks_after: false,
-        code: 7,
+        closes: false,
+        code: BUNDLE,
         ..NONE
     },
     Fault {

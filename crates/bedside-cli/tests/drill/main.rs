@@ -10,6 +10,8 @@
     reason = "a test's helpers fail as its assertions do"
 )]
 
+#[path = "../deep.rs"]
+mod deep;
 mod faults;
 mod feeder;
 mod live;
@@ -39,9 +41,10 @@ fn drill(fault: &Fault) -> Result<Report, String> {
     let mut setup = Setup::new();
     (fault.prepare)(&mut setup)?;
     let mut live = Live::start(setup);
-    let ready = match fault.masks_before {
-        true => live.until(|live| live.painted_since(0)),
-        false => live.until(|live| live.says(fault.says[0])),
+    let ready = if fault.starts {
+        live.until(|live| live.painted_since(0))
+    } else {
+        live.until_ended()
     };
     thread::sleep(Duration::from_secs(1));
     let struck = Instant::now();
