@@ -34,8 +34,8 @@ pub(crate) struct Fault {
     pub(crate) masks_after: bool,
     /// Whether the fault is the source's own, so that no frames come.
     pub(crate) source: bool,
-    /// Whether the session starts at all; then masks must be there before the fault.
-    pub(crate) starts: bool,
+    /// Whether the model answers at first; masks must be there before the fault then.
+    pub(crate) answers: bool,
     /// What the session's end must take at most, in milliseconds.
     pub(crate) ends_within: u64,
     /// Whether the records must close with an end.
@@ -55,16 +55,15 @@ const NONE: Fault = Fault {
     says: &["active"],
     masks_after: true,
     source: false,
-    starts: true,
+    answers: true,
     ends_within: 6_000,
     closes: true,
 };
 
 /// Exit code of a session whose output, or whose records, failed.
 const OUTPUT: i32 = 6;
-/// Exit code of a session that ends with its model at fault, and of one whose bundle is refused.
+/// Exit code of a session that ends with its model at fault.
 const ENGINE: i32 = 7;
-const BUNDLE: i32 = 5;
 /// Exit code of a session whose source failed.
 const INPUT: i32 = 3;
 
@@ -205,12 +204,10 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "bundle with a graph of 20,000 nodes in a row",
         quick: false,
         prepare: deep,
-        lasts: 0,
-        says: &[],
-        starts: false,
+        says: &["fault"],
+        answers: false,
         masks_after: false,
-        closes: false,
-        code: BUNDLE,
+        code: ENGINE,
         ..NONE
     },
     Fault {

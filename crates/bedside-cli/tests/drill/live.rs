@@ -156,12 +156,6 @@ impl Live {
         false
     }
 
-    /// Wait until it has ended by itself; whether it has.
-    pub(crate) fn until_ended(&mut self) -> bool {
-        self.until(|_| false);
-        self.ended()
-    }
-
     /// Whether a frame from this number on was recorded with a mask.
     pub(crate) fn painted_since(&self, number: u64) -> bool {
         self.recorded().iter().any(|record| {
@@ -169,6 +163,13 @@ impl Live {
             let masks = frame["masks"].as_array();
             frame["frame"].as_u64() >= Some(number) && masks.is_some_and(|masks| !masks.is_empty())
         })
+    }
+
+    /// Whether a recorded frame has this word.
+    pub(crate) fn says(&self, word: &str) -> bool {
+        self.recorded()
+            .iter()
+            .any(|record| record["frame"].to_string().contains(word))
     }
 
     /// The records up to now, of the lines or, where these go nowhere, of the log.

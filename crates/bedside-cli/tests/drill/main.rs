@@ -41,10 +41,10 @@ fn drill(fault: &Fault) -> Result<Report, String> {
     let mut setup = Setup::new();
     (fault.prepare)(&mut setup)?;
     let mut live = Live::start(setup);
-    let ready = if fault.starts {
+    let ready = if fault.answers {
         live.until(|live| live.painted_since(0))
     } else {
-        live.until_ended()
+        live.until(|live| live.says("fault"))
     };
     thread::sleep(Duration::from_secs(1));
     let struck = Instant::now();
