@@ -84,7 +84,7 @@ enum Command {
     /// Find every object that the model knows in images of a modality
     Recognize(segment::RecognizeArgs),
     /// Annotate live video: a camera, a pipe, a file or a phantom
-    Live(live::Args),
+    Live(Box<live::Args>),
     /// Print the records of a session's log
     Log(log::Args),
     /// List the object types, and which of them the bundle's weights know

@@ -74,17 +74,19 @@ fn a_journal_holds_opening_prompts_frames_and_end_in_order() {
     assert_eq!(
         keys,
         [
-            "session", "prompts", "frame", "frame", "prompts", "frame", "session", "prompts", "end"
+            "session", "prompts", "frame", "frame", "prompts", "frame", "end", "session",
+            "prompts", "end"
         ]
     );
     assert_eq!(lines[1]["prompts"][0], "thing");
     assert_eq!(lines[4]["prompts"][0], "other");
     let mask = &lines[3]["frame"]["masks"][0];
     assert!(mask["bounding_box"]["width"].as_u64() > Some(0), "{mask}");
-    assert_eq!(lines[6]["session"]["model"], "scripted 1");
-    assert!(lines[6]["session"]["started_unix_ms"].as_u64() > Some(0));
-    assert_eq!(lines[7]["prompts"][0], "other");
-    assert_eq!(lines[8]["end"]["shown"], 3);
+    assert_eq!(lines[6]["end"]["shown"], 3);
+    assert_eq!(lines[7]["session"]["model"], "scripted 1");
+    assert!(lines[7]["session"]["started_unix_ms"].as_u64() > Some(0));
+    assert_eq!(lines[8]["prompts"][0], "other");
+    assert_eq!(lines[9]["end"]["shown"], 0);
 }
 
 #[test]

@@ -218,7 +218,7 @@ fn files_that_are_no_log_or_a_newer_one_are_refused() {
     for (bytes, cause) in [
         (&b"PNG and more than sixteen bytes"[..], "no result log"),
         (b"bedside-lot", "no result log"),
-        (b"bedside-log\n\x02\0\0\0", "another format than 1"),
+        (b"bedside-log\n\x03\0\0\0", "a format later than 2"),
     ] {
         fs::write(&path, bytes).unwrap();
         for error in [

@@ -136,8 +136,10 @@ fn p_02_without_new_frames_a_mask_goes_when_it_is_too_old() {
 fn what_is_too_uncertain_is_said_and_counted() {
     // Found with little presence: shown at the second answer.
     let mut bench = Bench::new(&Scripted::new(|_| Ok(0.6)), SessionConfig::default());
-    bench.step_next();
+    bench.show_next();
     assert_eq!(bench.session.record().unanswered.len(), 1);
+    bench.settle();
+    bench.clock.advance(BETWEEN);
     bench.step_next();
     let record = bench.session.record();
     assert_eq!((record.uncertain.len(), record.masks.len()), (1, 0));
@@ -299,6 +301,7 @@ fn p_04_a_frozen_or_silent_input_is_stated_and_its_overlay_cleared() {
     assert_eq!(again, 4, "once a second");
     bench.until_masked();
     assert_eq!(bench.session.state(), State::Active);
+    bench.show_next();
     assert!(!bench.session.record().repeated);
 }
 
