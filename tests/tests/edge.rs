@@ -348,6 +348,40 @@ fn p_09_nan_and_other_faults_of_a_backend_give_no_mask() {
     }
 }
 
+/// What f16 can't say is an overflow, and not a very sure answer.
+#[test]
+fn p_09_logits_beyond_any_answer_give_no_mask() {
+    let (frame, _) = phantom(PhantomKind::Polyp, 1, true);
+    let answers = [
+        (f32::NAN, None),
+        (f32::INFINITY, None),
+        (f32::NEG_INFINITY, None),
+        (1e30, None),
+        (-65_505.0, None),
+        (65_504.0, Some(true)),
+        (-65_504.0, Some(false)),
+    ];
+    let backend = FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
+        let place = run.checked_sub(SELF_TESTS)? as usize;
+        let (value, _) = answers.get(place).filter(|_| graph.starts_with("decoder"))?;
+        Some(InjectedFault::Filled(*value))
+    });
+    let mut segmenter = Segmenter::new(bundle(), backend, &Options::default()).unwrap();
+    let set = segmenter.prompts(&[Prompt::new("polyp")]).unwrap();
+    for (value, present) in answers {
+        match (segmenter.segment(&frame, &set), present) {
+            (Ok(answer), Some(present)) => {
+                assert_eq!(answer.findings[0].present, present, "{value}");
+            }
+            (Err(error), None) => {
+                assert_eq!(error.kind(), ErrorKind::Engine, "{value}: {error}");
+                assert!(error.to_string().contains("absurd"), "{value}: {error}");
+            }
+            (other, _) => panic!("{value}: {other:?}"),
+        }
+    }
+}
+
 /// A frozen frame is asked again without its encoder, whatever came after it.
 #[test]
 fn features_serve_other_prompts_later_and_give_what_a_whole_pass_gives() {
