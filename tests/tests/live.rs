@@ -87,13 +87,15 @@ fn p_09_what_a_backend_says_beyond_any_answer_is_a_counted_fault() {
         };
         wait(&mut session, LiveSession::is_loaded);
         for number in 0..2 {
+            let counted = format!("\nbedside_faults_total {number}\n");
+            assert!(metrics.prometheus().contains(&counted), "{value}");
             clock.advance(Duration::from_millis(33));
             let frame = phantom.frame_at(number).frame;
             session.frame(frame, number).unwrap();
             wait(&mut session, |s| s.asked().is_none());
             assert!(session.record().masks.is_empty(), "{value}");
         }
-        let counted = "\nbedside_faults_total 1\n";
+        let counted = "\nbedside_faults_total 2\n";
         assert!(metrics.prometheus().contains(counted), "{value}");
         let message = session.message().unwrap_or_default();
         assert!(message.contains("absurd"), "{value}: {message}");
