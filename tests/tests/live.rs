@@ -78,7 +78,7 @@ fn p_09_what_a_backend_says_beyond_any_answer_is_a_counted_fault() {
         let config = SessionConfig::default();
         let mut session = LiveSession::new(loader, control, metrics.clone(), clock.clone(), config);
         let began = Instant::now();
-        let mut wait = |session: &mut LiveSession, what: fn(&LiveSession) -> bool| {
+        let wait = |session: &mut LiveSession, what: fn(&LiveSession) -> bool| {
             while !what(session) {
                 assert!(began.elapsed() < Duration::from_secs(300), "{value}");
                 std::thread::sleep(Duration::from_millis(1));

@@ -239,6 +239,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::record::Name;
 
     fn formats() -> impl Strategy<Value = PixelFormat> {
         prop::sample::select(vec![
