@@ -13,6 +13,7 @@ mod deep;
 mod doctor;
 mod eval;
 mod graphs;
+mod kinds;
 mod live;
 mod live_rig;
 #[cfg(target_os = "linux")]

@@ -165,7 +165,7 @@ impl Metrics {
         self.late.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A pass failed or gave NaN or infinite values, or the session came to a fault.
+    /// A pass failed or gave NaN, infinite or absurd values, or the session came to a fault.
     pub fn fault(&self) {
         self.faults.fetch_add(1, Ordering::Relaxed);
     }
@@ -304,7 +304,7 @@ impl Metrics {
             ),
             (
                 "bedside_faults_total",
-                "Passes that failed or gave NaN or infinite values, and faults of the session.",
+                "Passes that failed or gave NaN, infinite or absurd values, and faults of the session.",
                 self.faults.load(Ordering::Relaxed),
             ),
             (

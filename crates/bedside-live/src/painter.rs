@@ -335,6 +335,34 @@ mod tests {
     }
 
     #[test]
+    fn p_06_the_band_names_what_is_not_present() {
+        let frame = Frame::new(320, 64, PixelFormat::Gray8, vec![90; 320 * 64]).unwrap();
+        let picture = |absent: &[&str]| {
+            let outputs = Outputs::default();
+            let caption = Caption {
+                state: State::Active,
+                rates: (0.0, 0.0),
+                outputs: &outputs,
+            };
+            let mut painter = Painter::default();
+            let now = Timestamp::default();
+            let answers = absent.iter().map(|prompt| Answer {
+                prompt,
+                place: 0,
+                said: Said::Absent(now),
+            });
+            let policy = AgePolicy::default();
+            let tell = |_: &Answer<'_>, standing| assert_eq!(standing, Standing::Absent);
+            let painted = painter.paint(&caption, &frame, 1, now, policy, answers, tell);
+            painted.unwrap().data().to_vec()
+        };
+        let [none, polyp, head] = [&[][..], &["polyp"], &["fetal head"]].map(picture);
+        assert!(none != polyp && polyp != head && head != none);
+        let above = 320 * 64;
+        assert_eq!(none[..above], polyp[..above], "the frame is as it came");
+    }
+
+    #[test]
     fn fresh_and_carried_masks_look_different() {
         let frame = Frame::new(64, 64, PixelFormat::Rgb8, vec![90; 64 * 64 * 3]).unwrap();
         let inside =

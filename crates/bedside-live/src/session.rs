@@ -331,8 +331,6 @@ impl LiveSession {
             Ok(findings) => {
                 self.answered = true;
                 self.message = None;
-                let absent = findings.iter().filter(|finding| !finding.present).count();
-                self.metrics.absent(absent as u64);
                 self.metrics.inference(reply.took);
                 self.cadence.took(reply.took);
                 // An answer to prompts that are no longer asked would fill the wrong places.
@@ -340,6 +338,8 @@ impl LiveSession {
                 if current && self.tracker.answered(reply.number, reply.places, &findings) {
                     self.masks.add(now);
                     self.unseen = Some(reply.number);
+                    let absent = findings.iter().filter(|finding| !finding.present);
+                    self.metrics.absent(absent.count() as u64);
                 } else {
                     self.tracker.failed(reply.number);
                     self.metrics.late();
@@ -442,7 +442,9 @@ impl LiveSession {
             let overtook = self
                 .supervisor
                 .offer(frame, number, &self.request.prompts, places);
-            self.tracker.offered(number, frame.captured(), overtook);
+            // A stamp from the future, as a host's other clock may set, must not keep a mask young.
+            let captured = frame.captured().min(now);
+            self.tracker.offered(number, captured, overtook);
         }
     }
 
