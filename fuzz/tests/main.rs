@@ -1,0 +1,201 @@
+//! Every target on its corpus and on random changes of it, each in a process of its own, so that
+//! an overflowing stack, an abort or a hang is a failed test that names its input.
+//!
+//! `BEDSIDE_FUZZ_SECONDS` is how long each target runs on changes, else it takes a few;
+//! `BEDSIDE_FUZZ_SEED` picks other ones; `BEDSIDE_FUZZ_ONLY` names one target.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use bedside_fuzz::mutate::{MAX_INPUT, Random, mutate};
+use bedside_fuzz::{TARGETS, Target};
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+const SECONDS: &str = "BEDSIDE_FUZZ_SECONDS";
+const SEED: &str = "BEDSIDE_FUZZ_SEED";
+const ONLY: &str = "BEDSIDE_FUZZ_ONLY";
+/// What a child runs, and the file in which it leaves the input that it is at.
+const CHILD: &str = "BEDSIDE_FUZZ_CHILD";
+const INPUT: &str = "BEDSIDE_FUZZ_INPUT";
+
+/// Changed inputs for each target where no time is given.
+const FEW: u32 = 60;
+/// An input that takes longer is a finding. Far more than any needs on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Most bytes of all files of a corpus.
+const CORPUS: u64 = 64 << 10;
+/// Most memory of a child: an input that asks for more is a finding, not the end of this machine.
+const MEMORY: u64 = 8 << 30;
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The files of a folder, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).collect();
+    files.retain(|path| path.is_file());
+    files.sort();
+    files
+}
+
+/// The files that are a target's own.
+fn own(target: &Target) -> Vec<PathBuf> {
+    files(&root().join("fuzz/corpus").join(target.name))
+}
+
+/// A target's own files, and those that it shares with other tests.
+fn corpus(target: &Target) -> Vec<PathBuf> {
+    let mut all = own(target);
+    for seed in target.seeds {
+        let path = root().join(seed);
+        match path.is_file() {
+            true => all.push(path),
+            false => all.extend(files(&path)),
+        }
+    }
+    all
+}
+
+/// Run a target in a child; what it says of itself, or what it did not survive.
+fn run(target: &Target) -> Result<String, String> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz");
+    fs::create_dir_all(&folder).unwrap();
+    let input = folder.join(format!("{}.input", target.name));
+    let output = folder.join(format!("{}.output", target.name));
+    fs::write(&input, b"").unwrap();
+    let told = || Stdio::from(fs::File::options().append(true).open(&output).unwrap());
+    fs::write(&output, b"").unwrap();
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "child", "--nocapture", "--test-threads=1"])
+        .env(CHILD, target.name)
+        .env(INPUT, &input)
+        .stdout(told())
+        .stderr(told())
+        .spawn()
+        .unwrap();
+    let ended = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break match status.success() {
+                true => None,
+                false => Some(status.to_string()),
+            };
+        }
+        let begun = fs::metadata(&input).unwrap().modified().unwrap();
+        if begun.elapsed().is_ok_and(|since| since > PATIENCE) {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break Some(format!("an input takes more than {PATIENCE:?}"));
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    let said = String::from_utf8_lossy(&fs::read(&output).unwrap()).into_owned();
+    let Some(how) = ended else {
+        let line = said.lines().find(|line| line.starts_with(target.name));
+        return line
+            .map(str::to_owned)
+            .ok_or_else(|| format!("{}: it ran nothing: {said}", target.name));
+    };
+    let kept = folder.join(format!("{}.finding", target.name));
+    fs::copy(&input, &kept).unwrap();
+    let lines: Vec<_> = said.lines().collect();
+    let last = lines.len().saturating_sub(12);
+    Err(format!(
+        "{}: {how}, by {}\n{}",
+        target.name,
+        kept.display(),
+        lines[last..].join("\n")
+    ))
+}
+
+/// What a child runs. By itself it does nothing.
+#[test]
+fn child() {
+    let Ok(name) = env::var(CHILD) else { return };
+    let current = setrlimit(
+        Resource::Data,
+        Rlimit {
+            current: Some(MEMORY),
+            maximum: Some(MEMORY),
+        },
+    );
+    current.unwrap();
+    let target = TARGETS.iter().find(|target| target.name == name).unwrap();
+    let input = PathBuf::from(env::var_os(INPUT).unwrap());
+    let (mut slowest, mut inputs) = (Duration::ZERO, 0_u64);
+    let mut feed = |bytes: &[u8]| {
+        fs::write(&input, bytes).unwrap();
+        let began = Instant::now();
+        (target.run)(bytes);
+        slowest = slowest.max(began.elapsed());
+        inputs += 1;
+    };
+    let corpus: Vec<Vec<u8>> = corpus(target)
+        .iter()
+        .map(|path| fs::read(path).unwrap())
+        .collect();
+    for bytes in &corpus {
+        feed(bytes);
+    }
+    let number = |name: &str| env::var(name).ok().map(|text| text.parse().unwrap());
+    let time = number(SECONDS).map(Duration::from_secs);
+    let mut random = Random::new(number(SEED).unwrap_or(1));
+    let began = Instant::now();
+    let mut done = 0;
+    while time.map_or(done < FEW, |time| began.elapsed() < time) {
+        let mut bytes = corpus[random.below(corpus.len())].clone();
+        bytes.truncate(MAX_INPUT);
+        mutate(&mut bytes, &corpus[random.below(corpus.len())], &mut random);
+        feed(&bytes);
+        done += 1;
+    }
+    println!(
+        "\n{name}: {} of the corpus and {done} changed ones, the slowest in {} ms",
+        corpus.len(),
+        slowest.as_millis()
+    );
+    assert!(inputs > 0);
+}
+
+#[test]
+fn p_26_every_corpus_is_replayed() {
+    let only = env::var(ONLY).ok();
+    let mut findings = String::new();
+    for target in TARGETS {
+        if only.as_ref().is_some_and(|only| only != target.name) {
+            continue;
+        }
+        match run(target) {
+            Ok(said) => println!("{said}"),
+            Err(finding) => writeln!(findings, "{finding}\n").unwrap(),
+        }
+    }
+    assert!(findings.is_empty(), "\n{findings}");
+}
+
+#[test]
+fn p_26_every_target_has_a_small_corpus_and_every_corpus_its_target() {
+    let names: BTreeSet<_> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
+    assert_eq!(names.len(), TARGETS.len(), "a name twice");
+    let folders = fs::read_dir(root().join("fuzz/corpus")).unwrap();
+    let folders = folders.map(|entry| entry.unwrap()).filter(|entry| entry.path().is_dir());
+    let folders: BTreeSet<_> = folders
+        .map(|entry| entry.file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(folders, names);
+    for target in TARGETS {
+        for seed in target.seeds {
+            assert!(root().join(seed).exists(), "{}: no {seed}", target.name);
+        }
+        let own = own(target);
+        assert!(!own.is_empty(), "{}: no file of its own", target.name);
+        let bytes: u64 = own.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+        assert!(bytes <= CORPUS, "{}: {bytes} bytes", target.name);
+    }
+}
