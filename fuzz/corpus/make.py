@@ -24,6 +24,10 @@ def put(target, name, data):
     (HERE / target / name).write_bytes(data.encode() if isinstance(data, str) else data)
 
 
+def compact(value):
+    return json.dumps(value, separators=(",", ":"))
+
+
 def varint(n):
     out = bytearray()
     while n >= 0x80:
@@ -78,7 +82,7 @@ def manifests():
         table = z.read("prompts.postcard")
 
     def changed(name, **values):
-        put("manifest", name, json.dumps(tiny | values))
+        put("manifest", name, compact(tiny | values))
 
     changed("tiny.json")
     # Any number of self-tests would be any time at each start.
@@ -91,8 +95,8 @@ def manifests():
     parts = [p | {"name": "../" + p["name"]} for p in tiny["parts"]]
     changed("parts.json", parts=parts)
     put("manifest", "deep.json", "[" * 5000)
-    put("manifest", "twice.json", json.dumps(tiny)[:-1] + ', "format": 1}')
-    put("manifest", "infinite.json", json.dumps(tiny).replace("0.5", "1e999"))
+    put("manifest", "twice.json", compact(tiny)[:-1] + ', "format": 1}')
+    put("manifest", "infinite.json", compact(tiny).replace("0.5", "1e999"))
 
     put("prompts", "tiny", table)
     put("prompts", "many", b"\x01\x04" + varint(2**32 - 1))
@@ -380,5 +384,179 @@ def logs():
     put("log", "forged-marks", head + b"\xff\xb5\x1d\xfe\0\0\4\0\1\2\3\4" * 600 + prompts)
 
 
-for make in [archives, manifests, graphs, videos, movies, stills, words, masks, logs]:
+# Models -----------------------------------------------------------------------------------
+
+
+def decoders():
+    """Decoders of the command's tiny bundle, at the bounds and beyond."""
+    names = dict(zero=[0], one=[1], two=[2], three=[3], four=[4], flat=[3, 64], square=[-1, 8, 8])
+    head = ends(3, 8) + lists(**names)
+    head += node("Unsqueeze", ["token_mask", "two"], "weights") + node("Mul", ["tokens", "weights"], "masked")
+    head += node("ReduceSum", ["masked", "one"], "token", integer("keepdims", 0))
+    head += node("Slice", ["token", "zero", "three", "one"], "colour")
+    head += node("Slice", ["token", "three", "four", "one"], "bias")
+    head += node("Reshape", ["pixels", "flat"], "cells") + node("MatMul", ["colour", "cells"], "products")
+    head += node("Add", ["products", "bias"], "sums") + node("Reshape", ["sums", "square"], "logits")
+    inner = [integers("axes", [1, 2]), integer("keepdims", 0)]
+    head += node("ReduceMax", ["logits"], "first", *inner)
+
+    def put_decoder(name, between):
+        put("session", name, model(head + between))
+
+    def from_size(nodes, last):
+        """The score, to which 0 times a size is added."""
+        nodes += field(5, tensor("nothing", 1, [1], struct.pack("<f", 0)))
+        nodes += node("Cast", [last], "real", integer("to", 1)) + node("Mul", ["real", "nothing"], "zeros")
+        nodes += node("ReduceSum", ["zeros", "zero"], "sum", integer("keepdims", 0))
+        return nodes + node("Add", ["first", "sum"], "score")
+
+    def of_size(operations):
+        nodes = sizes(operations).replace(lists(three=[3]), b"")
+        return from_size(nodes, f"s{operations}")
+
+    put_decoder("sizes", of_size(32))
+    # These ended the process: expressions of sizes are taken apart by recursion.
+    put_decoder("sizes-beyond", of_size(64))
+    put_decoder("sizes-doubled", from_size(doubled(24), "s24"))
+    put_decoder("chain", b"".join(node("Neg", [f"t{i}" if i else "first"], f"t{i + 1}" if i < 59 else "score") for i in range(60)))
+    put_decoder("expand", lists(vast=[1 << 20, 1 << 20]) + node("Expand", ["first", "vast"], "e") + reduced("e"))
+    put_decoder("tile", lists(many=[1 << 30]) + node("Tile", ["first", "many"], "e") + reduced("e"))
+    put_decoder("divided-by-0", node("Shape", ["tokens"], "s0") + node("Div", ["s0", "zero"], "s1") + from_size(b"", "s1"))
+    put_decoder("gathered-outside", node("Gather", ["first", "four"], "score"))
+
+
+def reduced(name):
+    return node("ReduceMax", [name], "score", integer("keepdims", 0), integers("axes", [1]))
+
+
+def networks():
+    # What each byte chooses is in `src/engine.rs`; behind the last one chance chooses.
+    put("lower", "rows", bytes([0, 3, 7, 4, 0, 9, 2, 3, 4, 1, 30, 5]))
+    put("lower", "rows-of-one", bytes([3, 0, 0, 5, 0, 0, 4]))
+    put("lower", "images", bytes([1, 2, 13, 13, 6, 0, 1, 31, 2, 2, 0, 0, 1, 1, 1, 1, 1, 3, 5]))
+    put("lower", "depthwise", bytes([1, 15, 9, 9, 3, 0, 0, 2, 2, 1, 1, 1, 1, 1, 1, 0, 8, 7]))
+    put("lower", "one-pixel", bytes([1, 0, 0, 0, 2, 0, 0, 0, 0, 0]))
+    put("lower", "chance", b"\1")
+    put("lower", "chance-of-rows", b"\0")
+
+
+def tokenizers():
+    whole = json.loads((ROOT / "tests/text/tokenizer.json").read_text())
+    put("tokenizer", "nothing.json", "{}")
+    put("tokenizer", "deep.json", "[" * 3000)
+    models = {
+        "no-unknown.json": {"type": "WordLevel", "vocab": {}, "unk_token": "[UNK]"},
+        "bpe.json": {"type": "BPE", "vocab": {"a": 0, "w": 1, "wa": 2}, "merges": [["w", "a"]]},
+        "bpe-gap.json": {"type": "BPE", "vocab": {"a": 4294967295}, "merges": [["a", "b"]]},
+        "unigram.json": {"type": "Unigram", "unk_id": 9, "vocab": [["w", -1e300], ["", 0]]},
+        "wordpiece.json": {
+            "type": "WordPiece",
+            "unk_token": "u",
+            "continuing_subword_prefix": "",
+            "max_input_chars_per_word": 0,
+            "vocab": {"u": 0},
+        },
+    }
+    for name, words in models.items():
+        put("tokenizer", name, json.dumps(whole | {"model": words, "post_processor": None}))
+    split = {"type": "Split", "pattern": {"Regex": "(a*)*b"}, "behavior": "Isolated", "invert": False}
+    put("tokenizer", "split.json", json.dumps(whole | {"pre_tokenizer": split}))
+    empty = {"type": "Replace", "pattern": {"String": ""}, "content": "xx"}
+    put("tokenizer", "replace.json", json.dumps(whole | {"normalizer": empty}))
+    padding = {"strategy": {"Fixed": 2**40}, "direction": "Right", "pad_to_multiple_of": 0}
+    padding |= {"pad_id": 0, "pad_type_id": 0, "pad_token": "p"}
+    put("tokenizer", "padding.json", json.dumps(whole | {"padding": padding}))
+    truncation = {"direction": "Right", "max_length": 0, "strategy": "LongestFirst", "stride": 9}
+    put("tokenizer", "truncation.json", json.dumps(whole | {"truncation": truncation}))
+
+
+# A session --------------------------------------------------------------------------------
+
+
+def sessions():
+    def event(*pairs):
+        return bytes(how << 4 | what for what, how in pairs)
+
+    frame, settle, pass_40_ms, idle = (1, 1), (10, 0), (9, 3), (7, 0)
+    shown = [frame, settle, pass_40_ms] * 5
+    put("live", "shown", event(*shown))
+    # A silent input left its mask on the screen.
+    put("live", "silent", event(*shown, idle, (9, 10), idle, (9, 11), idle, (9, 12), idle))
+    put("live", "prompts", event(*shown, (13, 1), frame, *shown, (13, 2), *shown, (13, 3), (13, 4), frame))
+    put("live", "patient", event(*shown, frame, (15, 0), settle, frame, settle, frame, pass_40_ms, frame))
+    put("live", "hangs", event(*shown, (12, 4), frame, (9, 7), idle, (9, 8), idle, frame, settle, *shown))
+    for name, does in [("misses", 1), ("fails", 2), ("panics", 3), ("size", 5), ("few", 6), ("nan", 7), ("bare", 8)]:
+        put("live", f"model-{name}", event(*shown, (12, does), *shown, (12, 0), *shown))
+    put("live", "sizes", event(*[pair for how in range(12) for pair in ((5, how), settle, frame, pass_40_ms)]))
+    put("live", "black-and-off", event(*shown, (6, 0), frame, (14, 1), frame, idle, (14, 0), *shown))
+    put("live", "years", event(*shown, *[(9, 15), idle] * 6, *shown))
+
+    head = b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+    put("preview", "status", head + b"\r\n")
+    put("preview", "pipelined", (head + b"\r\n") * 5)
+    put("preview", "other-page", head + b"Origin: http://evil.example\r\nSec-Fetch-Site: cross-site\r\n\r\n")
+    put("preview", "other-host", head.replace(b"127.0.0.1", b"evil.example") + b"\r\n")
+    put("preview", "no-host", b"GET / HTTP/1.0\r\n\r\n")
+    put("preview", "picture", head.replace(b"status", b"picture") + b"\r\n")
+    put("preview", "many-headers", head + b"A: b\r\n" * 200 + b"\r\n")
+    put("preview", "long-head", head + b"A: " + b"b" * 9000)
+    put("preview", "binary", bytes(range(256)))
+
+    def post(name, path, body, token="TOKEN", length=None):
+        length = len(body) if length is None else length
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
+        put("preview", name, f"{head}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}")
+
+    post("prompts", "/prompts", '{"prompts": ["polyp", "polyp"], "modality": null}')
+    post("prompts-stolen", "/prompts", '{"prompts": ["polyp", "polyp"]}', token="0" * 32)
+    post("prompts-deep", "/prompts", "[" * 3000)
+    post("prompts-cut", "/prompts", '{"prompts": ["polyp"', length=1 << 40)
+    post("switch", "/switch", '{"on": false}')
+    post("switch-chunked", "/switch", "d\r\n{\"on\": false}\r\n0\r\n\r\n")
+    post("patient", "/patient", "")
+
+    def said(number, what, behind=b""):
+        value = varint(number) + what
+        return struct.pack("<II", len(value), len(behind)) + value + behind
+
+    def found(area, box, presence=0.9, present=1):
+        head = blob(b"thing") + b"\0" + bytes([present]) + struct.pack("<f", presence) + b"\0"
+        return b"\1\1" + head + varint(area) + box + b"\0\0"
+
+    ready = said(0, b"\0") + said(1, b"\0")
+    box = b"\1\0\0\x08\1"
+    put("answers", "found", ready + said(2, found(8, box), b"\xff" + b"\0" * 7))
+    put("answers", "absent", ready + said(2, found(0, b"\0", 0.1, 0)))
+    put("answers", "area-lies", ready + said(2, found(9, box), b"\xff" + b"\0" * 7))
+    put("answers", "no-number", ready + said(2, found(8, box, float("nan")), b"\xff" + b"\0" * 7))
+    put("answers", "large", ready + said(2, found(8, box), b"\xff" * 64))
+    put("answers", "failed", said(0, b"\2\2" + blob(b"\x1b[31mno\nline " + b"x" * 500)))
+    put("answers", "of-another", said(0, b"\0") + said(7, b"\0"))
+    put("answers", "claims", b"\xff" * 8)
+    put("answers", "many", ready + said(2, b"\1" + varint(2**40)))
+    put("answers", "nothing", b"")
+
+
+def kept():
+    key = {"bedside": "0.1.0", "bundle": "0123456789abcdef", "machine": "", "backend": "tract-cpu"}
+    key |= {"fingerprint": "", "threads": 1}
+    tried = [{"precision": "f32", "milliseconds": 1e308}, {"precision": "int8", "failed": "NaN"}]
+    tuning = {"key": key, "measured_unix_s": 0, "precisions": tried}
+    put("cache", "tuning.json", json.dumps(tuning))
+    put("cache", "no-time.json", json.dumps(tuning).replace("1e+308", "-1e999"))
+    put("cache", "empty", b"")
+    put("cache", "deep.json", "[" * 3000)
+
+    columns = "file,mask,split,group,modality,object,label\n"
+    put("dataset", "small.csv", columns + "a.png,m.png,test,g,ultrasound,breast tumor,\nb.png,,val,,ct,x,normal\n")
+    put("dataset", "outside.csv", columns + "../../etc/passwd,/etc/passwd,test,,ct,x,\n")
+    put("dataset", "quotes.csv", columns + '"a\nb,c\n' + '"' * 99)
+    put("dataset", "short.csv", columns + "a\n,,,\n\xff,\x1b[0m,\0,,,,,,,,\n")
+    put("dataset", "no-columns.csv", "file,file,mask\n" + "," * 5000)
+
+
+for make in [
+    archives, manifests, graphs, videos, movies, stills, words, masks, logs,
+    decoders, networks, tokenizers, sessions, kept,
+]:
     make()

@@ -13,8 +13,18 @@
 )]
 
 pub mod bundle;
+#[cfg(feature = "engine")]
+pub mod dataset;
+#[cfg(feature = "engine")]
+pub mod engine;
+#[cfg(feature = "engine")]
+pub mod live;
+#[cfg(feature = "engine")]
+pub mod log;
 pub mod mutate;
 pub mod onnx;
+#[cfg(feature = "engine")]
+pub mod preview;
 mod scratch;
 pub mod video;
 pub mod vision;
@@ -36,6 +46,8 @@ const fn target(name: &'static str, run: fn(&[u8]), seeds: &'static [&'static st
 
 /// Every target of this build.
 pub const TARGETS: &[Target] = &[
+    #[cfg(feature = "engine")]
+    target("answers", live::answers, &[]),
     target(
         "archive",
         bundle::archive,
@@ -49,6 +61,10 @@ pub const TARGETS: &[Target] = &[
         video::avi,
         &["crates/bedside-video/tests/golden/clip.avi"],
     ),
+    #[cfg(feature = "engine")]
+    target("cache", engine::cache, &[]),
+    #[cfg(feature = "engine")]
+    target("dataset", dataset::manifest, &[]),
     target(
         "graph",
         bundle::graph,
@@ -57,6 +73,12 @@ pub const TARGETS: &[Target] = &[
             "crates/bedside-bundle/tests/golden/source/decoder.f32.onnx",
         ],
     ),
+    #[cfg(feature = "engine")]
+    target("live", live::events, &[]),
+    #[cfg(feature = "engine")]
+    target("log", log::log, &[]),
+    #[cfg(feature = "engine")]
+    target("lower", engine::lower, &[]),
     target("manifest", bundle::manifest, &[]),
     target(
         "mjpeg",
@@ -82,12 +104,26 @@ pub const TARGETS: &[Target] = &[
             "crates/bedside-bundle/tests/golden/source/prompts.json",
         ],
     ),
+    #[cfg(feature = "engine")]
+    target("preview", preview::requests, &[]),
     target("prompts", bundle::prompts, &[]),
     target("rle", vision::rle, &[]),
+    #[cfg(feature = "engine")]
+    target(
+        "session",
+        engine::session,
+        &["crates/bedside-cli/tests/golden/bundle/decoder.onnx"],
+    ),
     target(
         "still",
         video::still,
         &["crates/bedside-video/tests/golden/stills"],
+    ),
+    #[cfg(feature = "engine")]
+    target(
+        "tokenizer",
+        engine::tokenizer,
+        &["tests/text/tokenizer.json"],
     ),
     target("words", video::words, &[]),
     target("y4m", video::y4m, &[]),
