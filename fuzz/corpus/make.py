@@ -485,7 +485,7 @@ def sessions():
     put("live", "prompts", event(*shown, (13, 1), frame, *shown, (13, 2), *shown, (13, 3), (13, 4), frame))
     put("live", "patient", event(*shown, frame, (15, 0), settle, frame, settle, frame, pass_40_ms, frame))
     put("live", "hangs", event(*shown, (12, 4), frame, (9, 7), idle, (9, 8), idle, frame, settle, *shown))
-    for name, does in [("misses", 1), ("fails", 2), ("panics", 3), ("size", 5), ("few", 6), ("nan", 7), ("bare", 8)]:
+    for name, does in [("misses", 1), ("fails", 2), ("panics", 3), ("size", 5), ("few", 6), ("bare", 7)]:
         put("live", f"model-{name}", event(*shown, (12, does), *shown, (12, 0), *shown))
     put("live", "sizes", event(*[pair for how in range(12) for pair in ((5, how), settle, frame, pass_40_ms)]))
     put("live", "black-and-off", event(*shown, (6, 0), frame, (14, 1), frame, idle, (14, 0), *shown))

@@ -23,7 +23,7 @@ const MOST: u64 = 16 << 20;
 /// A bundle as one file: opened, every part checked.
 pub fn archive(data: &[u8]) {
     let path = scratch::file("a.bedside", data);
-    bounded(MOST, || verified(&path));
+    bounded(MOST, || drop(verified(&path)));
 }
 
 fn verified(path: &Path) -> Option<Bundle> {
@@ -56,7 +56,11 @@ pub fn manifest(data: &[u8]) {
 pub fn pack(data: &[u8]) {
     let folder = scratch::once("source", |folder| copy(Path::new(SOURCE), folder));
     let prompts = data.windows(11).any(|word| word == b"\"token_dim\"");
-    let name = if prompts { "prompts.json" } else { "bundle.json" };
+    let name = if prompts {
+        "prompts.json"
+    } else {
+        "bundle.json"
+    };
     let path = folder.join(name);
     scratch::write(&path, data);
     bounded(MOST, || {
@@ -95,7 +99,10 @@ pub(crate) fn with_part(tiny: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf
             scratch::write(&folder.join(&own), &bundle.part(&own)?);
         }
     }
-    scratch::write(&folder.join("manifest.json"), manifest.to_string().as_bytes());
+    scratch::write(
+        &folder.join("manifest.json"),
+        manifest.to_string().as_bytes(),
+    );
     Ok(folder)
 }
 
@@ -124,7 +131,10 @@ pub fn prompts(data: &[u8]) {
         }
         let bundle = Bundle::open(tiny.join("tiny.bedside"));
         let table = bundle.and_then(|bundle| bundle.prompt_table());
-        resolve(&table.expect("a golden table"), &String::from_utf8_lossy(data));
+        resolve(
+            &table.expect("a golden table"),
+            &String::from_utf8_lossy(data),
+        );
     });
 }
 

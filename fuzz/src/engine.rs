@@ -58,24 +58,36 @@ pub fn tokenizer(data: &[u8]) {
         scratch::write(&folder.join("text.onnx"), &text_graph());
     });
     scratch::write(&folder.join("tokenizer.json"), data);
-    let mut manifest = serde_json::to_value(Bundle::open(tiny()).expect("a golden bundle").manifest())
-        .expect("JSON");
+    let mut manifest =
+        serde_json::to_value(Bundle::open(tiny()).expect("a golden bundle").manifest())
+            .expect("JSON");
     let graph = text_graph();
     let ids = json!({"name": "ids", "dtype": "i64", "shape": [1, "T"]});
     let tokens = json!({"name": "tokens", "dtype": "f32", "shape": [1, "T", 4]});
     let stated = json!({"part": "text.onnx", "inputs": [ids], "outputs": [tokens]});
-    manifest["graphs"].as_array_mut().expect("graphs").push(stated);
+    manifest["graphs"]
+        .as_array_mut()
+        .expect("graphs")
+        .push(stated);
     manifest["text"] = json!({"graph": "text.onnx", "tokenizer": "tokenizer.json"});
     let parts = manifest["parts"].as_array_mut().expect("parts");
     for (name, bytes) in [("text.onnx", &graph[..]), ("tokenizer.json", data)] {
         parts.push(json!({"name": name, "bytes": bytes.len(), "sha256": sha256(bytes)}));
     }
     parts.sort_by_key(|part| part["name"].as_str().map(str::to_owned));
-    scratch::write(&folder.join("manifest.json"), manifest.to_string().as_bytes());
+    scratch::write(
+        &folder.join("manifest.json"),
+        manifest.to_string().as_bytes(),
+    );
     let bundle = Bundle::open(&folder).expect("its manifest");
     let loaded = Segmenter::new(bundle, TractCpu, &options());
     let mut segmenter = loaded.expect("a golden bundle proves itself");
-    for words in ["soft growth", "\u{fffd}\u{1f600} \u{131}I", "a.b-c  d/e", &"w ".repeat(200)] {
+    for words in [
+        "soft growth",
+        "\u{fffd}\u{1f600} \u{131}I",
+        "a.b-c  d/e",
+        &"w ".repeat(200),
+    ] {
         match segmenter.prompts(&[Prompt::new(words)]) {
             Ok(_) => {}
             Err(error) => one_line(&error),
@@ -115,7 +127,9 @@ pub fn cache(data: &[u8]) {
     let prove = || {
         let bundle = Bundle::open(tiny()).expect("a golden bundle");
         let loaded = Unproven::load(bundle, TractCpu, &options().with_cache(&folder));
-        loaded.and_then(Unproven::prove).expect("a golden bundle proves itself");
+        loaded
+            .and_then(Unproven::prove)
+            .expect("a golden bundle proves itself");
     };
     prove();
     let proofs = fs::read_dir(&folder).expect("a folder");
@@ -135,7 +149,12 @@ pub fn lower(data: &[u8]) {
         0 => Network::of_rows(&mut choice),
         _ => Network::of_images(&mut choice),
     };
-    let Network { input, output, batched, .. } = &network;
+    let Network {
+        input,
+        output,
+        batched,
+        ..
+    } = &network;
     let spec = |name: &str, shape: &[usize]| TensorSpec {
         name: name.to_owned(),
         dtype: DType::F32,
@@ -154,7 +173,9 @@ pub fn lower(data: &[u8]) {
     let model = network.model();
     let options = LoadOptions::new("g.onnx", signature);
     let mut stock = TractStock.load(&model, &options).expect("tract loads it");
-    let mut own = TractCpu.load(&model, &options).expect("our operators load it");
+    let mut own = TractCpu
+        .load(&model, &options)
+        .expect("our operators load it");
     let batches: &[usize] = if *batched { &[1, 3] } else { &[1] };
     for batch in batches {
         let mut shape = input.clone();
@@ -239,7 +260,10 @@ impl Network {
     /// A node behind the last, beside constants.
     fn then(&mut self, operator: &str, others: &[&str], attributes: &[Vec<u8>]) {
         let last = self.last.clone();
-        let inputs: Vec<&str> = [last.as_str()].into_iter().chain(others.iter().copied()).collect();
+        let inputs: Vec<&str> = [last.as_str()]
+            .into_iter()
+            .chain(others.iter().copied())
+            .collect();
         self.last = self.node(operator, &inputs, attributes);
     }
 
@@ -302,10 +326,19 @@ impl Network {
     fn convolution(&mut self, choice: &mut Choice<'_>) {
         let [channels, h, w] = [self.output[1], self.output[2], self.output[3]];
         let depthwise = channels > 1 && choice.of(3) == 0;
-        let out = if depthwise { channels } else { 1 + choice.of(40) };
+        let out = if depthwise {
+            channels
+        } else {
+            1 + choice.of(40)
+        };
         let kernel = [1 + choice.of(h.min(5)), 1 + choice.of(w.min(5))];
         let stride = [1 + choice.of(2), 1 + choice.of(2)];
-        let pads = [choice.of(kernel[0]), choice.of(kernel[1]), choice.of(kernel[0]), choice.of(kernel[1])];
+        let pads = [
+            choice.of(kernel[0]),
+            choice.of(kernel[1]),
+            choice.of(kernel[0]),
+            choice.of(kernel[1]),
+        ];
         let group = if depthwise { channels } else { 1 };
         let shape = [out, channels / group, kernel[0], kernel[1]];
         let count: usize = shape.iter().product();
@@ -325,9 +358,14 @@ impl Network {
             list("pads", &pads),
             onnx::int("group", group as i64),
         ];
-        let inputs: &[&str] = if biased { &[&weights, &bias] } else { &[&weights] };
+        let inputs: &[&str] = if biased {
+            &[&weights, &bias]
+        } else {
+            &[&weights]
+        };
         self.then("Conv", inputs, &attributes);
-        let side = |n: usize, at: usize| (n + pads[at] + pads[at + 2] - kernel[at]) / stride[at] + 1;
+        let side =
+            |n: usize, at: usize| (n + pads[at] + pads[at + 2] - kernel[at]) / stride[at] + 1;
         self.output = vec![1, out, side(h, 0), side(w, 1)];
     }
 
@@ -343,11 +381,19 @@ impl Network {
                 2 => network.gelu(),
                 3 => {
                     let [scale, bias] = [0.5, 0.0].map(|add| {
-                        choice.reals(columns, 0.5).iter().map(|v| v + add).collect::<Vec<_>>()
+                        choice
+                            .reals(columns, 0.5)
+                            .iter()
+                            .map(|v| v + add)
+                            .collect::<Vec<_>>()
                     });
                     let scale = network.constant(&[columns], &scale);
                     let bias = network.constant(&[columns], &bias);
-                    network.then("LayerNormalization", &[&scale, &bias], &[onnx::int("axis", -1)]);
+                    network.then(
+                        "LayerNormalization",
+                        &[&scale, &bias],
+                        &[onnx::int("axis", -1)],
+                    );
                 }
                 4 => network.attention(),
                 _ => {

@@ -132,16 +132,28 @@ fn asked(served: &Served, data: &[u8]) {
     served.control.switch(true);
     let before = served.control.requested();
     let answer = served.ask(&bytes, true);
-    assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "no HTTP");
+    assert!(
+        answer.is_empty() || answer.starts_with(b"HTTP/1."),
+        "no HTTP"
+    );
     let knows = bytes != data;
-    assert!(knows || served.control.requested() == before, "changed without the token");
+    assert!(
+        knows || served.control.requested() == before,
+        "changed without the token"
+    );
     let told = |window: &[u8]| window == token.as_bytes();
-    assert!(knows || !answer.windows(token.len()).any(told), "it tells its token");
+    assert!(
+        knows || !answer.windows(token.len()).any(told),
+        "it tells its token"
+    );
     let host = served.address;
     let good = format!("GET /facts HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     let good = served.ask(good.as_bytes(), false);
     assert!(good.starts_with(b"HTTP/1.1 200"), "it no longer answers");
-    assert!(!served.panicked.load(Ordering::SeqCst), "its thread panicked");
+    assert!(
+        !served.panicked.load(Ordering::SeqCst),
+        "its thread panicked"
+    );
 }
 
 fn with_token(data: &[u8], token: &[u8]) -> Vec<u8> {

@@ -14,7 +14,10 @@ pub fn rle(data: &[u8]) {
         let Ok(counts) = rle::from_string(&text) else {
             return;
         };
-        assert_eq!(rle::from_string(&rle::to_string(&counts)), Ok(counts.clone()));
+        assert_eq!(
+            rle::from_string(&rle::to_string(&counts)),
+            Ok(counts.clone())
+        );
         for (width, height) in [(4, 3), (640, 480)] {
             if let Ok(mask) = rle::decode(width, height, &counts) {
                 let again = rle::encode(&mask);

@@ -4,13 +4,16 @@
 //! `BEDSIDE_FUZZ_SECONDS` is how long each target runs on changes, else it takes a few;
 //! `BEDSIDE_FUZZ_SEED` picks other ones; `BEDSIDE_FUZZ_ONLY` names one target.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Stdio, exit};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
-use std::{env, thread};
+use std::{env, panic, thread};
 
 use bedside_fuzz::mutate::{MAX_INPUT, Random, mutate};
 use bedside_fuzz::{TARGETS, Target};
@@ -104,13 +107,10 @@ fn run(target: &Target) -> Result<String, String> {
     };
     let kept = folder.join(format!("{}.finding", target.name));
     fs::copy(&input, &kept).unwrap();
-    let lines: Vec<_> = said.lines().collect();
-    let last = lines.len().saturating_sub(12);
     Err(format!(
-        "{}: {how}, by {}\n{}",
+        "{}: {how}, by {}\n{said}",
         target.name,
-        kept.display(),
-        lines[last..].join("\n")
+        kept.display()
     ))
 }
 
@@ -128,13 +128,18 @@ fn child() {
     current.unwrap();
     let target = TARGETS.iter().find(|target| target.name == name).unwrap();
     let input = PathBuf::from(env::var_os(INPUT).unwrap());
-    let (mut slowest, mut inputs) = (Duration::ZERO, 0_u64);
+    // Some targets have panics caught that are no findings: the last one is told, where it ends it.
+    static PANIC: Mutex<String> = Mutex::new(String::new());
+    panic::set_hook(Box::new(|info| *PANIC.lock().unwrap() = info.to_string()));
+    let mut slowest = Duration::ZERO;
     let mut feed = |bytes: &[u8]| {
         fs::write(&input, bytes).unwrap();
         let began = Instant::now();
-        (target.run)(bytes);
+        if panic::catch_unwind(|| (target.run)(bytes)).is_err() {
+            println!("\n{}", PANIC.lock().unwrap());
+            exit(1);
+        }
         slowest = slowest.max(began.elapsed());
-        inputs += 1;
     };
     let corpus: Vec<Vec<u8>> = corpus(target)
         .iter()
@@ -160,7 +165,6 @@ fn child() {
         corpus.len(),
         slowest.as_millis()
     );
-    assert!(inputs > 0);
 }
 
 #[test]
@@ -181,10 +185,15 @@ fn p_26_every_corpus_is_replayed() {
 
 #[test]
 fn p_26_every_target_has_a_small_corpus_and_every_corpus_its_target() {
-    let names: BTreeSet<_> = TARGETS.iter().map(|target| target.name.to_owned()).collect();
+    let names: BTreeSet<_> = TARGETS
+        .iter()
+        .map(|target| target.name.to_owned())
+        .collect();
     assert_eq!(names.len(), TARGETS.len(), "a name twice");
     let folders = fs::read_dir(root().join("fuzz/corpus")).unwrap();
-    let folders = folders.map(|entry| entry.unwrap()).filter(|entry| entry.path().is_dir());
+    let folders = folders
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().is_dir());
     let folders: BTreeSet<_> = folders
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
@@ -195,7 +204,10 @@ fn p_26_every_target_has_a_small_corpus_and_every_corpus_its_target() {
         }
         let own = own(target);
         assert!(!own.is_empty(), "{}: no file of its own", target.name);
-        let bytes: u64 = own.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+        let bytes: u64 = own
+            .iter()
+            .map(|path| fs::metadata(path).unwrap().len())
+            .sum();
         assert!(bytes <= CORPUS, "{}: {bytes} bytes", target.name);
     }
 }
