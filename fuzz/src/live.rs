@@ -175,6 +175,8 @@ struct Bench {
     /// before.
     first: u64,
     fault: Option<State>,
+    /// The newest frame whose answer was waited for.
+    settled: u64,
 }
 
 impl Bench {
@@ -194,10 +196,11 @@ impl Bench {
             puppet,
             kind: 0,
             moved: 0,
-            next: 0,
+            next: 1,
             last: None,
             first: 0,
             fault: None,
+            settled: 0,
         }
     }
 
@@ -286,19 +289,28 @@ impl Bench {
         assert!(self.session.record().masks.is_empty() || oldest <= config().age.limit);
     }
 
-    /// Wait, while time stands still, until the model has answered all that it was asked.
+    /// Wait, while time stands still, until the model has answered the newest frame that it was
+    /// asked. Of answers that come together the session hears the newest alone.
     fn settle(&mut self) {
         self.puppet.free(true);
         let began = Instant::now();
+        let newest = self.session.asked();
         loop {
             self.idle();
-            let ready = self.session.is_loaded() && self.session.asked().is_none();
-            if ready || matches!(self.session.state(), State::Fault(_)) {
+            let (state, asked) = (self.session.state(), self.session.asked());
+            let old = |asked| asked <= self.settled || Some(asked) < newest;
+            let ready = self.session.is_loaded() && asked.is_none_or(old);
+            if ready || matches!(state, State::Fault(_)) {
                 break;
             }
-            assert!(began.elapsed() < PATIENCE, "an answer never comes");
-            thread::yield_now();
+            let told = self.session.message();
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{state}, no answer to {asked:?} ({told:?})"
+            );
+            thread::sleep(Duration::from_micros(100));
         }
+        self.settled = newest.unwrap_or(0).max(self.settled);
         self.puppet.free(false);
     }
 

@@ -68,10 +68,11 @@ fn corpus(target: &Target) -> Vec<PathBuf> {
 
 /// Run a target in a child; what it says of itself, or what it did not survive.
 fn run(target: &Target) -> Result<String, String> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz");
-    fs::create_dir_all(&folder).unwrap();
-    let input = folder.join(format!("{}.input", target.name));
-    let output = folder.join(format!("{}.output", target.name));
+    // In memory, where there is such a folder: files are written by the thousand.
+    let scratch = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    let scratch = scratch.unwrap();
+    let input = scratch.path().join("input");
+    let output = scratch.path().join("output");
     fs::write(&input, b"").unwrap();
     let told = || Stdio::from(fs::File::options().append(true).open(&output).unwrap());
     fs::write(&output, b"").unwrap();
@@ -79,6 +80,7 @@ fn run(target: &Target) -> Result<String, String> {
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
         .env(CHILD, target.name)
         .env(INPUT, &input)
+        .env("TMPDIR", scratch.path())
         .stdout(told())
         .stderr(told())
         .spawn()
@@ -105,7 +107,9 @@ fn run(target: &Target) -> Result<String, String> {
             .map(str::to_owned)
             .ok_or_else(|| format!("{}: it ran nothing: {said}", target.name));
     };
-    let kept = folder.join(format!("{}.finding", target.name));
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("findings");
+    fs::create_dir_all(&folder).unwrap();
+    let kept = folder.join(target.name);
     fs::copy(&input, &kept).unwrap();
     Err(format!(
         "{}: {how}, by {}\n{said}",
@@ -209,5 +213,109 @@ fn p_26_every_target_has_a_small_corpus_and_every_corpus_its_target() {
             .map(|path| fs::metadata(path).unwrap().len())
             .sum();
         assert!(bytes <= CORPUS, "{}: {bytes} bytes", target.name);
+    }
+}
+
+/// What code does where bytes come in from outside.
+const SIGNS: [&str; 13] = [
+    "File::open(",
+    "fs::read(",
+    "read_to_string(",
+    "read_to_end(",
+    "read_exact(",
+    "stdin()",
+    "Bytes::of(",
+    "from_reader(",
+    "serde_json::from_",
+    "postcard::from_bytes",
+    "postcard::take_from_bytes",
+    "Tokenizer::from_bytes(",
+    "JsonRejection",
+];
+
+/// The targets of each file of code that does so.
+const READERS: &[(&str, &[&str])] = &[
+    ("bedside-bundle/src/archive.rs", &["archive"]),
+    ("bedside-bundle/src/bundle.rs", &["archive", "manifest"]),
+    ("bedside-bundle/src/folder.rs", &["manifest", "pack"]),
+    ("bedside-bundle/src/manifest.rs", &["manifest"]),
+    ("bedside-bundle/src/pack.rs", &["pack"]),
+    ("bedside-bundle/src/prompts.rs", &["prompts"]),
+    ("bedside-eval/src/dataset.rs", &["dataset", "still"]),
+    ("bedside-live/src/log.rs", &["log"]),
+    ("bedside-live/src/log/frame.rs", &["log"]),
+    ("bedside-live/src/log/reader.rs", &["log"]),
+    ("bedside-live/src/process/wire.rs", &["answers"]),
+    ("bedside-map/src/lib.rs", &["archive", "manifest"]),
+    ("bedside-preview/src/lib.rs", &["preview"]),
+    ("bedside-video/src/avi.rs", &["avi"]),
+    (
+        "bedside-video/src/feed.rs",
+        &["avi", "mjpeg", "words", "y4m"],
+    ),
+    ("bedside-video/src/mjpeg.rs", &["avi", "mjpeg", "mp4"]),
+    ("bedside-video/src/mp4/boxes.rs", &["mp4"]),
+    ("bedside-video/src/open.rs", &["mp4", "words"]),
+    ("bedside-video/src/still.rs", &["still"]),
+    ("bedside/src/cache.rs", &["cache"]),
+    ("bedside/src/text/enabled.rs", &["tokenizer"]),
+];
+
+/// Those that read what the kernel or this program itself says.
+const TRUSTED: &[&str] = &[
+    "bedside-cli/src/doctor/machine.rs",
+    "bedside-engine/src/device.rs",
+    "bedside-live/src/device.rs",
+    "bedside-live/src/process/child.rs",
+    "bedside/src/machine.rs",
+];
+
+fn code(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            code(&path, found);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn p_26_every_parser_of_outside_bytes_has_its_target() {
+    let crates = root().join("crates");
+    let mut readers = BTreeSet::new();
+    for krate in fs::read_dir(&crates).unwrap() {
+        let mut all = Vec::new();
+        code(&krate.unwrap().path().join("src"), &mut all);
+        for path in all.iter().filter(|path| !path.ends_with("tests.rs")) {
+            let text = fs::read_to_string(path).unwrap();
+            let (text, _) = text
+                .split_once("#[cfg(test)]\nmod tests")
+                .unwrap_or((&text, ""));
+            let mut lines = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with("//"));
+            if lines.any(|line| SIGNS.iter().any(|sign| line.contains(sign))) {
+                let name = path.strip_prefix(&crates).unwrap().to_str().unwrap();
+                readers.insert(name.to_owned());
+            }
+        }
+    }
+    let known: BTreeSet<_> = READERS
+        .iter()
+        .map(|(file, _)| file)
+        .chain(TRUSTED)
+        .collect();
+    assert_eq!(
+        readers.iter().map(String::as_str).collect::<BTreeSet<_>>(),
+        known.iter().map(|file| **file).collect(),
+        "name the target of what reads bytes from outside in READERS"
+    );
+    for (file, targets) in READERS {
+        for name in *targets {
+            let there = TARGETS.iter().any(|target| target.name == *name);
+            assert!(there, "{file}: no target {name}");
+        }
     }
 }
