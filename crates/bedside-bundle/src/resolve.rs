@@ -116,6 +116,8 @@ impl PromptTable {
                 )
             }
         };
+        // Words and names come from anywhere, and errors go to terminals.
+        let message = message.replace(char::is_control, "");
         Err(PromptError { kind, message })
     }
 
@@ -314,6 +316,14 @@ mod tests {
             let strange = Prompt::new(strange);
             refused(&all, strange, PromptErrorKind::Unknown, &words);
         }
+    }
+
+    #[test]
+    fn a_refusal_changes_no_terminal() {
+        let prompt = Prompt::new("\u{1b}[31mpolyp\u{7}\n").with_site("\u{9b}2J");
+        let error = table(|_| true).trained(&prompt).unwrap_err().to_string();
+        assert!(error.starts_with("unknown prompt '[31mpolyp'"), "{error}");
+        assert!(!error.chars().any(char::is_control), "{error:?}");
     }
 
     #[test]
