@@ -205,10 +205,11 @@ impl Tracker {
         followed.is_some()
     }
 
-    /// There will be no answer for this frame.
+    /// There will be no answer for this frame, nor for one before it: answers come in order, and a
+    /// newer one takes the place of one that nobody took yet.
     pub(crate) fn failed(&mut self, number: u64) {
         for place in [&mut self.waiting, &mut self.taken] {
-            *place = place.filter(|n| *n != number);
+            *place = place.filter(|n| *n > number);
         }
         self.tidy();
     }
