@@ -2,13 +2,13 @@
 
 Small inputs that are sound, so that changes of them get far, and hostile ones: what a header can
 ask for, what an attacker would send, what audits found. Files called ``found-...`` are not made
-here: fuzzing found them, and they stay. Goldens of other tests are in the corpora by their paths,
-see `TARGETS` in ``src/lib.rs``.
+here: fuzzing found them, and they stay. Goldens of other tests are linked.
 """
 
 import binascii
 import io
 import json
+import os
 import pathlib
 import struct
 import zipfile
@@ -22,6 +22,15 @@ SOURCE = ROOT / "crates/bedside-bundle/tests/golden/source"
 def put(target, name, data):
     (HERE / target).mkdir(exist_ok=True)
     (HERE / target / name).write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def link(target, *patterns):
+    """Goldens of other tests."""
+    for path in (path for pattern in patterns for path in sorted(ROOT.glob(pattern))):
+        (HERE / target).mkdir(exist_ok=True)
+        to = HERE / target / path.name
+        to.unlink(missing_ok=True)
+        to.symlink_to(os.path.relpath(path, to.parent))
 
 
 def compact(value):
@@ -555,8 +564,21 @@ def kept():
     put("dataset", "no-columns.csv", "file,file,mask\n" + "," * 5000)
 
 
+def goldens():
+    bundle, video = "crates/bedside-bundle/tests/golden", "crates/bedside-video/tests/golden"
+    link("archive", f"{bundle}/golden.bedside", f"{bundle}/hostile/*.zip")
+    link("graph", f"{bundle}/onnx/*.onnx", f"{bundle}/source/decoder.f32.onnx")
+    link("pack", f"{bundle}/source/*.json")
+    link("avi", f"{video}/clip.avi")
+    link("mjpeg", f"{video}/clip.mjpeg")
+    link("mp4", f"{video}/*.mp4")
+    link("still", *(f"{video}/stills/*.{kind}" for kind in ["png", "jpg", "tiff", "bmp", "webp", "gif", "dcm"]))
+    link("session", "crates/bedside-cli/tests/golden/bundle/decoder.onnx")
+    link("tokenizer", "tests/text/tokenizer.json")
+
+
 for make in [
     archives, manifests, graphs, videos, movies, stills, words, masks, logs,
-    decoders, networks, tokenizers, sessions, kept,
+    decoders, networks, tokenizers, sessions, kept, goldens,
 ]:
     make()

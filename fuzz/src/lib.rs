@@ -29,104 +29,41 @@ mod scratch;
 pub mod video;
 pub mod vision;
 
-/// A parser, under a name.
-#[derive(Debug, Clone, Copy)]
-pub struct Target {
-    /// Its corpus is the folder of this name in `corpus/`.
-    pub name: &'static str,
-    /// Panics where a promise is broken.
-    pub run: fn(&[u8]),
-    /// Files and folders of files that belong to its corpus too, from the repository's root.
-    pub seeds: &'static [&'static str],
-}
-
-const fn target(name: &'static str, run: fn(&[u8]), seeds: &'static [&'static str]) -> Target {
-    Target { name, run, seeds }
-}
+/// A parser, by the name of its corpus' folder in `corpus/`.
+pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target of this build.
 pub const TARGETS: &[Target] = &[
     #[cfg(feature = "engine")]
-    target("answers", live::answers, &[]),
-    target(
-        "archive",
-        bundle::archive,
-        &[
-            "crates/bedside-bundle/tests/golden/golden.bedside",
-            "crates/bedside-bundle/tests/golden/hostile",
-        ],
-    ),
-    target(
-        "avi",
-        video::avi,
-        &["crates/bedside-video/tests/golden/clip.avi"],
-    ),
+    ("answers", live::answers),
+    ("archive", bundle::archive),
+    ("avi", video::avi),
     #[cfg(feature = "engine")]
-    target("cache", engine::cache, &[]),
+    ("cache", engine::cache),
     #[cfg(feature = "engine")]
-    target("dataset", dataset::manifest, &[]),
-    target(
-        "graph",
-        bundle::graph,
-        &[
-            "crates/bedside-bundle/tests/golden/onnx",
-            "crates/bedside-bundle/tests/golden/source/decoder.f32.onnx",
-        ],
-    ),
+    ("dataset", dataset::manifest),
+    ("graph", bundle::graph),
     #[cfg(feature = "engine")]
-    target("live", live::events, &[]),
+    ("live", live::events),
     #[cfg(feature = "engine")]
-    target("log", log::log, &[]),
+    ("log", log::log),
     #[cfg(feature = "engine")]
-    target("lower", engine::lower, &[]),
-    target("manifest", bundle::manifest, &[]),
-    target(
-        "mjpeg",
-        video::mjpeg,
-        &["crates/bedside-video/tests/golden/clip.mjpeg"],
-    ),
-    target(
-        "mp4",
-        video::mp4,
-        &[
-            "crates/bedside-video/tests/golden/baseline.mp4",
-            "crates/bedside-video/tests/golden/chroma.mp4",
-            "crates/bedside-video/tests/golden/full.mp4",
-            "crates/bedside-video/tests/golden/high.mp4",
-            "crates/bedside-video/tests/golden/mpeg4.mp4",
-        ],
-    ),
-    target(
-        "pack",
-        bundle::pack,
-        &[
-            "crates/bedside-bundle/tests/golden/source/bundle.json",
-            "crates/bedside-bundle/tests/golden/source/prompts.json",
-        ],
-    ),
+    ("lower", engine::lower),
+    ("manifest", bundle::manifest),
+    ("mjpeg", video::mjpeg),
+    ("mp4", video::mp4),
+    ("pack", bundle::pack),
     #[cfg(feature = "engine")]
-    target("preview", preview::requests, &[]),
-    target("prompts", bundle::prompts, &[]),
-    target("rle", vision::rle, &[]),
+    ("preview", preview::requests),
+    ("prompts", bundle::prompts),
+    ("rle", vision::rle),
     #[cfg(feature = "engine")]
-    target(
-        "session",
-        engine::session,
-        &["crates/bedside-cli/tests/golden/bundle/decoder.onnx"],
-    ),
-    target(
-        "still",
-        video::still,
-        &["crates/bedside-video/tests/golden/stills"],
-    ),
+    ("session", engine::session),
+    ("still", video::still),
     #[cfg(feature = "engine")]
-    target(
-        "tokenizer",
-        engine::tokenizer,
-        &["tests/text/tokenizer.json"],
-    ),
-    target("words", video::words, &[]),
-    target("y4m", video::y4m, &[]),
+    ("tokenizer", engine::tokenizer),
+    ("words", video::words),
+    ("y4m", video::y4m),
 ];
 
 /// Run `work`, and panic when this thread had more than `most` bytes allocated at a time.

@@ -2,7 +2,7 @@
 //! an overflowing stack, an abort or a hang is a failed test that names its input.
 //!
 //! `BEDSIDE_FUZZ_SECONDS` is how long each target runs on changes, else it takes a few;
-//! `BEDSIDE_FUZZ_SEED` picks other ones; `BEDSIDE_FUZZ_ONLY` names one target.
+//! `BEDSIDE_FUZZ_SEED` picks other ones; `BEDSIDE_FUZZ_ONLY` names the targets to run.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
@@ -15,8 +15,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 use std::{env, panic, thread};
 
+use bedside_fuzz::TARGETS;
 use bedside_fuzz::mutate::{MAX_INPUT, Random, mutate};
-use bedside_fuzz::{TARGETS, Target};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 const SECONDS: &str = "BEDSIDE_FUZZ_SECONDS";
@@ -48,26 +48,12 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The files that are a target's own.
-fn own(target: &Target) -> Vec<PathBuf> {
-    files(&root().join("fuzz/corpus").join(target.name))
-}
-
-/// A target's own files, and those that it shares with other tests.
-fn corpus(target: &Target) -> Vec<PathBuf> {
-    let mut all = own(target);
-    for seed in target.seeds {
-        let path = root().join(seed);
-        match path.is_file() {
-            true => all.push(path),
-            false => all.extend(files(&path)),
-        }
-    }
-    all
+fn corpus(target: &str) -> Vec<PathBuf> {
+    files(&root().join("fuzz/corpus").join(target))
 }
 
 /// Run a target in a child; what it says of itself, or what it did not survive.
-fn run(target: &Target) -> Result<String, String> {
+fn run(target: &str) -> Result<String, String> {
     // In memory, where there is such a folder: files are written by the thousand.
     let scratch = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
     let scratch = scratch.unwrap();
@@ -78,7 +64,7 @@ fn run(target: &Target) -> Result<String, String> {
     fs::write(&output, b"").unwrap();
     let mut child = Command::new(env::current_exe().unwrap())
         .args(["--exact", "child", "--nocapture", "--test-threads=1"])
-        .env(CHILD, target.name)
+        .env(CHILD, target)
         .env(INPUT, &input)
         .env("TMPDIR", scratch.path())
         .stdout(told())
@@ -102,20 +88,16 @@ fn run(target: &Target) -> Result<String, String> {
     };
     let said = String::from_utf8_lossy(&fs::read(&output).unwrap()).into_owned();
     let Some(how) = ended else {
-        let line = said.lines().find(|line| line.starts_with(target.name));
+        let line = said.lines().find(|line| line.starts_with(target));
         return line
             .map(str::to_owned)
-            .ok_or_else(|| format!("{}: it ran nothing: {said}", target.name));
+            .ok_or_else(|| format!("{}: it ran nothing: {said}", target));
     };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("findings");
     fs::create_dir_all(&folder).unwrap();
-    let kept = folder.join(target.name);
+    let kept = folder.join(target);
     fs::copy(&input, &kept).unwrap();
-    Err(format!(
-        "{}: {how}, by {}\n{said}",
-        target.name,
-        kept.display()
-    ))
+    Err(format!("{}: {how}, by {}\n{said}", target, kept.display()))
 }
 
 /// What a child runs. By itself it does nothing.
@@ -130,7 +112,7 @@ fn child() {
         },
     );
     current.unwrap();
-    let target = TARGETS.iter().find(|target| target.name == name).unwrap();
+    let target = TARGETS.iter().find(|target| target.0 == name).unwrap();
     let input = PathBuf::from(env::var_os(INPUT).unwrap());
     // Some targets have panics caught that are no findings: the last one is told, where it ends it.
     static PANIC: Mutex<String> = Mutex::new(String::new());
@@ -139,13 +121,13 @@ fn child() {
     let mut feed = |bytes: &[u8]| {
         fs::write(&input, bytes).unwrap();
         let began = Instant::now();
-        if panic::catch_unwind(|| (target.run)(bytes)).is_err() {
+        if panic::catch_unwind(|| (target.1)(bytes)).is_err() {
             println!("\n{}", PANIC.lock().unwrap());
             exit(1);
         }
         slowest = slowest.max(began.elapsed());
     };
-    let corpus: Vec<Vec<u8>> = corpus(target)
+    let corpus: Vec<Vec<u8>> = corpus(&name)
         .iter()
         .map(|path| fs::read(path).unwrap())
         .collect();
@@ -173,10 +155,16 @@ fn child() {
 
 #[test]
 fn p_26_every_corpus_is_replayed() {
-    let only = env::var(ONLY).ok();
+    let only = env::var(ONLY).unwrap_or_default();
+    let only: Vec<_> = only.split_whitespace().collect();
+    let names: Vec<_> = TARGETS.iter().map(|target| target.0).collect();
+    assert!(
+        only.iter().all(|name| names.contains(name)),
+        "{only:?}: {names:?}"
+    );
     let mut findings = String::new();
-    for target in TARGETS {
-        if only.as_ref().is_some_and(|only| only != target.name) {
+    for target in names {
+        if !only.is_empty() && !only.contains(&target) {
             continue;
         }
         match run(target) {
@@ -189,10 +177,7 @@ fn p_26_every_corpus_is_replayed() {
 
 #[test]
 fn p_26_every_target_has_a_small_corpus_and_every_corpus_its_target() {
-    let names: BTreeSet<_> = TARGETS
-        .iter()
-        .map(|target| target.name.to_owned())
-        .collect();
+    let names: BTreeSet<_> = TARGETS.iter().map(|target| target.0.to_owned()).collect();
     assert_eq!(names.len(), TARGETS.len(), "a name twice");
     let folders = fs::read_dir(root().join("fuzz/corpus")).unwrap();
     let folders = folders
@@ -202,17 +187,14 @@ fn p_26_every_target_has_a_small_corpus_and_every_corpus_its_target() {
         .map(|entry| entry.file_name().into_string().unwrap())
         .collect();
     assert_eq!(folders, names);
-    for target in TARGETS {
-        for seed in target.seeds {
-            assert!(root().join(seed).exists(), "{}: no {seed}", target.name);
-        }
-        let own = own(target);
-        assert!(!own.is_empty(), "{}: no file of its own", target.name);
-        let bytes: u64 = own
+    for (target, _) in TARGETS {
+        let files = corpus(target);
+        assert!(!files.is_empty(), "{target}: no file");
+        let bytes: u64 = files
             .iter()
             .map(|path| fs::metadata(path).unwrap().len())
             .sum();
-        assert!(bytes <= CORPUS, "{}: {bytes} bytes", target.name);
+        assert!(bytes <= CORPUS, "{target}: {bytes} bytes");
     }
 }
 
@@ -314,7 +296,7 @@ fn p_26_every_parser_of_outside_bytes_has_its_target() {
     );
     for (file, targets) in READERS {
         for name in *targets {
-            let there = TARGETS.iter().any(|target| target.name == *name);
+            let there = TARGETS.iter().any(|target| target.0 == *name);
             assert!(there, "{file}: no target {name}");
         }
     }

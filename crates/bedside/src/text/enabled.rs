@@ -1,5 +1,7 @@
 //! The text encoder.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use bedside_engine::{Session, Value};
 use tokenizers::Tokenizer;
 
@@ -27,12 +29,15 @@ impl TextEncoder {
         graph: impl FnOnce() -> Result<Box<dyn Session>, Error>,
         token_dim: usize,
     ) -> Result<Self, Error> {
-        let broken = |e| Error::new(ErrorKind::Bundle, format!("tokenizer of the bundle: {e}"));
-        let mut tokenizer = Tokenizer::from_bytes(tokenizer()?).map_err(broken)?;
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(broken)?;
+        let json = tokenizer()?;
+        let tokenizer = guarded(|| {
+            let mut tokenizer = Tokenizer::from_bytes(json)?;
+            tokenizer.with_padding(None);
+            tokenizer.with_truncation(None)?;
+            Ok(tokenizer)
+        })?;
         Ok(Self {
-            tokenizer,
+            tokenizer: tokenizer.map_err(|why| broken(&why))?,
             session: graph()?,
             token_dim,
         })
@@ -47,10 +52,8 @@ impl TextEncoder {
                 "no words; hint: name an object, such as 'polyp'".into(),
             ));
         }
-        let encoding = self
-            .tokenizer
-            .encode(prompt.trim().to_lowercase(), true)
-            .map_err(|e| refuse(e.to_string()))?;
+        let words = prompt.trim().to_lowercase();
+        let encoding = guarded(|| self.tokenizer.encode(words, true))?.map_err(refuse)?;
         let ids: Vec<i64> = encoding.get_ids().iter().map(|id| i64::from(*id)).collect();
         let rows = ids.len();
         if rows > MAX_TOKENS {
@@ -87,4 +90,15 @@ impl TextEncoder {
         }
         Ok(tokens)
     }
+}
+
+/// What tokenizers do with a bundle's file: they panic on some that make no sense.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<Result<T, String>, Error> {
+    let done = catch_unwind(AssertUnwindSafe(work)).map_err(|_| broken("it makes no sense"))?;
+    Ok(done.map_err(|why| why.to_string()))
+}
+
+fn broken(why: &str) -> Error {
+    let message = format!("tokenizer of the bundle: {why}; hint: export it again");
+    Error::new(ErrorKind::Bundle, message)
 }
