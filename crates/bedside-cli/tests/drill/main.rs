@@ -33,7 +33,7 @@ fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs of a fault at most; another is made where the video paused, as it does on a busy machine.
+/// Runs of a fault at most; another is made where the video came late, as it does on a busy machine.
 const RUNS: usize = 3;
 
 /// Have one thing go wrong; an error says why it can't be tried here.
@@ -73,11 +73,11 @@ fn drill(fault: &Fault) -> Result<Report, String> {
     ))
 }
 
-/// The same, again where only the video paused.
+/// The same, again where something came late and nothing else is wrong.
 fn patiently(fault: &Fault) -> Result<Report, String> {
     let mut report = drill(fault)?;
     for _ in 1..RUNS {
-        if !report.only_paused() {
+        if !report.only_late() {
             break;
         }
         report = drill(fault)?;
@@ -85,14 +85,15 @@ fn patiently(fault: &Fault) -> Result<Report, String> {
     Ok(report)
 }
 
+/// Whatever the machine does beside it: what comes late is for the whole drill to judge.
 #[test]
 fn p_28_what_goes_wrong_around_a_session_is_survived_and_said() {
     let _turn = turn();
     let complaints: Vec<String> = FAULTS
         .iter()
         .filter(|fault| fault.quick)
-        .filter_map(|fault| match patiently(fault) {
-            Ok(report) => report.complaint(),
+        .filter_map(|fault| match drill(fault) {
+            Ok(report) => report.complaint(false),
             Err(why) => {
                 eprintln!("skipped: {}: {why}", fault.name);
                 None
@@ -114,7 +115,7 @@ fn the_whole_drill() {
         eprintln!("{} ...", fault.name);
         let tried = patiently(fault);
         if let Ok(report) = &tried {
-            if let Some(complaint) = report.complaint() {
+            if let Some(complaint) = report.complaint(true) {
                 eprintln!("{complaint}");
                 complaints.push(complaint);
             }
