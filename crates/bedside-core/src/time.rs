@@ -122,7 +122,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn p_14_a_suspended_machines_time_counts() {
+    fn p_04_a_suspended_machines_time_counts() {
         // The kernel's count of seconds since boot, suspended ones among them.
         let uptime = || {
             let text = std::fs::read_to_string("/proc/uptime").unwrap();
