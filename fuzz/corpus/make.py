@@ -249,6 +249,8 @@ def videos():
     put("y4m", "mono", "YUV4MPEG2 W2 H2 F25:1 Cmono\nFRAME\nabcdFRAME\nabcd")
     # 41 bytes that took 859 MB.
     put("y4m", "bomb", "YUV4MPEG2 W16384 H16384 F30:1 C444\nFRAME\n")
+    # Not too large for a picture, but for one of a video.
+    put("y4m", "too-large", "YUV4MPEG2 W8192 H8192 F30:1 C444\nFRAME\n")
     put("y4m", "largest", "YUV4MPEG2 W4096 H2304 F30:1 C444\nFRAME\nx")
     put("y4m", "no-side", "YUV4MPEG2 W0 H4294967295\nFRAME\n")
     put("y4m", "long-line", "YUV4MPEG2 W4 H3 X" + "y" * 5000)
@@ -258,6 +260,7 @@ def videos():
     put("avi", "small", avi(8, 8, whole + whole))
     put("avi", "head-down", avi(8, -8, chunk(b"00db", b"") + whole))
     put("avi", "bomb", avi(16384, 16384, whole))
+    put("avi", "too-large", avi(8192, 8192, whole))
     put("avi", "largest", avi(4096, 2304, chunk(b"00dc", jpeg(4096, 2304))))
     put("avi", "long-picture", avi(640, 480, b"00dc" + struct.pack("<I", 16 << 20) + b"\1" * 50))
     put("avi", "longest-picture", avi(640, 480, b"00dc\xff\xff\xff\xff" + b"\1" * 50))
@@ -267,6 +270,7 @@ def videos():
 
     put("mjpeg", "headers", jpeg(8, 8) * 3)
     put("mjpeg", "bomb", jpeg(65535, 65535))
+    put("mjpeg", "too-large", jpeg(8192, 8192))
     put("mjpeg", "largest", jpeg(4096, 2304, kind=0xC2))
     put("mjpeg", "largest-side", jpeg(16384, 576))
     put("mjpeg", "no-lines", jpeg(640, 0))
@@ -314,6 +318,7 @@ def movies():
     small = sequence_header(2, 2, 1)
     put("mp4", "small", mp4(small))
     put("mp4", "bomb", mp4(sequence_header(1024, 1024, 1)))
+    put("mp4", "too-large", mp4(sequence_header(512, 512, 1)))
     put("mp4", "largest", mp4(sequence_header(256, 144, 5)))
     put("mp4", "many-references", mp4(sequence_header(120, 68, 2**32 - 2)))
     # One size for all asks for any number of pictures with eight bytes.
@@ -425,7 +430,7 @@ def decoders():
 
     put_decoder("sizes", of_size(32))
     # These ended the process: expressions of sizes are taken apart by recursion.
-    put_decoder("sizes-beyond", of_size(64))
+    put_decoder("sizes-beyond", of_size(400))
     put_decoder("sizes-doubled", from_size(doubled(24), "s24"))
     put_decoder("chain", b"".join(node("Neg", [f"t{i}" if i else "first"], f"t{i + 1}" if i < 59 else "score") for i in range(60)))
     put_decoder("expand", lists(vast=[1 << 20, 1 << 20]) + node("Expand", ["first", "vast"], "e") + reduced("e"))
