@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bedside::engine::{Backend, FaultyBackend, InjectedFault, TractCpu};
-use bedside::{Bundle, Modality, Options, Prompt};
-use bedside_live::{BundleLoader, ErrorKind, Loader};
+use bedside::{Bundle, ManualClock, Modality, Options, Prompt};
+use bedside_live::{
+    BundleLoader, Control, ErrorKind, LiveSession, Loader, Metrics, SessionConfig,
+};
+use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
 use bedside_tests::workspace;
 
 fn loader(backend: Arc<dyn Backend>) -> BundleLoader {
@@ -45,4 +49,55 @@ fn p_07_a_session_is_asked_as_a_picture_is() {
     assert_eq!(loader.label(&Prompt::new("polyp")), "polyp");
     let both = [tumor, Prompt::new("polyp")];
     assert_eq!(loader.check(&both).unwrap(), None);
+}
+
+/// From the decoder's outputs to the session's count, through all that lies between.
+#[test]
+fn p_09_what_a_backend_says_beyond_any_answer_is_a_counted_fault() {
+    /// Test frames of the bundle, which come out right.
+    const SELF_TESTS: u64 = 3;
+    let config = PhantomConfig {
+        kind: PhantomKind::Polyp,
+        width: 320,
+        height: 240,
+        seed: 3,
+        frame_rate: 30.0,
+        target: true,
+    };
+    let phantom = Phantom::new(config).unwrap();
+    for value in [f32::NAN, f32::INFINITY, 1e30] {
+        let faulty = FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
+            let wrong = graph.starts_with("decoder") && run >= SELF_TESTS;
+            wrong.then_some(InjectedFault::Filled(value))
+        });
+        let loader = Arc::new(loader(Arc::new(faulty)));
+        let metrics = Arc::new(Metrics::new());
+        let clock = Arc::new(ManualClock::default());
+        let prompts = [Prompt::new("polyp")];
+        let control = Arc::new(Control::new(loader.clone(), &prompts).unwrap());
+        let config = SessionConfig::default();
+        let mut session = LiveSession::new(loader, control, metrics.clone(), clock.clone(), config);
+        let began = Instant::now();
+        let wait = |session: &mut LiveSession, what: fn(&LiveSession) -> bool| {
+            while !what(session) {
+                assert!(began.elapsed() < Duration::from_secs(300), "{value}");
+                std::thread::sleep(Duration::from_millis(1));
+                session.idle();
+            }
+        };
+        wait(&mut session, LiveSession::is_loaded);
+        for number in 0..2 {
+            let counted = format!("\nbedside_faults_total {number}\n");
+            assert!(metrics.prometheus().contains(&counted), "{value}");
+            clock.advance(Duration::from_millis(33));
+            let frame = phantom.frame_at(number).frame;
+            session.frame(frame, number).unwrap();
+            wait(&mut session, |s| s.asked().is_none());
+            assert!(session.record().masks.is_empty(), "{value}");
+        }
+        let counted = "\nbedside_faults_total 2\n";
+        assert!(metrics.prometheus().contains(counted), "{value}");
+        let message = session.message().unwrap_or_default();
+        assert!(message.contains("absurd"), "{value}: {message}");
+    }
 }

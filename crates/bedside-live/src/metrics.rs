@@ -51,6 +51,7 @@ pub struct Metrics {
     dropped: AtomicU64,
     failed: AtomicU64,
     withheld: AtomicU64,
+    absent: AtomicU64,
     late: AtomicU64,
     faults: AtomicU64,
     restarts: AtomicU64,
@@ -87,6 +88,7 @@ impl Metrics {
             dropped: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             withheld: AtomicU64::new(0),
+            absent: AtomicU64::new(0),
             late: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
@@ -143,12 +145,18 @@ impl Metrics {
         self.withheld.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// So many prompts of an answer are not in the frame: what the model drew for them is withheld.
+    pub fn absent(&self, prompts: usize) {
+        let prompts = u64::try_from(prompts).unwrap_or(u64::MAX);
+        self.absent.fetch_add(prompts, Ordering::Relaxed);
+    }
+
     /// An answer was not used: it came too late, or to prompts that are no longer asked.
     pub fn late(&self) {
         self.late.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A pass failed or gave NaN or infinite values, or the session came to a fault.
+    /// A pass failed or gave NaN, infinite or absurd values, or the session came to a fault.
     pub fn fault(&self) {
         self.faults.fetch_add(1, Ordering::Relaxed);
     }
@@ -261,13 +269,18 @@ impl Metrics {
                 self.withheld.load(Ordering::Relaxed),
             ),
             (
+                "bedside_answers_absent_total",
+                "Answers that an object is not in the frame, its mask withheld.",
+                self.absent.load(Ordering::Relaxed),
+            ),
+            (
                 "bedside_answers_late_total",
                 "Answers that came too late, or to prompts no longer asked.",
                 self.late.load(Ordering::Relaxed),
             ),
             (
                 "bedside_faults_total",
-                "Passes that failed or gave NaN or infinite values, and faults of the session.",
+                "Passes that failed or gave NaN, infinite or absurd values, and faults of the session.",
                 self.faults.load(Ordering::Relaxed),
             ),
             (

@@ -239,6 +239,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::record::Name;
 
     fn formats() -> impl Strategy<Value = PixelFormat> {
         prop::sample::select(vec![
@@ -342,6 +343,37 @@ mod tests {
             }
             prop_assert!(unchanged_outside(&frame, painted, &mask));
         }
+    }
+
+    #[test]
+    fn p_06_the_band_names_what_is_not_present() {
+        let frame = Frame::new(320, 64, PixelFormat::Gray8, vec![90; 320 * 64]).unwrap();
+        let names = [Name::from("polyp"), Name::from("fetal head")];
+        let picture = |absent: &[Name]| {
+            let caption = Caption {
+                state: State::Active,
+                rates: (0.0, 0.0),
+                absent,
+            };
+            let mut painter = Painter::default();
+            let (permit, now) = (State::Active.permit(), Timestamp::default());
+            let (policy, claims) = (AgePolicy::default(), std::iter::empty());
+            let painted = painter.paint(
+                permit,
+                &frame,
+                1,
+                now,
+                policy,
+                claims,
+                &caption,
+                |_, _| {},
+            );
+            painted.unwrap().data().to_vec()
+        };
+        let [none, polyp, head] = [&names[..0], &names[..1], &names[1..]].map(picture);
+        assert!(none != polyp && polyp != head && head != none);
+        let above = 320 * 64;
+        assert_eq!(none[..above], polyp[..above], "the frame is as it came");
     }
 
     #[test]

@@ -302,6 +302,8 @@ impl LiveSession {
                 if current && self.tracker.answered(reply.number, reply.places, &findings) {
                     self.masks.add(now);
                     self.unseen = Some(reply.number);
+                    let absent = findings.iter().filter(|finding| !finding.present);
+                    self.metrics.absent(absent.count());
                 } else {
                     self.tracker.failed(reply.number);
                     self.metrics.late();

@@ -7,6 +7,7 @@
     reason = "helpers of tests may panic as tests do"
 )]
 
+mod absence;
 mod examples;
 mod journal;
 mod log;

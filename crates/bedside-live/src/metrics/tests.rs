@@ -139,6 +139,7 @@ fn a_few_values_read_as_expected() {
     });
     metrics.withheld();
     metrics.withheld();
+    metrics.absent(3);
     metrics.late();
     metrics.fault();
     metrics.restarted();
@@ -152,6 +153,7 @@ fn a_few_values_read_as_expected() {
         "\nbedside_frames_dropped_total 1\n",
         "\nbedside_frames_failed_total 1\n",
         "\nbedside_masks_withheld_total 2\n",
+        "\nbedside_answers_absent_total 3\n",
         "\nbedside_answers_late_total 1\n",
         "\nbedside_faults_total 1\n",
         "\nbedside_restarts_total 1\n",
