@@ -12,6 +12,7 @@ mod cli;
 mod doctor;
 mod eval;
 mod graphs;
+mod kinds;
 #[cfg(target_os = "linux")]
 mod model_process;
 mod network;
