@@ -237,15 +237,16 @@ fn against_onnxruntime(backend: &dyn Backend, precision: Precision) -> (f32, f64
 fn p_13_backends_agree_with_onnxruntime() {
     for backend in backends() {
         let name = backend.name();
-        let (worst, iou) = against_onnxruntime(backend, Precision::F32);
-        println!("{name} f32: logits differ by at most {worst}, masks have IoU {iou} or more");
-        assert!(worst <= 1e-3, "{name}: f32 logits differ by {worst}");
-        let (worst, iou) = against_onnxruntime(backend, Precision::Int8);
-        println!("{name} int8: logits differ by at most {worst}, masks have IoU {iou} or more");
-        assert!(
-            iou >= 0.99,
-            "{name}: int8 masks have IoU {iou}, logits differ by {worst}"
-        );
+        // The codes of int8 turn the smallest difference into a step.
+        for (precision, most, bound) in [
+            (Precision::F32, 1e-3, 0.999),
+            (Precision::Int8, f32::INFINITY, 0.99),
+        ] {
+            let (worst, iou) = against_onnxruntime(backend, precision);
+            let told = format!("{name} {precision}: logits differ by {worst}, IoU {iou}");
+            println!("{told}");
+            assert!(worst <= most && iou >= bound, "{told}");
+        }
     }
 }
 
@@ -363,7 +364,9 @@ fn p_09_logits_beyond_any_answer_give_no_mask() {
     ];
     let backend = FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
         let place = run.checked_sub(SELF_TESTS)? as usize;
-        let (value, _) = answers.get(place).filter(|_| graph.starts_with("decoder"))?;
+        let (value, _) = answers
+            .get(place)
+            .filter(|_| graph.starts_with("decoder"))?;
         Some(InjectedFault::Filled(*value))
     });
     let mut segmenter = Segmenter::new(bundle(), backend, &Options::default()).unwrap();

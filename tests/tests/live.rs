@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use bedside::engine::{Backend, FaultyBackend, InjectedFault, TractCpu};
 use bedside::{Bundle, ManualClock, Modality, Options, Prompt};
-use bedside_live::{
-    BundleLoader, Control, ErrorKind, LiveSession, Loader, Metrics, SessionConfig,
-};
+use bedside_live::{BundleLoader, Control, ErrorKind, LiveSession, Loader, Metrics, SessionConfig};
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
 use bedside_tests::workspace;
 

@@ -55,7 +55,9 @@ fn masks(kind: Option<&str>, backend: &str, precision: Precision) -> Vec<Option<
     assert!(output.status.success(), "{kind:?} {backend}: {output:?}");
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let images = report["images"].as_array().unwrap();
-    let findings = images.iter().flat_map(|i| i["findings"].as_array().unwrap());
+    let findings = images
+        .iter()
+        .flat_map(|i| i["findings"].as_array().unwrap());
     findings.map(|finding| mask(&finding["mask"])).collect()
 }
 
@@ -65,7 +67,10 @@ fn p_13_every_kind_of_kernels_agrees_with_tract_alone() {
     let page = fs::read_to_string(root.join("docs/backends.md")).unwrap();
     for (precision, bound) in BOUNDS {
         let row = format!("| {precision} | {bound} |");
-        assert!(page.contains(&row), "docs/backends.md says otherwise: {row}");
+        assert!(
+            page.contains(&row),
+            "docs/backends.md says otherwise: {row}"
+        );
         let alone = masks(None, "tract-stock", precision);
         assert_eq!(alone.len(), 9);
         assert_eq!(alone.iter().flatten().count(), 3, "each object once");

@@ -358,16 +358,8 @@ mod tests {
             let mut painter = Painter::default();
             let (permit, now) = (State::Active.permit(), Timestamp::default());
             let (policy, claims) = (AgePolicy::default(), std::iter::empty());
-            let painted = painter.paint(
-                permit,
-                &frame,
-                1,
-                now,
-                policy,
-                claims,
-                &caption,
-                |_, _| {},
-            );
+            let painted =
+                painter.paint(permit, &frame, 1, now, policy, claims, &caption, |_, _| {});
             painted.unwrap().data().to_vec()
         };
         let [none, polyp, head] = [&names[..0], &names[..1], &names[1..]].map(picture);

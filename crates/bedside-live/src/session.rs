@@ -376,7 +376,9 @@ impl LiveSession {
             let overtook = self
                 .supervisor
                 .offer(frame, number, &self.request.prompts, places);
-            self.tracker.offered(number, frame.captured(), overtook);
+            // A stamp from the future, as a host's other clock may set, must not keep a mask young.
+            let captured = frame.captured().min(now);
+            self.tracker.offered(number, captured, overtook);
         }
     }
 

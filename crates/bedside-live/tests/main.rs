@@ -8,6 +8,7 @@
 )]
 
 mod absence;
+mod clock;
 mod examples;
 mod journal;
 mod log;
