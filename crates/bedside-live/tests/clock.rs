@@ -22,7 +22,7 @@ fn p_14_a_stamp_from_the_future_keeps_no_mask_young() {
     config.frozen = Duration::from_secs(5);
     let limit = config.age.limit;
     let mut bench = Bench::new(&script, config);
-    let mut show = |bench: &mut Bench| {
+    let show = |bench: &mut Bench| {
         let ahead = bench.clock.now().as_nanos() + 3_600_000_000_000;
         let frame = picture(bench.next).captured_at(Timestamp::from_nanos(ahead));
         bench.session.frame(frame, bench.next).unwrap();

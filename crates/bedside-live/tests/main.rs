@@ -13,4 +13,5 @@ mod examples;
 mod journal;
 mod log;
 mod rig;
+mod scene;
 mod session;
