@@ -19,6 +19,7 @@ fn p_14_a_stamp_from_the_future_keeps_no_mask_young() {
     });
     let mut config = quick();
     config.watchdog.hang = Duration::from_secs(60);
+    config.watchdog.stall = Duration::from_secs(5);
     config.frozen = Duration::from_secs(5);
     let limit = config.age.limit;
     let mut bench = Bench::new(&script, config);

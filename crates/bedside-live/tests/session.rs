@@ -138,7 +138,7 @@ fn turnstile() -> (impl Fn(), Receiver<()>) {
 }
 
 #[test]
-fn a_heavy_model_shows_as_degraded_and_its_masks_say_their_age() {
+fn p_29_a_slow_model_shows_as_degraded_and_every_frame_is_shown() {
     /// Frames that come while the model makes one pass.
     const FRAMES: u32 = 38;
     let pass = FRAMES * BETWEEN;
