@@ -99,9 +99,8 @@ fn p_14_no_decision_reads_the_wall_clock() -> Result<(), Box<dyn Error>> {
         .collect();
     assert_eq!(found, allowed);
     // A session's stamp is written where it is set, and read by nobody.
-    let uses = all
-        .iter()
-        .map(|(_, text)| text.matches("started_unix_ms").count());
+    let shipped = all.iter().filter(|(file, _)| !file.starts_with("fuzz/"));
+    let uses = shipped.map(|(_, text)| text.matches("started_unix_ms").count());
     assert_eq!(uses.sum::<usize>(), 3, "the field, and two that set it");
     Ok(())
 }

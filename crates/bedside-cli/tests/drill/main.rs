@@ -115,7 +115,11 @@ fn the_whole_drill() {
     let (mut rows, mut complaints) = (Vec::new(), Vec::new());
     for fault in FAULTS.iter().filter(|fault| fault.name.contains(&only)) {
         eprintln!("{} ...", fault.name);
-        let tried = if timed { patiently(fault) } else { drill(fault) };
+        let tried = if timed {
+            patiently(fault)
+        } else {
+            drill(fault)
+        };
         if let Ok(report) = &tried {
             if let Some(complaint) = report.complaint(timed) {
                 eprintln!("{complaint}");
