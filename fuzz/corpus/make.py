@@ -445,6 +445,9 @@ def reduced(name):
 
 def networks():
     # What each byte chooses is in `src/engine.rs`; behind the last one chance chooses.
+    put("nodes", "reshape", bytes([2, 0, 6, 1, 1, 0, 1, 12, 0, 0, 34]))
+    put("nodes", "chance", b"\3")
+    put("nodes", "chance-of-many", b"\3" * 3)
     put("lower", "rows", bytes([0, 3, 7, 4, 0, 9, 2, 3, 4, 1, 30, 5]))
     put("lower", "rows-of-one", bytes([3, 0, 0, 5, 0, 0, 4]))
     put("lower", "images", bytes([1, 2, 13, 13, 6, 0, 1, 31, 2, 2, 0, 0, 1, 1, 1, 1, 1, 3, 5]))

@@ -47,6 +47,181 @@ pub fn session(data: &[u8]) {
     }
 }
 
+/// The decoder of that bundle, whose score goes through what `between` adds from `first` to `score`.
+pub fn decoder(between: impl FnOnce(&mut Graph)) -> Vec<u8> {
+    let mut graph = Graph::default();
+    graph.input(&onnx::end("pixels", Element::F32, &["1", "3", "8", "8"]));
+    graph.input(&onnx::end("tokens", Element::F32, &["P", "T", "4"]));
+    graph.input(&onnx::end("token_mask", Element::F32, &["P", "T"]));
+    graph.output(&onnx::end("logits", Element::F32, &["P", "8", "8"]));
+    graph.output(&onnx::end("score", Element::F32, &["P"]));
+    let lists: [(&str, &[i64]); 7] = [
+        ("zero", &[0]),
+        ("one", &[1]),
+        ("two", &[2]),
+        ("three", &[3]),
+        ("four", &[4]),
+        ("flat", &[3, 64]),
+        ("square", &[-1, 8, 8]),
+    ];
+    for (name, values) in lists {
+        graph.initializer(&onnx::integers(name, values));
+    }
+    let flat = &[onnx::int("keepdims", 0)];
+    graph.node("Unsqueeze", &["token_mask", "two"], "weights", &[]);
+    graph.node("Mul", &["tokens", "weights"], "masked", &[]);
+    graph.node("ReduceSum", &["masked", "one"], "token", flat);
+    graph.node("Slice", &["token", "zero", "three", "one"], "colour", &[]);
+    graph.node("Slice", &["token", "three", "four", "one"], "bias", &[]);
+    graph.node("Reshape", &["pixels", "flat"], "cells", &[]);
+    graph.node("MatMul", &["colour", "cells"], "products", &[]);
+    graph.node("Add", &["products", "bias"], "sums", &[]);
+    graph.node("Reshape", &["sums", "square"], "logits", &[]);
+    let inner = &[onnx::ints("axes", &[1, 2]), onnx::int("keepdims", 0)];
+    graph.node("ReduceMax", &["logits"], "first", inner);
+    between(&mut graph);
+    graph.model(17)
+}
+
+/// A decoder with nodes that the bytes choose: of operators that bundles may have, with any inputs
+/// and attributes. No exporter would write them, and the engine still answers or says why not.
+pub fn nodes(data: &[u8]) {
+    let mut choice = Choice {
+        data,
+        random: Random::new(data.len() as u64),
+    };
+    session(&decoder(|graph| hostile(graph, &mut choice)));
+}
+
+/// Operators whose answers' sizes depend on more than their inputs' sizes, or that are seldom.
+const HOSTILE: [&str; 46] = [
+    "ArgMax",
+    "AveragePool",
+    "Cast",
+    "Concat",
+    "ConstantOfShape",
+    "Conv",
+    "ConvInteger",
+    "ConvTranspose",
+    "CumSum",
+    "DepthToSpace",
+    "DequantizeLinear",
+    "Div",
+    "DynamicQuantizeLinear",
+    "Einsum",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Gemm",
+    "GlobalAveragePool",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "MatMul",
+    "MatMulInteger",
+    "MaxPool",
+    "Mod",
+    "Mul",
+    "Pad",
+    "Pow",
+    "QLinearMatMul",
+    "QuantizeLinear",
+    "Range",
+    "ReduceProd",
+    "Reshape",
+    "Resize",
+    "ScatterElements",
+    "ScatterND",
+    "Shape",
+    "Slice",
+    "Softmax",
+    "SpaceToDepth",
+    "Split",
+    "Squeeze",
+    "TopK",
+    "Transpose",
+];
+
+fn hostile(graph: &mut Graph, choice: &mut Choice<'_>) {
+    const EDGES: [i64; 10] = [-1, 0, 1, 2, 3, 4, 8, -2, i64::MAX, i64::MIN];
+    let edge = |choice: &mut Choice<'_>| EDGES[choice.of(EDGES.len())];
+    let mut names: Vec<String> = [
+        "pixels",
+        "tokens",
+        "token_mask",
+        "logits",
+        "first",
+        "token",
+        "zero",
+        "three",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    graph.initializer(&onnx::scalar("byte", Element::U8, &[3]));
+    graph.initializer(&onnx::reals("real", &[], &[0.5]));
+    graph.initializer(&onnx::reals("kernel", &[2, 3, 2, 2], &[0.25; 24]));
+    graph.initializer(&onnx::reals("nothing", &[], &[0.0]));
+    names.extend(["byte", "real", "kernel", ""].map(str::to_owned));
+    for at in 0..2 {
+        let values: Vec<i64> = (0..choice.of(5)).map(|_| edge(choice)).collect();
+        graph.initializer(&onnx::integers(&format!("list{at}"), &values));
+        names.push(format!("list{at}"));
+    }
+    let mut last = "first".to_owned();
+    for at in 0..1 + choice.of(4) {
+        let mut inputs = vec![last];
+        for _ in 0..choice.of(4) {
+            inputs.push(names[choice.of(names.len())].clone());
+        }
+        let first = choice.of(inputs.len());
+        inputs.swap(0, first);
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let mut attributes = Vec::new();
+        for _ in 0..choice.of(4) {
+            let values: Vec<i64> = (0..choice.of(5)).map(|_| edge(choice)).collect();
+            let name = [
+                "axes",
+                "perm",
+                "kernel_shape",
+                "pads",
+                "strides",
+                "dilations",
+                "split",
+            ];
+            attributes.push(match choice.of(5) {
+                0 => onnx::ints(name[choice.of(name.len())], &values),
+                1 => onnx::text("mode", ["edge", "linear", "cubic", "DCR"][choice.of(4)]),
+                2 => onnx::text(
+                    "equation",
+                    ["ij,jk", "...i->i", "ii->i", "a,b->ab"][choice.of(4)],
+                ),
+                _ => {
+                    let name = [
+                        "axis",
+                        "group",
+                        "to",
+                        "keepdims",
+                        "blocksize",
+                        "batch_dims",
+                        "ceil_mode",
+                    ];
+                    onnx::int(name[choice.of(name.len())], edge(choice))
+                }
+            });
+        }
+        last = format!("node{at}");
+        let operator = HOSTILE[choice.of(HOSTILE.len())];
+        graph.node(operator, &inputs, &last, &attributes);
+        names.push(last.clone());
+    }
+    // Of any shape and type, it adds nothing to the score.
+    graph.node("Cast", &[&last], "cast", &[onnx::int("to", 1)]);
+    graph.node("Mul", &["cast", "nothing"], "zeros", &[]);
+    graph.node("ReduceSum", &["zeros"], "sum", &[onnx::int("keepdims", 0)]);
+    graph.node("Add", &["first", "sum"], "score", &[]);
+}
+
 /// A `tokenizer.json` beside a text graph, asked for prompts outside the table.
 pub fn tokenizer(data: &[u8]) {
     let folder = scratch::once("text", |folder| {
@@ -445,7 +620,7 @@ impl Choice<'_> {
     }
 
     fn reals(&mut self, count: usize, most: f32) -> Vec<f32> {
-        let unit = |random: &mut Random| (random.next() >> 40) as f32 / (1 << 23) as f32 - 1.0;
+        let unit = |random: &mut Random| (random.number() >> 40) as f32 / (1 << 23) as f32 - 1.0;
         (0..count).map(|_| unit(&mut self.random) * most).collect()
     }
 }

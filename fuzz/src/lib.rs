@@ -52,6 +52,8 @@ pub const TARGETS: &[Target] = &[
     ("manifest", bundle::manifest),
     ("mjpeg", video::mjpeg),
     ("mp4", video::mp4),
+    #[cfg(feature = "engine")]
+    ("nodes", engine::nodes),
     ("pack", bundle::pack),
     #[cfg(feature = "engine")]
     ("preview", preview::requests),

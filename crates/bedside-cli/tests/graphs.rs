@@ -2,10 +2,11 @@
 
 use std::process::{Command, Output};
 
+use bedside_fuzz::engine::decoder;
 use bedside_fuzz::onnx::{self, Graph};
 use tempfile::TempDir;
 
-use crate::deep::{chain, decoder, with_decoder};
+use crate::deep::{chain, with_decoder};
 
 /// Quotients and sums of the number of tokens, of which 0 is added to the score.
 fn size(graph: &mut Graph, operations: usize) {

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::deep::{chain, decoder, with_decoder};
+use bedside_fuzz::engine::decoder;
+
+use crate::deep::{chain, with_decoder};
 use crate::feeder::{HEIGHT, WIDTH, header};
 use crate::live::{Live, Setup, signal};
 
