@@ -91,7 +91,7 @@ fn full_pipe(setup: &mut Setup) -> Result<(), String> {
     let (reader, mut writer) = std::io::pipe().map_err(|e| e.to_string())?;
     // What a pipe holds on Linux, unless it was told otherwise.
     writer
-        .write_all(&[b'\n'; 1 << 16])
+        .write_all(&vec![b'\n'; 1 << 16])
         .map_err(|e| e.to_string())?;
     setup.stderr = Some(Stdio::from(writer));
     // Nobody reads, and nobody closes it.

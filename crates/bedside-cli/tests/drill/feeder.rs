@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::process::ChildStdin;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ fn frame(number: u64) -> Vec<u8> {
     let (luma, chroma) = frame.split_at_mut(WIDTH * HEIGHT);
     let way = (WIDTH - OBJECT - 120) as u64;
     let step = number % (2 * way);
-    let left = 60 + step.min(2 * way - step) as usize & !1;
+    let left = (60 + step.min(2 * way - step) as usize) & !1;
     let top = (HEIGHT - OBJECT) / 2;
     let inside =
         |x: usize, y: usize| (left..left + OBJECT).contains(&x) && (top..top + OBJECT).contains(&y);
@@ -77,7 +77,7 @@ enum Order {
 
 /// Writes frames until it is dropped, which closes the pipe, or nobody reads any longer.
 pub(crate) struct Feeder {
-    orders: Option<Sender<Order>>,
+    orders: Option<SyncSender<Order>>,
     thread: Option<JoinHandle<()>>,
     sent: Arc<Mutex<Vec<Sent>>>,
 }
@@ -94,7 +94,8 @@ pub(crate) struct Sent {
 
 impl Feeder {
     pub(crate) fn start(pipe: ChildStdin) -> Self {
-        let (orders, received) = channel();
+        // One at a time, and the feeder takes each before its next frame.
+        let (orders, received) = sync_channel(4);
         let sent = Arc::<Mutex<Vec<Sent>>>::default();
         let to = sent.clone();
         // An end of the reader's is a case of the drill.

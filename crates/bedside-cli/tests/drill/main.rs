@@ -120,11 +120,11 @@ fn the_whole_drill() {
         } else {
             drill(fault)
         };
-        if let Ok(report) = &tried {
-            if let Some(complaint) = report.complaint(timed) {
-                eprintln!("{complaint}");
-                complaints.push(complaint);
-            }
+        if let Ok(report) = &tried
+            && let Some(complaint) = report.complaint(timed)
+        {
+            eprintln!("{complaint}");
+            complaints.push(complaint);
         }
         rows.push((fault, tried));
     }
