@@ -5,7 +5,8 @@
 //! * [`model`]: which bundle runs, and how; [`model_process`]: in a process of its own
 //! * [`image_file`]: stills in and out; [`output`]: files out, whole or not at all
 //! * [`report`]: findings as table, JSON and pictures
-//! * [`ui`]: the terminal; [`failure`]: exit codes; [`table`]: aligned text
+//! * [`ui`]: the terminal; [`signals`]: what ends a session; [`failure`]: exit codes; [`table`]:
+//!   aligned text
 
 mod bench;
 mod bundle;

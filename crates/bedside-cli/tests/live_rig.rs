@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -52,6 +53,8 @@ pub(crate) struct Live {
     child: Child,
     input: Option<ChildStdin>,
     display: Option<JoinHandle<io::Result<()>>>,
+    /// Gone with the session.
+    _here: SyncSender<()>,
     folder: PathBuf,
     /// Frames that it was fed.
     pub(crate) frames: usize,
@@ -91,12 +94,21 @@ impl Live {
             .stderr(said)
             .spawn()
             .unwrap();
+        let (here, gone) = sync_channel(0);
+        let id = child.id().to_string();
+        thread::spawn(move || {
+            // One that hangs takes no frames either, and a test would wait for that.
+            if gone.recv_timeout(2 * PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let _ = Command::new("kill").args(["-KILL", &id]).status();
+            }
+        });
         let mut input = child.stdin.take().unwrap();
         writeln!(input, "YUV4MPEG2 W{WIDTH} H{HEIGHT} F25:1 C420jpeg").unwrap();
         Self {
             child,
             input: Some(input),
             display: None,
+            _here: here,
             folder: folder.to_owned(),
             frames: 0,
         }

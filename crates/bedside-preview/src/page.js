@@ -231,7 +231,10 @@ function showPrompts() {
     row.append(element("b", text), element("span", found));
     return row;
   }));
-  put("message", refusal || status.source_message || status.model_message || "");
+  const outputs = status.outputs.filter(output => output.condition !== "well");
+  const trouble = outputs.map(output => `${output.output} ${output.condition}`).join(", ");
+  put("message",
+    refusal || status.source_message || trouble || status.model_message || "");
   at("switch").setAttribute("aria-checked", on);
   at("switch").disabled = !may_change;
   at("patient").disabled = !may_change;
