@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use bedside::Bundle;
-use bedside_fuzz::engine::decoder;
+use bedside_fuzz::graphs::decoder;
 use bedside_fuzz::onnx::{self, Graph};
 use serde_json::json;
 use sha2::{Digest, Sha256};
