@@ -491,7 +491,7 @@ impl<'a> Choice<'a> {
     }
 
     fn reals(&mut self, count: usize, most: f32) -> Vec<f32> {
-        let unit = |random: &mut Random| (random.next() >> 40) as f32 / (1 << 23) as f32 - 1.0;
+        let unit = |random: &mut Random| (random.number() >> 40) as f32 / (1 << 23) as f32 - 1.0;
         (0..count).map(|_| unit(&mut self.random) * most).collect()
     }
 }

@@ -253,7 +253,7 @@ impl Bench {
                     }
                 }
             }
-            14 => self.control.switch(how % 2 == 0),
+            14 => self.control.switch(how.is_multiple_of(2)),
             _ => {
                 self.control.next_patient();
                 self.first = self.next;
@@ -385,7 +385,7 @@ fn same(frame: &Frame, painted: &Frame) {
 /// Whatever a model's process says: it is asked for prompts, then for a frame.
 pub fn answers(data: &[u8]) {
     // What a message lacks comes as zeros: who waits for more would wait for the watchdog.
-    let path = scratch::file("said", &[data, &[0; 128 << 10]].concat());
+    let path = scratch::file("said", &[data, &vec![0; 128 << 10]].concat());
     let command = move || {
         let mut command = Command::new("sh");
         // Its standard input is the socket.

@@ -27,7 +27,7 @@ impl Random {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -36,7 +36,7 @@ impl Random {
 
     /// A number below `end`; 0 where that is 0.
     pub fn below(&mut self, end: usize) -> usize {
-        (self.next() >> 11) as usize % end.max(1)
+        (self.number() >> 11) as usize % end.max(1)
     }
 }
 
@@ -54,7 +54,7 @@ pub fn mutate(input: &mut Vec<u8>, other: &[u8], random: &mut Random) {
             }
             1 => {
                 if let Some(byte) = input.get_mut(at) {
-                    *byte = random.next() as u8;
+                    *byte = random.number() as u8;
                 }
             }
             2 => drop(input.drain(at..end)),

@@ -237,15 +237,16 @@ fn against_onnxruntime(backend: &dyn Backend, precision: Precision) -> (f32, f64
 fn p_13_backends_agree_with_onnxruntime() {
     for backend in backends() {
         let name = backend.name();
-        let (worst, iou) = against_onnxruntime(backend, Precision::F32);
-        println!("{name} f32: logits differ by at most {worst}, masks have IoU {iou} or more");
-        assert!(worst <= 1e-3, "{name}: f32 logits differ by {worst}");
-        let (worst, iou) = against_onnxruntime(backend, Precision::Int8);
-        println!("{name} int8: logits differ by at most {worst}, masks have IoU {iou} or more");
-        assert!(
-            iou >= 0.99,
-            "{name}: int8 masks have IoU {iou}, logits differ by {worst}"
-        );
+        // The codes of int8 turn the smallest difference into a step.
+        for (precision, most, bound) in [
+            (Precision::F32, 1e-3, 0.999),
+            (Precision::Int8, f32::INFINITY, 0.99),
+        ] {
+            let (worst, iou) = against_onnxruntime(backend, precision);
+            let told = format!("{name} {precision}: logits differ by {worst}, IoU {iou}");
+            println!("{told}");
+            assert!(worst <= most && iou >= bound, "{told}");
+        }
     }
 }
 
@@ -302,6 +303,32 @@ fn p_07_a_shared_word_that_is_settled_shows_its_form() {
     assert_eq!(found[0].object.as_deref(), Some("breast tumor"));
 }
 
+/// The network draws something for every prompt; what it shows is another matter.
+#[test]
+fn p_06_a_mask_below_its_threshold_is_withheld() {
+    let at = |presence| {
+        let options = options(Precision::F32).with_presence(presence);
+        Segmenter::new(bundle(), TractCpu, &options).unwrap()
+    };
+    let (frame, _) = phantom(PhantomKind::Polyp, 3, true);
+    let drawn = ask(&mut at(0.0), &frame, &PROMPTS);
+    let withheld = |finding: &Finding, of: &Finding| {
+        let mut absent = Finding::absent(&*of.prompt, of.presence);
+        absent.object.clone_from(&of.object);
+        absent.meta_object.clone_from(&of.meta_object);
+        assert_eq!(*finding, absent, "its presence is still said");
+    };
+    for (place, of) in drawn.iter().enumerate() {
+        let ask = |presence| ask(&mut at(presence), &frame, &PROMPTS).swap_remove(place);
+        assert_eq!(ask(of.presence), *of, "at its threshold");
+        withheld(&ask(of.presence.next_up()), of);
+    }
+    let usual = ask(&mut segmenter(Precision::F32), &frame, &PROMPTS);
+    assert!(drawn[0].present && usual[0] == drawn[0]);
+    let others = usual.iter().zip(&drawn).skip(1);
+    others.for_each(|(finding, of)| withheld(finding, of));
+}
+
 #[test]
 fn p_09_nan_and_other_faults_of_a_backend_give_no_mask() {
     let (frame, _) = phantom(PhantomKind::Polyp, 1, true);
@@ -319,6 +346,42 @@ fn p_09_nan_and_other_faults_of_a_backend_give_no_mask() {
         assert!(segmenter.segment(&frame, &set).is_ok());
         let error = segmenter.segment(&frame, &set).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Engine, "{name}: {error}");
+    }
+}
+
+/// What f16 can't say is an overflow, and not a very sure answer.
+#[test]
+fn p_09_logits_beyond_any_answer_give_no_mask() {
+    let (frame, _) = phantom(PhantomKind::Polyp, 1, true);
+    let answers = [
+        (f32::NAN, None),
+        (f32::INFINITY, None),
+        (f32::NEG_INFINITY, None),
+        (1e30, None),
+        (-65_505.0, None),
+        (65_504.0, Some(true)),
+        (-65_504.0, Some(false)),
+    ];
+    let backend = FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
+        let place = run.checked_sub(SELF_TESTS)? as usize;
+        let (value, _) = answers
+            .get(place)
+            .filter(|_| graph.starts_with("decoder"))?;
+        Some(InjectedFault::Filled(*value))
+    });
+    let mut segmenter = Segmenter::new(bundle(), backend, &Options::default()).unwrap();
+    let set = segmenter.prompts(&[Prompt::new("polyp")]).unwrap();
+    for (value, present) in answers {
+        match (segmenter.segment(&frame, &set), present) {
+            (Ok(answer), Some(present)) => {
+                assert_eq!(answer.findings[0].present, present, "{value}");
+            }
+            (Err(error), None) => {
+                assert_eq!(error.kind(), ErrorKind::Engine, "{value}: {error}");
+                assert!(error.to_string().contains("absurd"), "{value}: {error}");
+            }
+            (other, _) => panic!("{value}: {other:?}"),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The whole from outside, in one binary: each binary more is linked against tract.
 
 mod biomedparse;
+mod clock;
 mod edge;
 mod graphs;
 mod live;

@@ -200,6 +200,65 @@ fn every_third_party_crate_has_a_reason_and_a_user() -> Result<(), Box<dyn Error
     Ok(())
 }
 
+/// Nothing is taken from elsewhere, and nothing without the hash that it had when it was looked at.
+#[test]
+fn p_27_every_dependency_is_of_the_registry_and_has_its_hash() -> Result<(), Box<dyn Error>> {
+    let lock: toml::Table = workspace::read("Cargo.lock")?.parse()?;
+    let packages = lock.get("package").and_then(|p| p.as_array());
+    let packages = packages.ok_or("Cargo.lock: no packages")?;
+    let text = |package: &toml::Value, key: &str| Some(package.get(key)?.as_str()?.to_owned());
+    let members: BTreeSet<_> = workspace::members()?.into_iter().map(|m| m.name).collect();
+    for package in packages {
+        let name = text(package, "name").ok_or("a package without a name")?;
+        if members.contains(&name) {
+            continue;
+        }
+        let source = text(package, "source");
+        let registry = "registry+https://github.com/rust-lang/crates.io-index";
+        assert_eq!(source.as_deref(), Some(registry), "{name}");
+        let hash = text(package, "checksum").unwrap_or_default();
+        assert_eq!(hash.len(), 64, "{name}");
+    }
+    Ok(())
+}
+
+/// What `cargo deny` is told to let pass; nothing by default.
+#[test]
+fn p_27_the_policy_of_dependencies_lets_nothing_pass_unseen() -> Result<(), Box<dyn Error>> {
+    let deny: toml::Table = workspace::read("deny.toml")?.parse()?;
+    let set = |table: &str, key: &str| {
+        let value = deny.get(table)?.get(key)?;
+        value.as_str().map(str::to_owned)
+    };
+    for (table, key, value) in [
+        ("sources", "unknown-registry", "deny"),
+        ("sources", "unknown-git", "deny"),
+        ("bans", "wildcards", "deny"),
+        ("advisories", "yanked", "deny"),
+        ("advisories", "unmaintained", "all"),
+    ] {
+        assert_eq!(set(table, key).as_deref(), Some(value), "{table}.{key}");
+    }
+    let ignored = deny
+        .get("advisories")
+        .and_then(|a| a.get("ignore")?.as_array());
+    for advisory in ignored.into_iter().flatten() {
+        assert!(
+            advisory.get("reason").is_some(),
+            "{advisory:?} has no reason"
+        );
+    }
+    let run = workspace::read(".ci/run")?;
+    for check in [
+        "check --hide-inclusion-graph bans licenses sources",
+        "check advisories",
+        ".ci/release",
+    ] {
+        assert!(run.contains(check), ".ci/run lacks {check}");
+    }
+    Ok(())
+}
+
 /// The root manifest's bans by name, and the packages of `Cargo.lock`.
 fn banned_and_locked() -> Result<(Vec<String>, BTreeSet<String>), Box<dyn Error>> {
     let names = |table: &toml::Table, path: &[&str]| -> Option<Vec<String>> {

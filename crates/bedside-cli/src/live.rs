@@ -1,20 +1,23 @@
 //! `bedside live`: video in, annotated video and records out.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt};
+use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt, State};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
-    AgePolicy, BundleLoader, CadenceConfig, Control, Journal, LiveSession, Loader, Log, Metrics,
-    Monitor, ProcessLoader, Recorder, SessionConfig, Stop, Target, Watcher,
+    AgePolicy, BundleLoader, CadenceConfig, Control, Input, Journal, LiveSession, Loader, Log,
+    Metrics, Monitor, Output, ProcessLoader, Recorder, RunConfig, SessionConfig, Stop, Tally,
+    Target, Watcher,
 };
-use bedside_video::sink::{Sink, open_sink};
+use bedside_video::sink::{SinkOptions, create, open_sink};
 use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceInfo};
 use clap::Args as Arguments;
 
@@ -22,6 +25,7 @@ use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
 use crate::model_process;
 use crate::preview::{Page, Serving, Shown};
+use crate::signals::end_on_signals;
 use crate::ui::{SAFETY, Ui};
 
 /// Arguments of `bedside live`.
@@ -64,6 +68,20 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
 
+    /// Replace files of --out and --records that hold something; else they are left as they are,
+    /// and the command ends
+    #[arg(long)]
+    overwrite: bool,
+
+    /// Size that a file of --out may reach, in MiB; it takes no more then, and the session goes on
+    #[arg(long, value_name = "MIB", default_value_t = 16_384, value_parser = mebibytes())]
+    max_video: u64,
+
+    /// Size that the files of --records and --log may reach, in MiB: records end there, the log
+    /// begins anew and keeps one older file
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = mebibytes())]
+    max_records: u64,
+
     /// Keep figures for Prometheus in this file
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
@@ -81,6 +99,12 @@ pub(crate) struct Args {
     /// Oldest mask that is painted, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 500, value_parser = clap::value_parser!(u64).range(1..=60_000))]
     max_age: u64,
+
+    /// Video that comes back after showing nothing of a patient for so many seconds (no frame, no
+    /// signal, a room) is taken for another patient's: what was known is forgotten, and records
+    /// begin a new session; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    new_patient_after: u64,
 
     /// Passes of the model a second, at most [default: as many as it can]
     #[arg(long, value_name = "N", value_parser = rate)]
@@ -127,12 +151,17 @@ pub(crate) struct Args {
     capture: Option<RawFormat>,
 }
 
-/// Time that records and the preview get to end.
+/// Time that records get to end, and what they get in a hurry.
 const PATIENCE: Duration = Duration::from_secs(5);
+const HURRIED: Duration = Duration::from_millis(200);
 /// Time between two looks at the device and two status lines.
 const EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks at whether to end.
 const NAP: Duration = Duration::from_millis(100);
+
+fn mebibytes() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=1 << 40)
+}
 
 /// Passes a second.
 pub(crate) fn rate(text: &str) -> Result<f64, String> {
@@ -163,12 +192,14 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let loader = args.loader(&bundle_loader);
     let prompts: Vec<Prompt> = args.prompts.iter().map(|text| args.prompt(text)).collect();
     let control = Arc::new(Control::new(loader.clone(), &prompts)?);
-    let mut sinks = sinks(args, source.info())?;
+    let sinks = sinks(args, source.info())?;
     let recorder = recorder(args)?;
     let metrics = Arc::new(Metrics::new());
     let monitor = Arc::new(Monitor::default());
     let stop = Stop::default();
-    end_on_interrupt(&stop)?;
+    end_on_signals(stop.clone())?;
+    let cannot = |e| Failure::new(Exit::Internal, format!("can't start a thread: {e}"));
+    ui.detach().map_err(cannot)?;
 
     ui.note(SAFETY);
     let opening = SessionRecord::of(&bundle_loader, &source.info().name);
@@ -185,31 +216,45 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         page.serve(shown, stop.clone())
     });
     let page = page.transpose()?;
+    let config = RunConfig {
+        wait: args.fast,
+        keep_on: page.is_some(),
+    };
+    let input = args.input(source, clock.clone());
     let mut session = LiveSession::new(loader, control, metrics.clone(), clock, args.config());
     let beside = beside(args, ui, metrics.clone(), monitor.clone(), stop.clone())?;
     let mut show = Show {
         journal: Journal::begin(recorder, monitor, opening),
         ui,
     };
-    let outcome = bedside_live::run(
-        &mut session,
-        source,
-        &mut sinks,
-        &mut show,
-        args.fast,
-        &stop,
-    );
+    let outcome = bedside_live::run(&mut session, input, sinks, &mut show, config, &stop);
     stop.stop();
-    let counts = outcome.as_ref().ok().copied();
-    let recorded = show.journal.finish(counts, PATIENCE);
+    let patience = if stop.is_hurried() { HURRIED } else { PATIENCE };
+    let recorded = show.journal.finish(patience);
     // Both look at `stop` several times a second.
     let _ = beside.join();
     if let Some(Err(error)) = page.map(Serving::finish) {
         ui.note(format_args!("note: {error}"));
     }
-    outcome?;
-    recorded?;
-    report(args, ui, &metrics)
+    let ended = outcome.map(|_| ()).and(recorded).map_err(Failure::from);
+    let Err(failure) = ended.and_then(|()| answered(&session)) else {
+        return report(args, ui, &metrics);
+    };
+    ui.note(metrics.report());
+    Err(failure)
+}
+
+/// Video goes on without its model; whoever started it learns of that at the end, too.
+fn answered(session: &LiveSession) -> Result<(), Failure> {
+    let Some(fault) = session.fault() else {
+        return Ok(());
+    };
+    let why = session.message().unwrap_or("hint: see what it said above");
+    let message = format!(
+        "model: fault: {}, video went on without it: {why}",
+        State::Fault(fault).reason()
+    );
+    Err(Failure::new(Exit::Engine, message))
 }
 
 impl Args {
@@ -242,6 +287,8 @@ impl Args {
                 interval: self.rate.map_or(Duration::ZERO, interval),
                 ..CadenceConfig::default()
             },
+            new_patient_after: (self.new_patient_after > 0)
+                .then(|| Duration::from_secs(self.new_patient_after)),
             ..SessionConfig::default()
         }
     }
@@ -253,31 +300,66 @@ impl Args {
     }
 }
 
+impl Args {
+    fn open_options(&self, clock: Arc<dyn Clock>) -> OpenOptions {
+        let mut options = OpenOptions::new(clock);
+        options.pace = if self.fast { Pace::Fast } else { Pace::Own };
+        options.raw = self.raw;
+        options.repeat = self.repeat;
+        options.name_source = self.name_source;
+        options.capture = self.capture.map(|asked| CaptureFormat {
+            size: Some((asked.width, asked.height)),
+            format: Some(asked.format),
+            frames_per_second: asked.frames_per_second,
+            ..CaptureFormat::default()
+        });
+        options
+    }
+
+    /// A camera can be opened again; the end of a file or a pipe is the end.
+    fn input(&self, source: Box<dyn Source>, clock: Arc<dyn Clock>) -> Input {
+        let device = fs::metadata(&self.source);
+        if !device.is_ok_and(|device| device.file_type().is_char_device()) {
+            return source.into();
+        }
+        let (name, options) = (self.source.clone(), self.open_options(clock));
+        Input::restartable(source, move || bedside_video::open(&name, &options))
+    }
+}
+
 fn open(args: &Args, clock: Arc<dyn Clock>) -> Result<Box<dyn Source>, Failure> {
-    let mut options = OpenOptions::new(clock);
-    options.pace = if args.fast { Pace::Fast } else { Pace::Own };
-    options.raw = args.raw;
-    options.repeat = args.repeat;
-    options.name_source = args.name_source;
-    options.capture = args.capture.map(|asked| CaptureFormat {
-        size: Some((asked.width, asked.height)),
-        format: Some(asked.format),
-        frames_per_second: asked.frames_per_second,
-        ..CaptureFormat::default()
-    });
-    bedside_video::open(&args.source, &options)
+    bedside_video::open(&args.source, &args.open_options(clock))
         .map_err(|e| Failure::new(Exit::Input, e.to_string()))
 }
 
-fn sinks(args: &Args, info: &SourceInfo) -> Result<Vec<Box<dyn Sink>>, Failure> {
-    let rate = info.frames_per_second.unwrap_or(25.0);
-    let open = |spec: &String| {
-        open_sink(spec, rate).map_err(|e| Failure::new(Exit::Output, e.to_string()))
+fn sinks(args: &Args, info: &SourceInfo) -> Result<Vec<Output>, Failure> {
+    let options = SinkOptions {
+        frames_per_second: info.frames_per_second.unwrap_or(25.0),
+        overwrite: args.overwrite,
+        max_bytes: args.max_video << 20,
     };
-    args.out.iter().map(open).collect()
+    let open = |(place, spec): (usize, &String)| {
+        let label = format!("output {}", place + 1);
+        let sink = open_sink(spec, &options)
+            .map_err(|e| Failure::new(Exit::Output, format!("{label}: {e}")))?;
+        Ok(Output {
+            label: label.as_str().into(),
+            sink,
+            // What a command does with the video is not known.
+            keeps: spec != "-" || stdout_is_file(),
+        })
+    };
+    args.out.iter().enumerate().map(open).collect()
+}
+
+fn stdout_is_file() -> bool {
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    let stdout = stdout.and_then(|stdout| File::from(stdout).metadata());
+    stdout.is_ok_and(|stdout| stdout.is_file())
 }
 
 fn recorder(args: &Args) -> Result<Recorder, Failure> {
+    let max_bytes = args.max_records << 20;
     let mut targets = Vec::new();
     if let Some(path) = &args.records {
         let (name, to): (_, Box<dyn Write + Send>) = if path.as_os_str() == "-" {
@@ -285,11 +367,17 @@ fn recorder(args: &Args) -> Result<Recorder, Failure> {
         } else {
             // Not its path, which may name a patient.
             let name = "file of records";
-            let file = File::create(path).map_err(|e| {
-                Failure::new(
-                    Exit::Output,
-                    format!("{name}: {e}; hint: name a file that can be written"),
-                )
+            let options = SinkOptions {
+                overwrite: args.overwrite,
+                max_bytes,
+                ..SinkOptions::default()
+            };
+            let file = create(path, &options).map_err(|e| {
+                let hint = match e.kind() {
+                    io::ErrorKind::AlreadyExists => "name another one, or say --overwrite",
+                    _ => "name a file that can be written",
+                };
+                Failure::new(Exit::Output, format!("{name}: {e}; hint: {hint}"))
             })?;
             (name, Box::new(file))
         };
@@ -299,16 +387,9 @@ fn recorder(args: &Args) -> Result<Recorder, Failure> {
         });
     }
     if let Some(path) = &args.log {
-        targets.push(Target::Log(Log::open(path, None)?));
+        targets.push(Target::Log(Log::open(path, Some(max_bytes))?));
     }
     Ok(Recorder::start(targets)?)
-}
-
-/// Have the user's interrupt end the session in order.
-fn end_on_interrupt(stop: &Stop) -> Result<(), Failure> {
-    signal_hook::flag::register(signal_hook::consts::SIGINT, stop.flag())
-        .map(|_| ())
-        .map_err(|e| Failure::new(Exit::Internal, format!("can't watch for signals: {e}")))
 }
 
 /// What happens beside the video: the clock of `--seconds`, the device's temperature, the metrics'
@@ -374,6 +455,18 @@ impl Watcher for Show {
         if let Some(error) = error {
             self.ui.note(format_args!("note: {error}"));
         }
+    }
+
+    fn outputs(&self) -> Vec<Arc<Tally>> {
+        self.journal.outputs()
+    }
+
+    fn output(&mut self, news: &str) {
+        self.ui.note(format_args!("note: {news}"));
+    }
+
+    fn ended(&mut self, counts: Counts) {
+        self.journal.ended(counts);
     }
 }
 

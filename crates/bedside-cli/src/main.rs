@@ -23,12 +23,14 @@ mod preview;
 mod prompts;
 mod report;
 mod segment;
+mod signals;
 mod table;
 mod tune;
 mod ui;
 mod warm;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use serde_json::json;
@@ -82,7 +84,7 @@ enum Command {
     /// Find every object that the model knows in images of a modality
     Recognize(segment::RecognizeArgs),
     /// Annotate live video: a camera, a pipe, a file or a phantom
-    Live(live::Args),
+    Live(Box<live::Args>),
     /// Print the records of a session's log
     Log(log::Args),
     /// List the object types, and which of them the bundle's weights know
@@ -135,19 +137,30 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new(cli.json);
     if matches!(cli.command, Command::Live(_) | Command::ModelProcess(_)) {
-        bedside_live::withhold_panics();
+        bedside_live::withhold_panics(ui::tell);
     }
-    let Err(failure) = run(&cli, ui) else {
-        return ExitCode::SUCCESS;
+    let code = match run(&cli, ui) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            tell(&failure, ui);
+            failure.exit().into()
+        }
     };
+    ui.settle(LAST_WORDS);
+    code
+}
+
+/// Time that stderr has for what was told last.
+const LAST_WORDS: Duration = Duration::from_millis(300);
+
+fn tell(failure: &Failure, ui: Ui) {
     if !failure.is_printed() {
-        ui.fail(&failure);
+        ui.fail(failure);
         if ui.json() {
             // The exit code says so already; stdout may be what failed.
             let _ = ui.print_json(&json!({ "error": failure }));
         }
     }
-    failure.exit().into()
 }
 
 #[cfg(test)]

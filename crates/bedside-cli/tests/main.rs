@@ -9,11 +9,16 @@
 )]
 
 mod cli;
+mod deep;
 mod doctor;
 mod eval;
 mod graphs;
+mod kinds;
+mod live;
+mod live_rig;
 #[cfg(target_os = "linux")]
 mod model_process;
 mod network;
+mod outputs;
 mod preview_browser;
 mod privacy;

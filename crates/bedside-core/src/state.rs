@@ -1,6 +1,7 @@
 //! What a live session is doing, in a closed set of states, and the right to paint.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 /// The state of a live session. Always shown, never guessed: each says what a person sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,6 +23,8 @@ pub enum State {
 /// Why answers are not as they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Degradation {
+    /// For some prompt no answer is recent enough to be shown.
+    NoAnswer,
     /// Passes take longer than the latency target, even with the fewest prompts.
     Slow,
     /// Some prompts wait for their turn so that passes meet the target.
@@ -63,16 +66,32 @@ pub enum Fault {
     SelfTest,
 }
 
-/// The right to paint masks. Only [`State::permit`] gives it, so that no mask is painted in a
-/// state that does not allow it.
-#[derive(Debug, Clone, Copy)]
-pub struct PaintPermit(());
+/// The right to paint masks, which only [`State::permit`] gives. It can't be copied, and it borrows
+/// the state that gave it, so that it is gone before that state changes:
+///
+/// ```compile_fail,E0506
+/// use bedside_core::{Pause, State};
+///
+/// let mut state = State::Active;
+/// let permit = state.permit();
+/// state = State::Paused(Pause::Off);
+/// drop(permit);
+/// ```
+///
+/// ```compile_fail,E0382
+/// use bedside_core::State;
+///
+/// let permit = State::Active.permit();
+/// let (first, second) = (permit, permit);
+/// ```
+#[derive(Debug)]
+pub struct PaintPermit<'a>(PhantomData<&'a State>);
 
 impl State {
     /// The right to paint, while answers come.
-    pub fn permit(self) -> Option<PaintPermit> {
+    pub fn permit(&self) -> Option<PaintPermit<'_>> {
         match self {
-            Self::Active | Self::Degraded(_) => Some(PaintPermit(())),
+            Self::Active | Self::Degraded(_) => Some(PaintPermit(PhantomData)),
             Self::Starting | Self::Paused(_) | Self::Stalled(_) | Self::Fault(_) => None,
         }
     }
@@ -94,6 +113,7 @@ impl State {
     pub fn reason(self) -> &'static str {
         match self {
             Self::Starting | Self::Active => "",
+            Self::Degraded(Degradation::NoAnswer) => "no-answer",
             Self::Degraded(Degradation::Slow) => "slow",
             Self::Degraded(Degradation::FewerPrompts) => "fewer-prompts",
             Self::Degraded(Degradation::Hot) => "hot",
@@ -110,9 +130,10 @@ impl State {
     }
 
     /// Every state there is, in the order above.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Starting,
         Self::Active,
+        Self::Degraded(Degradation::NoAnswer),
         Self::Degraded(Degradation::Slow),
         Self::Degraded(Degradation::FewerPrompts),
         Self::Degraded(Degradation::Hot),

@@ -1,7 +1,9 @@
 //! Monotonic time, always injected: no decision reads the wall clock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use std::time::Instant;
 
 /// A moment on a [`Clock`], in nanoseconds since that clock's own start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -30,14 +32,41 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// The operating system's monotonic clock, counted from the value's creation.
+/// The operating system's monotonic clock, counted from the value's creation. On Linux and Android
+/// the time that the machine is suspended counts (`CLOCK_BOOTTIME`), so that after a resume what was
+/// known before is as old as it is; elsewhere that depends on the system.
 #[derive(Debug, Clone, Copy)]
-pub struct MonotonicClock(Instant);
+pub struct MonotonicClock(Start);
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+type Start = Boot;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+type Start = Instant;
+
+/// A moment, as time since the machine was booted.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[derive(Debug, Clone, Copy)]
+struct Boot(Duration);
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+impl Boot {
+    fn now() -> Self {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        // The kernel gives neither negative seconds nor a billion nanoseconds.
+        let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
+        let nanos = u32::try_from(now.tv_nsec).unwrap_or_default();
+        Self(Duration::from_secs(seconds) + Duration::from_nanos(nanos.into()))
+    }
+
+    fn elapsed(self) -> Duration {
+        Self::now().0.saturating_sub(self.0)
+    }
+}
 
 impl MonotonicClock {
     /// A clock that starts now.
     pub fn new() -> Self {
-        Self(Instant::now())
+        Self(Start::now())
     }
 }
 
@@ -80,6 +109,34 @@ impl Clock for ManualClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_systems_clock_starts_at_zero_and_goes_on() {
+        let clock = MonotonicClock::new();
+        let first = clock.now();
+        assert!(first.since(Timestamp::default()) < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(2));
+        let passed = clock.now().since(first);
+        assert!(passed >= Duration::from_millis(2), "{passed:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn p_04_a_suspended_machines_time_counts() {
+        // The kernel's count of seconds since boot, suspended ones among them.
+        let uptime = || {
+            let text = std::fs::read_to_string("/proc/uptime").unwrap();
+            let seconds: f64 = text.split(' ').next().unwrap().parse().unwrap();
+            Duration::from_secs_f64(seconds)
+        };
+        // Of hundredths of a second.
+        let coarse = Duration::from_millis(20);
+        let (before, boot, after) = (uptime(), Boot::now().0, uptime());
+        assert!(
+            boot + coarse >= before && boot <= after + coarse,
+            "{boot:?}"
+        );
+    }
 
     #[test]
     fn manual_time_moves_only_forward() {

@@ -22,6 +22,8 @@ pub enum InjectedFault {
     Negated,
     /// Every output is filled with NaN.
     Nan,
+    /// Every output is filled with this value.
+    Filled(f32),
     /// Every output loses its last row.
     WrongShape,
     /// The device is gone, now and for all later runs.
@@ -137,7 +139,8 @@ impl Session for FaultySession {
         let outputs = self.inner.run(inputs)?;
         match fault {
             Some(InjectedFault::Negated) => outputs.iter().map(negated).collect(),
-            Some(InjectedFault::Nan) => outputs.iter().map(nan).collect(),
+            Some(InjectedFault::Nan) => outputs.iter().map(|v| filled(v, f32::NAN)).collect(),
+            Some(InjectedFault::Filled(with)) => outputs.iter().map(|v| filled(v, with)).collect(),
             Some(InjectedFault::WrongShape) => outputs.iter().map(without_last_row).collect(),
             _ => Ok(outputs),
         }
@@ -157,11 +160,9 @@ fn negated(value: &Value) -> Result<Value, EngineError> {
     Value::f32(value.shape(), &data)
 }
 
-fn nan(value: &Value) -> Result<Value, EngineError> {
-    Value::f32(
-        value.shape(),
-        &vec![f32::NAN; value.shape().iter().product()],
-    )
+fn filled(value: &Value, with: f32) -> Result<Value, EngineError> {
+    let shape = value.shape();
+    Value::f32(shape, &vec![with; shape.iter().product()])
 }
 
 fn without_last_row(value: &Value) -> Result<Value, EngineError> {

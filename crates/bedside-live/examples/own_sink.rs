@@ -11,8 +11,8 @@ use std::time::Duration;
 use bedside::{Bundle, Frame, MonotonicClock, Options, Prompt};
 use bedside_live::record::SessionRecord;
 use bedside_live::{
-    BundleLoader, Control, Journal, LiveSession, Metrics, Monitor, Recorder, SessionConfig, Stop,
-    Target, run,
+    BundleLoader, Control, Journal, LiveSession, Metrics, Monitor, Output, Recorder, RunConfig,
+    SessionConfig, Stop, Target, run,
 };
 use bedside_video::OpenOptions;
 use bedside_video::sink::{Sink, SinkError};
@@ -64,16 +64,28 @@ fn main() -> Result<(), Box<dyn Error>> {
     let monitor = Arc::new(Monitor::default());
     let mut journal = Journal::begin(records, monitor.clone(), opening);
     let stop = Stop::default();
-    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(Display {
-        frames,
-        stop: stop.clone(),
-    })];
+    // On a thread of its own; it shows, and keeps nothing.
+    let display = Output {
+        label: "display".into(),
+        sink: Box::new(Display {
+            frames,
+            stop: stop.clone(),
+        }),
+        keeps: false,
+    };
 
     let metrics = Arc::new(Metrics::new());
     let config = SessionConfig::default();
     let mut session = LiveSession::new(loader, control, metrics.clone(), clock, config);
-    let counts = run(&mut session, source, &mut sinks, &mut journal, false, &stop)?;
-    journal.finish(Some(counts), Duration::from_secs(5))?;
+    run(
+        &mut session,
+        source.into(),
+        vec![display],
+        &mut journal,
+        RunConfig::default(),
+        &stop,
+    )?;
+    journal.finish(Duration::from_secs(5))?;
     writeln!(io::stderr(), "{}\n{}", monitor.status(), metrics.report())?;
     Ok(())
 }

@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn slow_passes_take_fewer_prompts_and_every_prompt_has_its_turn() {
+    fn p_29_slow_passes_take_fewer_prompts_and_that_is_said() {
         let mut cadence = cadence(5);
         assert_eq!(cadence.places(), 0..5);
         for _ in 0..SETTLE {

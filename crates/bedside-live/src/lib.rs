@@ -16,6 +16,8 @@
 //! Research use; not a medical device; not for clinical decisions.
 
 mod cadence;
+mod caption;
+mod capture;
 mod control;
 mod device;
 mod error;
@@ -24,6 +26,7 @@ pub mod log;
 mod metrics;
 mod model;
 mod monitor;
+mod outlets;
 mod painter;
 mod panics;
 mod process;
@@ -38,10 +41,13 @@ mod slot;
 mod sync {
     pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 }
+mod tally;
 mod tracker;
 mod worker;
 
 pub use cadence::CadenceConfig;
+pub use caption::{Caption, Outputs};
+pub use capture::Input;
 pub use control::{Control, MAX_PROMPTS};
 pub use device::{peak_memory, resident_memory, temperature};
 pub use error::{Error, ErrorKind};
@@ -50,12 +56,14 @@ pub use log::{Contents, Log, Reader};
 pub use metrics::{Latency, Metrics, Report};
 pub use model::{BundleLoader, Kill, Loader, Model, TrainedPrompt};
 pub use monitor::{Monitor, Status, Watch};
-pub use painter::{AgePolicy, Caption, Claim, Painted, Painter};
+pub use outlets::Output;
+pub use painter::{AgePolicy, Answer, Claim, Painter, Said, Standing};
 pub use panics::withhold_panics;
 pub use process::{ProcessLoader, forbid_core_dumps, serve};
 pub use record::Record;
 pub use recorder::{Recorder, Target};
-pub use run::{Stop, Watcher, run};
+pub use run::{RunConfig, Stop, Watcher, run};
 pub use session::{LiveSession, SessionConfig};
 pub use slot::{Slot, Waited};
+pub use tally::{Condition, OutputReport, Tally};
 pub use worker::WatchdogConfig;

@@ -6,6 +6,7 @@ mod reader;
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use frame::{HEAD, MAX_PAYLOAD, PROMPTS, Piece, Pieces, SESSION};
@@ -16,7 +17,9 @@ use crate::error::{Error, ErrorKind};
 use crate::record::Record;
 
 /// Opens every log: what the file is, then the format's version as a little-endian u32.
-const HEADER: [u8; 16] = *b"bedside-log\n\x01\0\0\0";
+const HEADER: [u8; 16] = *b"bedside-log\n\x02\0\0\0";
+/// The first version's, whose records are read and gone on with.
+const HEADER_1: [u8; 16] = *b"bedside-log\n\x01\0\0\0";
 const NAME: usize = 12;
 
 /// What errors call a log. Its path may name a patient; whoever asked for one log knows it.
@@ -61,7 +64,7 @@ impl Log {
     /// most twice as many bytes are on disk, and the oldest records go.
     ///
     /// # Errors
-    /// A file that can't be written, is no result log, is of another version, or that another
+    /// A file that can't be written, is no result log, is of a later version, or that another
     /// process writes; `max_bytes` below [`MIN_BYTES`](Self::MIN_BYTES).
     pub fn open(path: impl Into<PathBuf>, max_bytes: Option<u64>) -> Result<Self, Error> {
         let path = path.into();
@@ -84,6 +87,7 @@ impl Log {
             frame: Vec::new(),
         };
         log.repair()?;
+        log.sync_entry()?;
         Ok(log)
     }
 
@@ -165,27 +169,51 @@ impl Log {
             self.write()?;
         }
         self.context = context;
-        Ok(())
+        self.sync_entry()
+    }
+
+    /// Wait until the folder on the disk names the file: what is synced is lost with its name.
+    fn sync_entry(&self) -> Result<(), Error> {
+        self.sync()?;
+        let folder = self
+            .path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = File::open(folder.unwrap_or(Path::new(".")));
+        match folder.and_then(|folder| folder.sync_all()) {
+            // Filesystems that can't sync a folder are used without.
+            Err(cause) if cause.kind() != io::ErrorKind::InvalidInput => Err(unwritable(cause)),
+            _ => Ok(()),
+        }
     }
 
     /// See what is there, cut what is no record from its end, and see to the header.
     fn repair(&mut self) -> Result<(), Error> {
         let header = read_header(&mut self.file)?;
-        let whole_header = header == HEADER.len() as u64;
+        let whole_header = header.length == HEADER.len() as u64;
         if whole_header {
-            self.scan(header).map_err(unreadable)?;
+            self.scan(header.length).map_err(unreadable)?;
         } else {
-            self.contents.cut = header;
+            self.contents.cut = header.length;
         }
         if self.contents.cut > 0 {
             let cut = self.file.set_len(self.length);
             cut.map_err(unwritable)?;
         }
-        if whole_header {
-            Ok(())
-        } else {
-            self.write_header()
+        if !whole_header {
+            return self.write_header();
         }
+        if header.old {
+            // Records of both versions may follow each other. One byte differs, so a kill leaves
+            // the one header or the other.
+            let raised = OpenOptions::new().write(true).open(&self.path);
+            let raised = raised.and_then(|mut file| {
+                file.seek(SeekFrom::Start(0))?;
+                file.write_all(&HEADER)
+            });
+            raised.map_err(unwritable)?;
+        }
+        Ok(())
     }
 
     fn scan(&mut self, header: u64) -> io::Result<()> {
@@ -251,6 +279,8 @@ impl Drop for Log {
 fn open_locked(path: &Path, new: bool) -> Result<File, Error> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true).create_new(new);
+    // What was found in whom is for the owner alone.
+    options.mode(0o600);
     let file = options.open(path).map_err(unwritable)?;
     // Filesystems without locks are used without.
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
@@ -261,8 +291,15 @@ fn open_locked(path: &Path, new: bool) -> Result<File, Error> {
     Ok(file)
 }
 
-/// Length of the header: less than a whole one in a file that was begun and not gone on with.
-fn read_header(file: &mut File) -> Result<u64, Error> {
+/// How a file begins.
+struct Header {
+    /// Less than a whole header's in a file that was begun and not gone on with.
+    length: u64,
+    /// Whether it is of the first version.
+    old: bool,
+}
+
+fn read_header(file: &mut File) -> Result<Header, Error> {
     let refused = |what: &str| {
         let message = format!("{TOLD}: {what}");
         Err(Error::new(ErrorKind::Log, message))
@@ -275,12 +312,14 @@ fn read_header(file: &mut File) -> Result<u64, Error> {
     file.take(HEADER.len() as u64)
         .read_to_end(&mut header)
         .map_err(unreadable)?;
-    if HEADER.starts_with(&header) {
-        return Ok(header.len() as u64);
+    let old = header.len() > NAME && HEADER_1.starts_with(&header);
+    if old || HEADER.starts_with(&header) {
+        let length = header.len() as u64;
+        return Ok(Header { length, old });
     }
     match header.split_at_checked(NAME) {
         Some((name, version)) if HEADER.starts_with(name) && version.len() == 4 => refused(
-            "a result log of another format than 1; hint: use the version of bedside that wrote it",
+            "a result log of a format later than 2; hint: use the version of bedside that wrote it",
         ),
         _ => refused("no result log, left as it is; hint: name another file"),
     }

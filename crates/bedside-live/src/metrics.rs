@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bedside::State;
@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::device;
 use crate::error::{Error, ErrorKind};
 use crate::record::Counts;
+use crate::tally::{Condition, OutputReport, Tally};
 use distribution::Distribution;
 pub use distribution::Latency;
 
@@ -42,6 +43,10 @@ const SKIPPED: [&str; 10] = [
     "other",
 ];
 
+/// Why a mask was not painted: the state did not permit it, it was too old or of another size, or
+/// it was too uncertain.
+const WITHHELD: [&str; 3] = ["state", "age", "uncertain"];
+
 /// What a session counts. Any thread may count and read; counting allocates nothing, and waits at
 /// most for another thread that copies the same durations, some ten microseconds.
 #[derive(Debug)]
@@ -50,7 +55,8 @@ pub struct Metrics {
     shown: AtomicU64,
     dropped: AtomicU64,
     failed: AtomicU64,
-    withheld: AtomicU64,
+    absent: AtomicU64,
+    withheld: [AtomicU64; WITHHELD.len()],
     late: AtomicU64,
     faults: AtomicU64,
     restarts: AtomicU64,
@@ -59,6 +65,7 @@ pub struct Metrics {
     /// Place in [`State::ALL`].
     state: AtomicUsize,
     device: Mutex<Device>,
+    outputs: Mutex<Vec<Arc<Tally>>>,
     video_delay: Distribution,
     inference: Distribution,
     mask_age: Distribution,
@@ -86,7 +93,8 @@ impl Metrics {
             shown: AtomicU64::new(0),
             dropped: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            withheld: AtomicU64::new(0),
+            absent: AtomicU64::new(0),
+            withheld: Default::default(),
             late: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
@@ -94,6 +102,7 @@ impl Metrics {
             skipped: Default::default(),
             state: AtomicUsize::new(0),
             device: Mutex::default(),
+            outputs: Mutex::default(),
             video_delay: Distribution::new(&DELAY_MS),
             inference: Distribution::new(&PASS_MS),
             mask_age: Distribution::new(&PASS_MS),
@@ -138,9 +147,17 @@ impl Metrics {
         self.glass_to_mask.record(whole);
     }
 
-    /// A mask was not painted, as it was too old or of another size.
-    pub fn withheld(&self) {
-        self.withheld.fetch_add(1, Ordering::Relaxed);
+    /// So many answers were that an object is not in the frame.
+    pub fn absent(&self, answers: u64) {
+        self.absent.fetch_add(answers, Ordering::Relaxed);
+    }
+
+    /// A mask was not painted on a frame that was shown: `state`, `age` or `uncertain`.
+    pub fn withheld(&self, reason: &str) {
+        let known = WITHHELD.iter().position(|r| *r == reason);
+        if let Some(count) = known.and_then(|at| self.withheld.get(at)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// An answer was not used: it came too late, or to prompts that are no longer asked.
@@ -148,7 +165,7 @@ impl Metrics {
         self.late.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A pass failed or gave NaN or infinite values, or the session came to a fault.
+    /// A pass failed or gave NaN, infinite or absurd values, or the session came to a fault.
     pub fn fault(&self) {
         self.faults.fetch_add(1, Ordering::Relaxed);
     }
@@ -167,6 +184,25 @@ impl Metrics {
     pub fn state(&self, state: State) {
         if let Some(i) = State::ALL.iter().position(|s| *s == state) {
             self.state.store(i, Ordering::Relaxed);
+        }
+    }
+
+    /// The outputs of the session, whose counts are told from here on.
+    pub fn set_outputs(&self, outputs: Vec<Arc<Tally>>) {
+        *self.outputs.lock().unwrap_or_else(PoisonError::into_inner) = outputs;
+    }
+
+    /// How each output does.
+    pub fn outputs(&self) -> Vec<OutputReport> {
+        let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        outputs.iter().map(|tally| tally.report()).collect()
+    }
+
+    /// The same in the place of older ones, without waiting and without new memory.
+    pub(crate) fn read_outputs(&self, reports: &mut Vec<OutputReport>) {
+        if let Ok(outputs) = self.outputs.try_lock() {
+            reports.clear();
+            reports.extend(outputs.iter().map(|tally| tally.report()));
         }
     }
 
@@ -207,6 +243,7 @@ impl Metrics {
             inference: self.inference.latency(),
             mask_age: self.mask_age.latency(),
             glass_to_mask: self.glass_to_mask.latency(),
+            outputs: self.outputs(),
         }
     }
 
@@ -256,9 +293,9 @@ impl Metrics {
                 counts.failed,
             ),
             (
-                "bedside_masks_withheld_total",
-                "Masks that were too old to paint, or of another size.",
-                self.withheld.load(Ordering::Relaxed),
+                "bedside_answers_absent_total",
+                "Answers that an object is not in the frame; what the model drew is withheld.",
+                self.absent.load(Ordering::Relaxed),
             ),
             (
                 "bedside_answers_late_total",
@@ -267,7 +304,7 @@ impl Metrics {
             ),
             (
                 "bedside_faults_total",
-                "Passes that failed or gave NaN or infinite values, and faults of the session.",
+                "Passes that failed or gave NaN, infinite or absurd values, and faults of the session.",
                 self.faults.load(Ordering::Relaxed),
             ),
             (
@@ -284,6 +321,16 @@ impl Metrics {
             head(&mut text, name, "counter", help);
             let _ = writeln!(text, "{name} {count}");
         }
+
+        let name = "bedside_masks_withheld_total";
+        let help = "Masks that were not painted on a frame that was shown.";
+        head(&mut text, name, "counter", help);
+        for (reason, count) in WITHHELD.iter().zip(&self.withheld) {
+            let count = count.load(Ordering::Relaxed);
+            let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
+        }
+
+        outputs_text(&mut text, &self.outputs());
 
         let name = "bedside_inference_skipped_total";
         head(
@@ -368,6 +415,41 @@ fn head(text: &mut String, name: &str, kind: &str, help: &str) {
     let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
+fn outputs_text(text: &mut String, outputs: &[OutputReport]) {
+    if outputs.is_empty() {
+        return;
+    }
+    let name = "bedside_output_total";
+    let help = "What each sink and record target was given, by what became of it.";
+    head(text, name, "counter", help);
+    for report in outputs {
+        let output = report.output.escape_default();
+        for (result, count) in [
+            ("written", report.written),
+            ("dropped", report.dropped),
+            ("failed", report.failed),
+        ] {
+            let _ = writeln!(
+                text,
+                "{name}{{output=\"{output}\",result=\"{result}\"}} {count}"
+            );
+        }
+    }
+    let name = "bedside_output_condition";
+    head(text, name, "gauge", "1 for how each output does.");
+    for report in outputs {
+        let output = report.output.escape_default();
+        for condition in Condition::ALL {
+            let _ = writeln!(
+                text,
+                "{name}{{output=\"{output}\",condition=\"{}\"}} {}",
+                condition.name(),
+                u8::from(condition == report.condition)
+            );
+        }
+    }
+}
+
 fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
@@ -396,6 +478,8 @@ pub struct Report {
     pub mask_age: Option<Latency>,
     /// From the capture of a frame to the first painting of its masks.
     pub glass_to_mask: Option<Latency>,
+    /// What became of what each output was given.
+    pub outputs: Vec<OutputReport>,
 }
 
 impl fmt::Display for Report {
@@ -443,7 +527,22 @@ impl fmt::Display for Report {
         write!(
             f,
             "frames: {captured} captured, {shown} shown, {dropped} dropped, {failed} failed"
-        )
+        )?;
+        for output in &self.outputs {
+            let OutputReport {
+                output,
+                written,
+                dropped,
+                failed,
+                ..
+            } = output;
+            write!(
+                f,
+                "\n{}: {written} written, {dropped} dropped, {failed} failed",
+                &**output
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -23,7 +23,7 @@ pub trait Model {
     /// One finding for each of the prompts at these places, in order.
     ///
     /// # Errors
-    /// [`ErrorKind::Model`] when the backend failed, or gave NaN or infinite values.
+    /// [`ErrorKind::Model`] when the backend failed, or gave NaN, infinite or absurd values.
     fn segment(&mut self, frame: &Frame, places: Range<usize>) -> Result<Vec<Finding>, Error>;
 
     /// Whether it can still answer; asked now and then while it has nothing to do.

@@ -11,12 +11,15 @@ use serde::Serialize;
 use crate::record::{Counts, FrameRecord, Name};
 use crate::session::LiveSession;
 use crate::slot::{Slot, Waited};
+use crate::tally::{Condition, OutputReport};
 
 /// A session at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Status {
     /// What was last shown.
     pub frame: FrameRecord,
+    /// Changes of patient so far.
+    pub case: u64,
     /// Where the frames went so far.
     pub counts: Counts,
     /// Frames a second that are shown.
@@ -27,6 +30,8 @@ pub struct Status {
     pub prompts: Vec<Name>,
     /// The model's last error; none since it answered.
     pub model_message: Option<String>,
+    /// What became of what each sink and record target was given.
+    pub outputs: Vec<OutputReport>,
     /// The source's present error, such as an unplugged camera.
     pub source_message: Option<String>,
 }
@@ -46,6 +51,14 @@ impl fmt::Display for Status {
         )?;
         for mask in &self.frame.masks {
             write!(f, "  {} {} ms old", &*mask.prompt, mask.age_us / 1000)?;
+        }
+        for prompt in &self.frame.unanswered {
+            write!(f, "  {} no current answer", &**prompt)?;
+        }
+        for output in &self.outputs {
+            if output.condition != Condition::Well {
+                write!(f, "  {} {}", &*output.output, output.condition.name())?;
+            }
         }
         match self.source_message.as_ref().or(self.model_message.as_ref()) {
             Some(message) => write!(f, "  ({message})"),
@@ -70,11 +83,13 @@ impl Default for Monitor {
         Self {
             status: Mutex::new(Status {
                 frame: FrameRecord::empty(),
+                case: 0,
                 counts: Counts::default(),
                 frames_per_second: 0.0,
                 masks_per_second: 0.0,
                 prompts: Vec::new(),
                 model_message: None,
+                outputs: Vec::new(),
                 source_message: None,
             }),
             frame: Slot::default(),
@@ -90,8 +105,9 @@ impl Monitor {
     pub fn publish(&self, session: &LiveSession, frame: Option<&Frame>, counts: Counts) {
         if let Ok(mut status) = self.status.try_lock() {
             status.frame.clone_from(session.record());
-            status.counts = counts;
+            (status.case, status.counts) = (session.case(), counts);
             (status.frames_per_second, status.masks_per_second) = session.rates();
+            session.metrics().read_outputs(&mut status.outputs);
             if status.prompts != session.prompts() {
                 status.prompts = session.prompts().to_vec();
             }

@@ -5,12 +5,12 @@
 //! frame has a dashed outline and half the fill. What a mask shows follows from its frame number and
 //! capture time alone, here, so no caller can pass an old mask for a fresh one.
 
-use std::fmt::Write;
 use std::time::Duration;
 
-use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, State, Timestamp};
-use bedside_vision::paint::palette::{self, ALERT, FAINT, TEXT};
-use bedside_vision::paint::{Band, Canvas, Colour, Style};
+use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, Timestamp};
+use bedside_vision::paint::{Canvas, Style, palette};
+
+use crate::caption::{Caption, Words};
 
 /// How old a painted mask may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +27,33 @@ impl Default for AgePolicy {
     }
 }
 
+/// What the model's newest answer says of one prompt.
+#[derive(Debug, Clone, Copy)]
+pub struct Answer<'a> {
+    /// The prompt.
+    pub prompt: &'a str,
+    /// Its place among all, which chooses the colour.
+    pub place: usize,
+    /// The answer.
+    pub said: Said<'a>,
+}
+
+/// An answer, with the capture of the frame that the model saw.
+#[derive(Debug, Clone, Copy)]
+pub enum Said<'a> {
+    /// None yet, or none that the picture's motion could be followed from.
+    Nothing,
+    /// The object is not in the frame.
+    Absent(Timestamp),
+    /// It was found, but not surely enough, or the motion since could not be followed.
+    Uncertain(Timestamp),
+    /// It is there.
+    Mask(Claim<'a>),
+}
+
 /// A mask, and which frame it was made for.
 #[derive(Debug, Clone, Copy)]
 pub struct Claim<'a> {
-    /// The prompt that it answers.
-    pub prompt: &'a str,
-    /// Place of the prompt among all, which chooses the colour.
-    pub place: usize,
     /// Pixels, of the frame's size; a mask of another size is not painted.
     pub mask: &'a Mask,
     /// Number of its pixels.
@@ -48,81 +68,87 @@ pub struct Claim<'a> {
     pub trusted: f32,
     /// The model's probability of presence, 0 to 1.
     pub presence: f32,
+    /// How usual mask and colours were for the object, 0 to 1, where the bundle has a reference.
+    pub validity: Option<f32>,
 }
 
-/// What became of a [`Claim`].
+/// What a picture says of one prompt.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Painted {
-    /// On its own frame.
+pub enum Standing {
+    /// A mask on its own frame.
     Fresh,
-    /// On a later frame, marked as such.
+    /// A mask on a later frame, marked as such.
     Carried {
         /// Time since the capture of its frame.
         age: Duration,
         /// Trusted share, less what age takes: it falls to nothing at the limit.
         confidence: f32,
     },
-    /// Not painted: beyond the limit, of another size, or made for a frame yet to come.
-    Withheld,
+    /// "Not present".
+    Absent,
+    /// That there is something, which is too uncertain to be painted.
+    Uncertain,
+    /// That there is no answer to show: none at all, one beyond the limit, or a mask of another size
+    /// or for a frame yet to come.
+    Unanswered,
 }
 
-impl Claim<'_> {
-    /// What to make of the mask on frame `number` at the time `now`.
-    pub fn verdict(
+impl Answer<'_> {
+    /// Capture of the frame that the model saw.
+    pub fn captured(&self) -> Option<Timestamp> {
+        match self.said {
+            Said::Nothing => None,
+            Said::Absent(captured) | Said::Uncertain(captured) => Some(captured),
+            Said::Mask(claim) => Some(claim.captured),
+        }
+    }
+
+    /// What to say on frame `number` at the time `now`.
+    pub fn standing(
         &self,
         frame: &Frame,
         number: u64,
         now: Timestamp,
         policy: AgePolicy,
-    ) -> Painted {
-        let age = now.since(self.captured);
-        let size = (self.mask.width(), self.mask.height());
-        if size != (frame.width(), frame.height()) || self.made_for > number || age > policy.limit {
-            return Painted::Withheld;
+    ) -> Standing {
+        let age = self.captured().map(|captured| now.since(captured));
+        let Some(age) = age.filter(|age| *age <= policy.limit) else {
+            return Standing::Unanswered;
+        };
+        let claim = match &self.said {
+            Said::Nothing => return Standing::Unanswered,
+            Said::Absent(_) => return Standing::Absent,
+            Said::Uncertain(_) => return Standing::Uncertain,
+            Said::Mask(claim) => claim,
+        };
+        let size = (claim.mask.width(), claim.mask.height());
+        if size != (frame.width(), frame.height()) || claim.made_for > number {
+            return Standing::Unanswered;
         }
-        if self.made_for == number {
-            return Painted::Fresh;
+        if claim.made_for == number {
+            return Standing::Fresh;
         }
         let share = age.as_secs_f32() / policy.limit.as_secs_f32().max(f32::MIN_POSITIVE);
-        Painted::Carried {
+        Standing::Carried {
             age,
-            confidence: self.trusted.clamp(0.0, 1.0) * (1.0 - share).max(0.0),
+            confidence: claim.trusted.clamp(0.0, 1.0) * (1.0 - share).max(0.0),
         }
     }
-}
-
-/// What the band says beside the masks.
-#[derive(Debug, Clone, Copy)]
-pub struct Caption<'a> {
-    /// The session's state.
-    pub state: State,
-    /// Frames a second that are shown, masks a second that are new.
-    pub rates: (f32, f32),
-    /// Prompts that were asked for and are not in the frame, as the model says.
-    pub absent: &'a [crate::record::Name],
 }
 
 /// Paints into a frame of its own; nothing is allocated once a frame size is known.
 #[derive(Debug, Default)]
 pub struct Painter {
     canvas: Canvas,
-    band: Band,
-    text: String,
+    words: Words,
 }
 
-/// Lines of the band, the last of which is the closing one.
-const LINES: u32 = 3;
-/// The closing line, as much as there is room for.
-const SAFETY: [&str; 3] = [
-    "Research use. Not a medical device. Not for clinical decisions.",
-    "Research use. Not a medical device.",
-    "Research use",
-];
 impl Painter {
     /// The frame, with the masks that may be painted and a band below that says what they are.
-    /// `became` is called with what became of each claim, in order.
+    /// `became` is called with what the picture says of each prompt, in order.
     ///
-    /// Without a permit no mask is painted. Gray frames become I420, others keep their format.
+    /// In a state that does not permit it no mask is painted, and no prompt has an answer. Gray
+    /// frames become I420, others keep their format.
     ///
     /// # Errors
     /// When frame and band together are larger than a frame may be.
@@ -132,113 +158,69 @@ impl Painter {
     )]
     pub fn paint<'a>(
         &mut self,
-        permit: Option<PaintPermit>,
+        caption: &Caption<'_>,
         frame: &Frame,
         number: u64,
         now: Timestamp,
         policy: AgePolicy,
-        claims: impl Iterator<Item = Claim<'a>>,
-        caption: &Caption<'_>,
-        mut became: impl FnMut(&Claim<'a>, Painted),
+        answers: impl Iterator<Item = Answer<'a>>,
+        mut became: impl FnMut(&Answer<'a>, Standing),
     ) -> Result<&Frame, FrameError> {
-        self.band.begin(frame.width(), LINES);
-        self.canvas.begin(frame, self.band.height());
-        self.head(caption);
-        for claim in claims {
-            let verdict = match permit {
-                Some(_) => claim.verdict(frame, number, now, policy),
-                None => Painted::Withheld,
+        let band = self.words.begin(frame.width());
+        self.canvas.begin(frame, band);
+        self.words.head(caption);
+        // The permit is of the state that the band states.
+        let permit = caption.state.permit();
+        for answer in answers {
+            let standing = match &permit {
+                Some(permit) => self.answer(permit, &answer, frame, number, now, policy),
+                None => Standing::Unanswered,
             };
-            let colour = palette::object(claim.place);
-            let style = match verdict {
-                Painted::Fresh => Some(Style::fresh(frame.width())),
-                Painted::Carried { .. } => Some(Style::carried(frame.width())),
-                Painted::Withheld => None,
-            };
-            if let Some((style, extents)) = style.zip(claim.bounding_box) {
-                self.canvas.mask(claim.mask, extents, colour, style);
-            }
-            self.legend(&claim, verdict, colour);
-            became(&claim, verdict);
+            self.words.prompt(&answer, standing);
+            became(&answer, standing);
         }
-        for prompt in caption.absent {
-            self.band.word(prompt, FAINT);
-            self.band.word(": not present   ", FAINT);
-        }
-        self.band.finish(&SAFETY, FAINT);
-        self.canvas.band(&self.band);
+        self.canvas.band(self.words.finish(caption));
         self.canvas.finish()
+    }
+
+    /// Paint what may be seen of an answer.
+    fn answer(
+        &mut self,
+        _: &PaintPermit<'_>,
+        answer: &Answer<'_>,
+        frame: &Frame,
+        number: u64,
+        now: Timestamp,
+        policy: AgePolicy,
+    ) -> Standing {
+        let standing = answer.standing(frame, number, now, policy);
+        let style = match standing {
+            Standing::Fresh => Style::fresh(frame.width()),
+            Standing::Carried { .. } => Style::carried(frame.width()),
+            Standing::Absent | Standing::Uncertain | Standing::Unanswered => return standing,
+        };
+        if let Said::Mask(claim) = &answer.said
+            && let Some(extents) = claim.bounding_box
+        {
+            let colour = palette::object(answer.place);
+            self.canvas.mask(claim.mask, extents, colour, style);
+        }
+        standing
     }
 
     /// What was painted last.
     pub fn painted(&self) -> Option<&Frame> {
         self.canvas.painted()
     }
-
-    fn head(&mut self, caption: &Caption<'_>) {
-        let colour = match caption.state {
-            State::Active => TEXT,
-            _ => ALERT,
-        };
-        let (frames, masks) = caption.rates;
-        self.text.clear();
-        // Writing to a string can't fail.
-        let _ = write!(
-            self.text,
-            "{}   {frames:.0} fps, {masks:.0} masks/s   ",
-            Shout(caption.state)
-        );
-        self.band.word(&self.text, colour);
-    }
-
-    fn legend(&mut self, claim: &Claim<'_>, verdict: Painted, colour: Colour) {
-        self.text.clear();
-        let presence = claim.presence * 100.0;
-        let _ = match verdict {
-            Painted::Fresh => write!(
-                self.text,
-                " {} {presence:.0} %, this frame   ",
-                claim.prompt
-            ),
-            Painted::Carried { age, confidence } => write!(
-                self.text,
-                " {} {presence:.0} %, carried {} ms, trust {:.0} %   ",
-                claim.prompt,
-                age.as_millis(),
-                confidence * 100.0
-            ),
-            Painted::Withheld => return,
-        };
-        self.band.marked_word(colour, &self.text, TEXT);
-    }
-}
-
-/// A state in capitals, to be read from afar.
-struct Shout(State);
-
-impl std::fmt::Display for Shout {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut upper = |text: &str| {
-            text.chars()
-                .try_for_each(|c| f.write_char(c.to_ascii_uppercase()))
-        };
-        upper(self.0.name())?;
-        match self.0.reason() {
-            "" => Ok(()),
-            reason => {
-                upper(": ")?;
-                upper(reason)
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use bedside::{Degradation, PixelFormat};
+    use bedside::{Degradation, PixelFormat, State};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::caption::Outputs;
 
     fn formats() -> impl Strategy<Value = PixelFormat> {
         prop::sample::select(vec![
@@ -274,8 +256,6 @@ mod tests {
     fn claim_of(mask: &Mask) -> Claim<'_> {
         let (area, bounding_box) = mask.measure_rows(0..mask.height());
         Claim {
-            prompt: "polyp",
-            place: 0,
             mask,
             area,
             bounding_box,
@@ -283,7 +263,16 @@ mod tests {
             captured: Timestamp::default(),
             trusted: 1.0,
             presence: 0.9,
+            validity: None,
         }
+    }
+
+    fn answer_of(claim: Claim<'_>) -> impl Iterator<Item = Answer<'_>> {
+        std::iter::once(Answer {
+            prompt: "polyp",
+            place: 0,
+            said: Said::Mask(claim),
+        })
     }
 
     proptest! {
@@ -316,32 +305,61 @@ mod tests {
                 ..claim_of(&mask)
             };
             let policy = AgePolicy { limit: Duration::from_millis(limit) };
-            let caption = Caption { state, rates: (30.0, 10.0), absent: &[] };
+            let outputs = Outputs::default();
+            let caption = Caption { state, rates: (30.0, 10.0), outputs: &outputs };
             let mut painter = Painter::default();
             let mut became = None;
-            let claims = std::iter::once(claim);
-            let tell = |_: &Claim<'_>, painted| became = Some(painted);
-            let permit = state.permit();
+            let answers = answer_of(claim);
+            let tell = |_: &Answer<'_>, standing| became = Some(standing);
             let painted = painter
-                .paint(permit, &frame, number, at(now), policy, claims, &caption, tell)
+                .paint(&caption, &frame, number, at(now), policy, answers, tell)
                 .unwrap();
             prop_assert_eq!(painted.width(), width);
             prop_assert!(painted.height() > height);
             match became.unwrap() {
-                Painted::Fresh => prop_assert_eq!(made_for, number),
-                Painted::Carried { age, confidence } => {
+                Standing::Fresh => prop_assert_eq!(made_for, number),
+                Standing::Carried { age, confidence } => {
                     prop_assert!(made_for < number);
                     prop_assert!(age <= policy.limit);
                     prop_assert!((0.0..=1.0).contains(&confidence));
                 }
-                Painted::Withheld => {
+                Standing::Unanswered => {
                     let old = now.saturating_sub(captured) > limit;
-                    prop_assert!(permit.is_none() || old || made_for > number);
+                    prop_assert!(state.permit().is_none() || old || made_for > number);
                     prop_assert!(unchanged_outside(&frame, painted, &Mask::empty(width, height)));
                 }
+                other => prop_assert!(false, "{other:?}"),
             }
             prop_assert!(unchanged_outside(&frame, painted, &mask));
         }
+    }
+
+    #[test]
+    fn p_06_the_band_names_what_is_not_present() {
+        let frame = Frame::new(320, 64, PixelFormat::Gray8, vec![90; 320 * 64]).unwrap();
+        let picture = |absent: &[&str]| {
+            let outputs = Outputs::default();
+            let caption = Caption {
+                state: State::Active,
+                rates: (0.0, 0.0),
+                outputs: &outputs,
+            };
+            let mut painter = Painter::default();
+            let now = Timestamp::default();
+            let answers = absent.iter().map(|prompt| Answer {
+                prompt,
+                place: 0,
+                said: Said::Absent(now),
+            });
+            let policy = AgePolicy::default();
+            let tell = |_: &Answer<'_>, standing| assert_eq!(standing, Standing::Absent);
+            let painted = painter.paint(&caption, &frame, 1, now, policy, answers, tell);
+            painted.unwrap().data().to_vec()
+        };
+        let [none, polyp, head] = [&[][..], &["polyp"], &["fetal head"]].map(picture);
+        assert!(none != polyp && polyp != head && head != none);
+        let above = 320 * 64;
+        assert_eq!(none[..above], polyp[..above], "the frame is as it came");
     }
 
     #[test]
@@ -351,27 +369,18 @@ mod tests {
             |i: u32| u8::from((16..48).contains(&(i % 64)) && (16..48).contains(&(i / 64)));
         let mask = Mask::from_bytes(64, 64, (0..64 * 64).map(inside).collect()).unwrap();
         let picture = |number| {
+            let outputs = Outputs::default();
             let caption = Caption {
                 state: State::Active,
                 rates: (0.0, 0.0),
-                absent: &[],
+                outputs: &outputs,
             };
             let mut painter = Painter::default();
-            let claims = std::iter::once(claim_of(&mask));
+            let answers = answer_of(claim_of(&mask));
             let now = Timestamp::default();
             let policy = AgePolicy::default();
-            let permit = State::Active.permit();
             let painted = painter
-                .paint(
-                    permit,
-                    &frame,
-                    number,
-                    now,
-                    policy,
-                    claims,
-                    &caption,
-                    |_, _| {},
-                )
+                .paint(&caption, &frame, number, now, policy, answers, |_, _| {})
                 .unwrap();
             painted.data()[..64 * 64 * 3].to_vec()
         };

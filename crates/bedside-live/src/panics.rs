@@ -1,18 +1,18 @@
 //! What a process that holds a patient's pictures keeps to itself when it panics.
 
-use std::io::{self, Write};
 use std::panic;
 use std::thread;
 
-/// Have panics of this process tell on standard error where they happened, in one line, and not what
-/// they say: that may quote a picture, a path or a file.
-pub fn withhold_panics() {
-    panic::set_hook(Box::new(|panic| {
+/// Have panics of this process `tell` where they happened, in one line, and not what they say: that
+/// may quote a picture, a path or a file. `tell` writes, and must not wait for a reader where video
+/// passes.
+pub fn withhold_panics(tell: fn(&str)) {
+    panic::set_hook(Box::new(move |panic| {
         let thread = thread::current();
         let name = thread.name().unwrap_or("without a name");
         let place = panic.location().map(ToString::to_string);
         let place = place.as_deref().unwrap_or("an unknown place");
-        let _ = writeln!(io::stderr(), "thread {name} panicked at {place}");
+        tell(&format!("thread {name} panicked at {place}\n"));
     }));
 }
 
@@ -29,7 +29,7 @@ mod tests {
     #[allow(clippy::panic, reason = "what is tested")]
     fn p_21_a_panic_tells_its_place_alone() {
         if let Ok(said) = std::env::var(PANIC) {
-            withhold_panics();
+            withhold_panics(|text| eprint!("{text}"));
             let work = move || panic!("unexpected {said}");
             let thread = thread::Builder::new().name("model".to_owned());
             assert!(thread.spawn(work).unwrap().join().is_err());

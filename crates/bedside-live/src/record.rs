@@ -116,27 +116,35 @@ pub struct FrameRecord {
     pub reason: Name,
     /// Masks that were painted.
     pub masks: Vec<MaskRecord>,
-    /// Prompts of the last answer that are not in the frame, and those whose mask was withheld.
+    /// Prompts whose object is not in the frame, as the newest answer says.
     pub absent: Vec<Name>,
+    /// Prompts whose mask was withheld: found once and not surely, or lost from sight by the motion
+    /// since.
+    pub uncertain: Vec<Name>,
+    /// Prompts for which no answer is recent enough to be shown. Each prompt is here, above, or has
+    /// a mask.
+    pub unanswered: Vec<Name>,
+    /// Whether the frame was shown before, and is shown again as no newer one came.
+    pub repeated: bool,
 }
 
 impl FrameRecord {
     pub(crate) fn empty() -> Self {
         let state = State::Starting;
         Self {
-            frame: 0,
-            captured_ns: 0,
-            delay_us: 0,
             state: state.name().into(),
             reason: state.reason().into(),
-            masks: Vec::new(),
-            absent: Vec::new(),
+            ..Self::default()
         }
     }
 
-    pub(crate) fn begin(&mut self, frame: u64, captured: Timestamp) {
+    pub(crate) fn begin(&mut self, frame: u64, captured: Timestamp, repeated: bool) {
         (self.frame, self.captured_ns) = (frame, captured.as_nanos());
+        self.repeated = repeated;
         self.masks.clear();
+        for names in [&mut self.absent, &mut self.uncertain, &mut self.unanswered] {
+            names.clear();
+        }
     }
 
     pub(crate) fn set_state(&mut self, state: State) {
@@ -161,6 +169,9 @@ pub struct MaskRecord {
     pub area: u64,
     /// Extents as painted.
     pub bounding_box: Option<BoundingBox>,
+    /// How usual mask and colours were for the object in the frame that the model saw, 0 to 1;
+    /// `None` where the bundle has no reference.
+    pub validity: Option<f32>,
 }
 
 impl MaskRecord {
@@ -173,6 +184,7 @@ impl MaskRecord {
             presence: claim.presence,
             area: claim.area,
             bounding_box: claim.bounding_box,
+            validity: claim.validity,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,11 +10,15 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, ErrorKind};
 use crate::log::{Log, decode, encode, encode_frame};
 use crate::record::{FrameRecord, Record};
+use crate::tally::Tally;
 
-/// Records that may wait for one target: about four seconds at 60 frames a second.
+/// Records that may wait for one target, about four seconds at 60 frames a second, and their bytes.
 const WAITING: usize = 256;
+const WAITING_BYTES: usize = 1 << 20;
 /// Room that each has from the start; one with dozens of masks makes its place grow once.
 const ROOM: usize = 1024;
+/// Room that a place keeps at most.
+const MOST_ROOM: usize = 16 << 10;
 /// Longest time that the log is not synced while records come.
 const SYNC: Duration = Duration::from_secs(1);
 
@@ -41,10 +45,13 @@ pub struct Recorder {
 /// The queue to one target. Buffers go round: filled, written, free.
 #[derive(Debug)]
 struct Lane {
-    name: String,
+    tally: Arc<Tally>,
     filled: SyncSender<Vec<u8>>,
     free: Receiver<Vec<u8>>,
-    lost: Arc<AtomicU64>,
+    /// A place that was not used for want of room for its bytes.
+    unused: Option<Vec<u8>>,
+    /// Bytes that wait.
+    waiting: Arc<AtomicUsize>,
     /// Says once how the target ended.
     ended: Receiver<Result<(), Error>>,
 }
@@ -72,49 +79,48 @@ impl Recorder {
         self.hand_over(|buffer| encode_frame(frame, buffer));
     }
 
-    fn hand_over(&self, encode: impl Fn(&mut Vec<u8>) -> postcard::Result<()>) {
-        for lane in &self.lanes {
+    fn hand_over(&mut self, encode: impl Fn(&mut Vec<u8>) -> postcard::Result<()>) {
+        for lane in &mut self.lanes {
             if !lane.hand_over(&encode) {
-                lane.lost.fetch_add(1, Ordering::Relaxed);
+                lane.tally.drop_one();
             }
         }
     }
 
     /// Records that did not reach a target, summed over the targets.
     pub fn lost(&self) -> u64 {
-        let lost = self.lanes.iter().map(|lane| &lane.lost);
-        lost.map(|lost| lost.load(Ordering::Relaxed)).sum()
+        self.lanes.iter().map(|lane| lane.tally.missing()).sum()
     }
 
-    /// The failure of a target, each given once. The others go on.
-    pub fn error(&self) -> Option<Error> {
-        let mut ended = self
-            .lanes
-            .iter()
-            .filter_map(|lane| lane.ended.try_recv().ok());
-        ended.find_map(Result::err)
+    /// The targets' counts and conditions.
+    pub fn outputs(&self) -> Vec<Arc<Tally>> {
+        self.lanes.iter().map(|lane| lane.tally.clone()).collect()
     }
 
     /// Write what waits, and end.
     ///
     /// # Errors
-    /// The first failure that [`error`](Self::error) did not give, or that of a target which is
-    /// still stalled after `patience`; what waits for it is given up.
+    /// The first failure of a target, be it that records were lost to it, or that it is still stalled
+    /// after `patience`; what waits for it is given up then.
     pub fn finish(self, patience: Duration) -> Result<(), Error> {
         let until = Instant::now() + patience;
         let endings: Vec<_> = self.lanes.into_iter().map(Lane::close).collect();
         let mut first = Ok(());
-        for (name, ended) in endings {
+        for (tally, ended) in endings {
             let left = until.saturating_duration_since(Instant::now());
+            let failed = |what: &str| {
+                let message = format!("{}: {what}", &**tally.label());
+                Err(Error::new(ErrorKind::Sink, message))
+            };
             let result = match ended.recv_timeout(left) {
+                Ok(Ok(())) if tally.missing() > 0 => failed(&format!(
+                    "{} records were lost, as it was too slow; hint: see to its disk or reader",
+                    tally.missing()
+                )),
                 Ok(result) => result,
-                // It failed earlier, and `error` gave the cause.
-                Err(RecvTimeoutError::Disconnected) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => failed("its thread is gone"),
                 Err(RecvTimeoutError::Timeout) => {
-                    let message = format!(
-                        "{name}: takes no more records; hint: see that what reads it goes on reading"
-                    );
-                    Err(Error::new(ErrorKind::Sink, message))
+                    failed("takes no more records; hint: see that what reads it goes on reading")
                 }
             };
             first = first.and(result);
@@ -132,25 +138,34 @@ impl Lane {
             // The channel has as many places.
             let _ = written.try_send(Vec::with_capacity(ROOM));
         }
-        let name = match &target {
-            Target::JsonLines { name, .. } => name.clone(),
-            Target::Log(_) => "result log".to_owned(),
+        let tally = Tally::of_records(match &target {
+            Target::JsonLines { name, .. } => name,
+            Target::Log(_) => "result log",
+        });
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let mut writer = Writer {
+            target,
+            tally: tally.clone(),
+            waiting: waiting.clone(),
+            line: Vec::new(),
+            synced: Instant::now(),
+            dirty: false,
         };
-        let lost = Arc::new(AtomicU64::new(0));
-        let mut writer = Writer::new(target);
-        let lost_here = Arc::clone(&lost);
         let run = move || {
             let result = writer.run(&to_write, &written);
-            let failed = result.is_err();
+            let tally = writer.tally;
+            tally.end();
+            if let Err(error) = &result {
+                // The one that failed, and all that wait or come.
+                tally.fail(&error.to_string());
+                tally.close();
+            }
             // The channel has a place for the one result.
             let _ = end.try_send(result);
-            if failed {
-                // The one that failed, and all that wait or come.
-                lost_here.fetch_add(1, Ordering::Relaxed);
-                for buffer in to_write {
-                    lost_here.fetch_add(1, Ordering::Relaxed);
-                    let _ = written.try_send(buffer);
-                }
+            for buffer in to_write {
+                tally.drop_one();
+                writer.waiting.fetch_sub(buffer.len(), Ordering::AcqRel);
+                let _ = written.try_send(buffer);
             }
         };
         let thread = thread::Builder::new().name("recorder".to_owned());
@@ -159,46 +174,47 @@ impl Lane {
             Error::caused(ErrorKind::Sink, "thread for records", cause, hint)
         })?;
         Ok(Self {
-            name,
+            tally,
             filled,
             free,
-            lost,
+            unused: None,
+            waiting,
             ended,
         })
     }
 
-    fn hand_over(&self, encode: impl Fn(&mut Vec<u8>) -> postcard::Result<()>) -> bool {
-        let Ok(mut buffer) = self.free.try_recv() else {
+    fn hand_over(&mut self, encode: impl Fn(&mut Vec<u8>) -> postcard::Result<()>) -> bool {
+        let Some(mut buffer) = self.unused.take().or_else(|| self.free.try_recv().ok()) else {
             return false;
         };
         buffer.clear();
-        encode(&mut buffer).is_ok() && self.filled.try_send(buffer).is_ok()
+        let waiting = self.waiting.load(Ordering::Acquire);
+        if encode(&mut buffer).is_err() || waiting + buffer.len() > WAITING_BYTES {
+            self.unused = Some(buffer);
+            return false;
+        }
+        self.waiting.fetch_add(buffer.len(), Ordering::AcqRel);
+        self.filled.try_send(buffer).is_ok()
     }
 
     /// Let the thread end once it has written what waits.
-    fn close(self) -> (String, Receiver<Result<(), Error>>) {
-        (self.name, self.ended)
+    fn close(self) -> (Arc<Tally>, Receiver<Result<(), Error>>) {
+        (self.tally, self.ended)
     }
 }
 
 /// A target with what writing to it needs.
 struct Writer {
     target: Target,
+    tally: Arc<Tally>,
+    /// Bytes that wait.
+    waiting: Arc<AtomicUsize>,
     line: Vec<u8>,
     synced: Instant,
     dirty: bool,
 }
 
 impl Writer {
-    fn new(target: Target) -> Self {
-        Self {
-            target,
-            line: Vec::new(),
-            synced: Instant::now(),
-            dirty: false,
-        }
-    }
-
     /// Write records until no more can come.
     fn run(
         &mut self,
@@ -217,8 +233,16 @@ impl Writer {
                     }
                 }
             };
+            self.tally.begin();
             self.write(&buffer)?;
+            self.tally.end();
+            self.tally.wrote();
             self.dirty = true;
+            self.waiting.fetch_sub(buffer.len(), Ordering::AcqRel);
+            let buffer = match buffer.capacity() {
+                ..=MOST_ROOM => buffer,
+                _ => Vec::with_capacity(ROOM),
+            };
             // The channel has a place for every buffer there is.
             let _ = written.try_send(buffer);
             if self.synced.elapsed() >= SYNC {
@@ -246,11 +270,16 @@ impl Writer {
     /// Lines go out at once when no other waits; the log is synced when it is time, or `now`.
     fn settle(&mut self, now: bool) -> Result<(), Error> {
         let due = now || self.synced.elapsed() >= SYNC;
+        self.tally.begin();
         match &mut self.target {
             Target::Log(log) if self.dirty && due => log.sync()?,
-            Target::Log(_) => return Ok(()),
+            Target::Log(_) => {
+                self.tally.end();
+                return Ok(());
+            }
             Target::JsonLines { name, to } => to.flush().map_err(|cause| failed(name, cause))?,
         }
+        self.tally.end();
         (self.synced, self.dirty) = (Instant::now(), false);
         Ok(())
     }
@@ -270,6 +299,7 @@ mod tests {
     use super::*;
     use crate::log::Reader;
     use crate::record::{Counts, MaskRecord};
+    use crate::tally::Condition;
 
     const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -348,6 +378,7 @@ mod tests {
                     width: 3,
                     height: 4,
                 }),
+                validity: None,
             }],
             ..FrameRecord::default()
         }
@@ -392,8 +423,9 @@ mod tests {
                     "prompt": "polyp", "made_for": 7, "age_us": 33000, "confidence": 0.5,
                     "presence": 0.75, "area": 12,
                     "bounding_box": {"x": 1, "y": 2, "width": 3, "height": 4},
+                    "validity": null,
                 }],
-                "absent": [],
+                "absent": [], "uncertain": [], "unanswered": [], "repeated": false,
             }})
         );
     }
@@ -411,7 +443,8 @@ mod tests {
         }
         assert_eq!(recorder.lost(), 100);
         drop(gate);
-        recorder.finish(PATIENCE).unwrap();
+        let error = recorder.finish(PATIENCE).unwrap_err().to_string();
+        assert!(error.starts_with("pipe: 100 records were lost"), "{error}");
         assert_eq!(page.lines().len() as u64, most);
     }
 
@@ -432,34 +465,48 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_given_once_and_stops_no_other() {
+    fn a_failure_is_told_at_once_and_stops_no_other() {
         let page = Page::default();
         let targets = vec![lines("disk", Full(3)), lines("page", page.clone())];
         let mut recorder = Recorder::start(targets).unwrap();
-        assert!(recorder.error().is_none());
+        let [disk, other] = recorder.outputs().try_into().unwrap();
+        assert_eq!(disk.condition(), Condition::Well);
         for number in 0..10 {
             recorder.frame(&frame(number));
         }
         // Three went through; what waited behind the failure is lost as well.
         wait_for(|| recorder.lost() == 7);
-        let error = recorder.error().unwrap();
-        assert_eq!(error.io_kind(), Some(io::ErrorKind::StorageFull));
-        let text = error.to_string();
+        assert_eq!(disk.condition(), Condition::Failed);
+        assert_eq!((disk.report().written, disk.report().failed), (3, 7));
+        let text = disk.error().unwrap();
         assert!(
             text.starts_with("disk: ") && text.contains("hint: "),
             "{text}"
         );
-        assert!(recorder.error().is_none());
         recorder.frame(&frame(10));
-        recorder.finish(PATIENCE).unwrap();
+        assert_eq!(other.condition(), Condition::Well);
+        let error = recorder.finish(PATIENCE).unwrap_err();
+        assert_eq!(error.io_kind(), Some(io::ErrorKind::StorageFull));
         assert_eq!(page.lines().len(), 11);
+    }
 
-        let mut recorder = Recorder::start(vec![lines("disk", Full(0))]).unwrap();
-        recorder.frame(&frame(0));
-        assert!(
-            recorder.finish(PATIENCE).is_err(),
-            "what nobody asked for is given at the end"
-        );
+    #[test]
+    fn records_wait_in_bounded_memory() {
+        let (gate, stalled) = sync_channel(1);
+        let mut recorder = Recorder::start(vec![lines("pipe", Stalled(stalled))]).unwrap();
+        let long = Record::Prompts(vec!["x".repeat(100_000).as_str().into()]);
+        for _ in 0..WAITING {
+            recorder.record(&long);
+        }
+        let [lane] = &recorder.lanes[..] else {
+            panic!("one target")
+        };
+        let waiting = lane.waiting.load(Ordering::Acquire);
+        assert!((900_000..=WAITING_BYTES).contains(&waiting), "{waiting}");
+        assert_eq!(recorder.lost(), WAITING as u64 - 10);
+        assert_eq!(lane.tally.condition(), Condition::Losing);
+        drop(gate);
+        assert!(recorder.finish(PATIENCE).is_err());
     }
 
     #[test]
@@ -479,6 +526,6 @@ mod tests {
         assert_eq!(counted.count_total, 0);
         assert!(recorder.lost() > 0, "so losing one is covered");
         drop(gate);
-        recorder.finish(PATIENCE).unwrap();
+        assert!(recorder.finish(PATIENCE).is_err());
     }
 }

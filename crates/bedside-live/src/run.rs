@@ -1,233 +1,255 @@
 //! From a source to sinks: the threads around a [`LiveSession`].
 //!
 //! One thread reads the source and puts each frame into a slot of one place, where the newest
-//! wins; the caller's thread takes frames from there, has them annotated, and writes them to the
-//! sinks. A sink that is slow makes frames be dropped, never queued.
+//! wins; the caller's thread takes frames from there, has them annotated, and puts them into a slot
+//! of one place for each sink, which has a thread of its own. Nothing is queued, and a sink that is
+//! slow, blocked or broken holds up neither the video nor another sink.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use bedside::Frame;
-use bedside_video::sink::Sink;
-use bedside_video::{Source, SourceError, SourceErrorKind};
 
+use crate::capture::{Captured, Feed, Input, read};
 use crate::error::{Error, ErrorKind};
+use crate::outlets::{Outlets, Output};
 use crate::record::Counts;
 use crate::session::LiveSession;
-use crate::slot::{Slot, Waited};
+use crate::slot::Waited;
+use crate::tally::{Board, Tally};
 
 /// Time without a frame after which the session looks after the model and its state.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Ends [`run`] from another thread.
 #[derive(Debug, Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop {
+    stopped: Arc<AtomicBool>,
+    hurried: Arc<AtomicBool>,
+}
 
 impl Stop {
-    /// Take no further frame.
+    /// Take no further frame, and let the sinks end in their time.
     pub fn stop(&self) {
-        self.0.store(true, Ordering::Release);
+        self.stopped.store(true, Ordering::Release);
     }
 
-    /// Set to true, it stops: for handlers of signals.
-    pub fn flag(&self) -> Arc<AtomicBool> {
-        self.0.clone()
+    /// Take no further frame, and break off what does not end within a part of a second.
+    pub fn hurry(&self) {
+        self.hurried.store(true, Ordering::Release);
+        self.stop();
     }
 
     /// Whether it was asked to stop.
     pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.stopped.load(Ordering::Acquire)
     }
-}
 
-/// A frame with its number.
-struct Captured {
-    frame: Frame,
-    number: u64,
-}
-
-/// What the thread that reads the source shares with the one that shows.
-#[derive(Default)]
-struct Feed {
-    newest: Slot<Captured>,
-    /// The memory of a frame that was shown or overtaken.
-    spare: Slot<Vec<u8>>,
-    captured: AtomicU64,
-    dropped: AtomicU64,
-    failed: AtomicU64,
-    /// Why the source has ended, if not in order.
-    ended: Mutex<Option<SourceError>>,
-    /// Its present error, where it goes on.
-    error: Mutex<Option<String>>,
+    /// Whether it was asked to stop at once.
+    pub fn is_hurried(&self) -> bool {
+        self.hurried.load(Ordering::Acquire)
+    }
 }
 
 /// Whatever wants to see each frame after it was annotated. Called on the video path: it must not
 /// wait.
 pub trait Watcher {
-    /// The annotated frame, or `None` when none came for a while.
+    /// The annotated frame, or `None` when none came for a while. A frame may come again, with the
+    /// same number: what is said on it has changed.
     fn shown(&mut self, session: &LiveSession, frame: Option<&Frame>, counts: Counts);
 
     /// The error of a source that goes on, such as an unplugged camera; `None` once it is well.
     fn source(&mut self, error: Option<&str>);
+
+    /// What is to be said, in metrics and on screen, of outputs that this watcher feeds. Asked once,
+    /// at the start.
+    fn outputs(&self) -> Vec<Arc<Tally>> {
+        Vec::new()
+    }
+
+    /// News of an output: it failed, is blocked, loses records, or is well again.
+    fn output(&mut self, _news: &str) {}
+
+    /// No further frame comes. The sinks end after this.
+    fn ended(&mut self, _counts: Counts) {}
 }
 
-/// Run until the source ends or `stop` says so.
+/// How [`run`] goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RunConfig {
+    /// Drop no frame: reading waits until each frame is shown and every sink has taken the one
+    /// before. That suits files that are read as fast as they can be; the video of a camera it
+    /// would delay, and a sink that blocks holds up all.
+    pub wait: bool,
+    /// Go on when every output has failed, as somebody looks at the video by other means.
+    pub keep_on: bool,
+}
+
+/// Run until the source ends or `stop` says so, or until every one of the sinks and of the
+/// watcher's outputs has failed.
 ///
-/// With `wait`, no frame is dropped: reading waits until each frame is shown. That suits files
-/// that are read as fast as they can be; the video of a camera it would delay.
-///
-/// Gives where the frames went: `captured = shown + dropped + failed`.
+/// Gives where the frames went: `captured = shown + dropped + failed`. Each sink's own counts are
+/// in [`Metrics`](crate::Metrics).
 ///
 /// # Errors
-/// [`ErrorKind::Source`] when the source ends with an error, [`ErrorKind::Sink`] when no sink is
-/// left.
+/// [`ErrorKind::Source`] when the source ends with an error, [`ErrorKind::Sink`] when a sink has
+/// failed or did not end in time; the message says which. The session has gone on meanwhile.
 pub fn run(
     session: &mut LiveSession,
-    source: Box<dyn Source>,
-    sinks: &mut [Box<dyn Sink>],
+    input: Input,
+    sinks: Vec<Output>,
     watcher: &mut dyn Watcher,
-    wait: bool,
+    config: RunConfig,
     stop: &Stop,
 ) -> Result<Counts, Error> {
+    let mut outlets = Outlets::start(sinks, config.wait)?;
+    let tallies: Vec<_> = outlets.tallies().chain(watcher.outputs()).collect();
+    session.metrics().set_outputs(tallies.clone());
     let feed = Arc::new(Feed::default());
     let (reader, halt) = (feed.clone(), stop.clone());
     // Not scoped: a source that hangs in a driver must not keep the command from ending.
     thread::Builder::new()
         .name("bedside-capture".to_owned())
-        .spawn(move || read(source, &reader, wait, &halt))
+        .spawn(move || read(input, &reader, config.wait, &halt))
         .map_err(|e| Error::new(ErrorKind::Source, format!("can't start a thread: {e}")))?;
-    let outcome = show(session, &feed, sinks, watcher, stop);
-    feed.newest.close();
-    let finished = sinks.iter_mut().try_for_each(|sink| sink.finish());
-    let counts = outcome?;
-    finished.map_err(|e| Error::new(ErrorKind::Sink, e.to_string()))?;
+    let mut show = Show {
+        session,
+        feed: &feed,
+        outlets: &mut outlets,
+        board: Board::new(tallies),
+        watcher,
+        stop,
+        shown: 0,
+        unpainted: 0,
+        error: None,
+    };
+    let counts = show.run(config.keep_on);
+    let finished = outlets.finish(stop);
     let ended = feed
         .ended
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
-    match ended {
-        Some(error) => Err(Error::new(ErrorKind::Source, error.to_string())),
-        None => Ok(counts),
+    if let Some(error) = ended {
+        return Err(Error::new(ErrorKind::Source, error.to_string()));
     }
+    finished.map(|()| counts)
 }
 
-/// Read frames until there are no more.
-fn read(mut source: Box<dyn Source>, feed: &Feed, wait: bool, stop: &Stop) {
-    let report = |error: Option<String>| {
-        *feed.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
-    };
-    let mut number = 0;
-    while !stop.is_stopped() {
-        let buffer = feed.spare.take().unwrap_or_default();
-        match source.next(buffer) {
-            Ok(Some(frame)) => {
-                report(None);
-                feed.captured.fetch_add(1, Ordering::AcqRel);
-                let captured = Captured { frame, number };
-                number += 1;
-                let overtaken = if wait {
-                    feed.newest.put_when_free(captured)
-                } else {
-                    feed.newest.put(captured)
-                };
-                if let Some(overtaken) = overtaken {
-                    feed.dropped.fetch_add(1, Ordering::AcqRel);
-                    feed.spare.put(overtaken.frame.into_data());
-                }
+/// The video path.
+struct Show<'a> {
+    session: &'a mut LiveSession,
+    feed: &'a Feed,
+    outlets: &'a mut Outlets,
+    board: Board,
+    watcher: &'a mut dyn Watcher,
+    stop: &'a Stop,
+    shown: u64,
+    unpainted: u64,
+    /// What was last said of the source.
+    error: Option<String>,
+}
+
+impl Show<'_> {
+    /// Show frames until no more come.
+    fn run(&mut self, keep_on: bool) -> Counts {
+        loop {
+            self.look();
+            match self.feed.newest.wait(PATIENCE) {
+                Waited::Value(captured) => self.frame(captured),
+                Waited::TimedOut => self.idle(),
+                Waited::Closed => break,
             }
-            Ok(None) => break,
-            Err(error) if error.kind() == SourceErrorKind::Broken => {
-                feed.captured.fetch_add(1, Ordering::AcqRel);
-                feed.failed.fetch_add(1, Ordering::AcqRel);
-                number += 1;
-                report(Some(error.to_string()));
+            if self.board.is_lost() && !keep_on {
+                self.stop.stop();
             }
-            Err(error) if error.kind() == SourceErrorKind::Fatal => {
-                *feed.ended.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                break;
+            if self.stop.is_stopped() {
+                self.feed.newest.close();
             }
-            Err(error) => report(Some(error.to_string())),
         }
+        self.look();
+        let counts = self.counts();
+        self.session.metrics().counts(counts);
+        self.watcher.ended(counts);
+        counts
     }
-    feed.newest.close();
-}
 
-/// Show frames until no more come.
-fn show(
-    session: &mut LiveSession,
-    feed: &Feed,
-    sinks: &mut [Box<dyn Sink>],
-    watcher: &mut dyn Watcher,
-    stop: &Stop,
-) -> Result<Counts, Error> {
-    let (mut shown, mut unpainted) = (0, 0);
-    let mut error: Option<String> = None;
-    let counts = |shown, unpainted| {
+    /// Say what there is to say of source and outputs.
+    fn look(&mut self) {
+        if let Ok(newest) = self.feed.error.try_lock()
+            && *newest != self.error
+        {
+            self.error.clone_from(&newest);
+            self.watcher.source(self.error.as_deref());
+        }
+        self.board.look(|news| self.watcher.output(news));
+        self.session.set_outputs(self.board.said());
+    }
+
+    fn frame(&mut self, captured: Captured) {
+        let Captured { frame, number } = captured;
+        let painted = self.guarded(|session| session.frame(frame, number));
+        let error = match painted {
+            Some(Ok(before)) => {
+                if let Some(before) = before {
+                    self.feed.spare.put(before.into_data());
+                }
+                self.shown += 1;
+                if let Some(annotated) = self.session.annotated() {
+                    self.outlets.show(annotated, self.stop);
+                }
+                None
+            }
+            Some(Err(error)) => Some(error.to_string()),
+            None => Some(
+                "a frame could not be painted; hint: report this, with the place noted above"
+                    .to_owned(),
+            ),
+        };
+        let annotated = self.session.annotated().filter(|_| error.is_none());
+        if let Some(error) = error {
+            self.unpainted += 1;
+            self.watcher.source(Some(&error));
+            self.error = Some(error);
+        }
+        let counts = self.counts();
+        self.session.metrics().counts(counts);
+        self.watcher.shown(self.session, annotated, counts);
+    }
+
+    /// No frame came for a while.
+    fn idle(&mut self) {
+        let again = self.guarded(LiveSession::idle).unwrap_or(false);
+        let annotated = self.session.annotated().filter(|_| again);
+        if let Some(annotated) = annotated {
+            self.outlets.show(annotated, self.stop);
+        }
+        let counts = self.counts();
+        self.watcher.shown(self.session, annotated, counts);
+    }
+
+    /// A panic of what follows or paints the picture costs that frame, and what was known of it.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut LiveSession) -> T) -> Option<T> {
+        let result = catch_unwind(AssertUnwindSafe(|| work(self.session))).ok();
+        if result.is_none() {
+            self.session.recover();
+        }
+        result
+    }
+
+    fn counts(&self) -> Counts {
         // Captured last, so that a frame is never counted as gone before it came.
-        let dropped = feed.dropped.load(Ordering::Acquire);
-        let failed = feed.failed.load(Ordering::Acquire) + unpainted;
-        let captured = feed.captured.load(Ordering::Acquire);
+        let dropped = self.feed.dropped.load(Ordering::Acquire);
+        let failed = self.feed.failed.load(Ordering::Acquire) + self.unpainted;
+        let captured = self.feed.captured.load(Ordering::Acquire);
         Counts {
             captured,
-            shown,
+            shown: self.shown,
             dropped,
             failed,
         }
-    };
-    loop {
-        if let Ok(newest) = feed.error.try_lock()
-            && *newest != error
-        {
-            error.clone_from(&newest);
-            watcher.source(error.as_deref());
-        }
-        match feed.newest.wait(PATIENCE) {
-            Waited::Value(Captured { frame, number }) => {
-                match session.frame(frame, number) {
-                    Ok(before) => {
-                        if let Some(before) = before {
-                            feed.spare.put(before.into_data());
-                        }
-                        if let Some(annotated) = session.annotated() {
-                            write(sinks, annotated)?;
-                        }
-                        shown += 1;
-                    }
-                    Err(error) => {
-                        unpainted += 1;
-                        watcher.source(Some(&error.to_string()));
-                    }
-                }
-                let counts = counts(shown, unpainted);
-                session.metrics().counts(counts);
-                watcher.shown(session, session.annotated(), counts);
-            }
-            Waited::TimedOut => {
-                let again = session.idle();
-                let annotated = session.annotated().filter(|_| again);
-                if let Some(annotated) = annotated {
-                    write(sinks, annotated)?;
-                }
-                watcher.shown(session, annotated, counts(shown, unpainted));
-            }
-            Waited::Closed => break,
-        }
-        if stop.is_stopped() {
-            feed.newest.close();
-        }
     }
-    let counts = counts(shown, unpainted);
-    session.metrics().counts(counts);
-    Ok(counts)
-}
-
-fn write(sinks: &mut [Box<dyn Sink>], frame: &Frame) -> Result<(), Error> {
-    for sink in sinks {
-        sink.write(frame)
-            .map_err(|e| Error::new(ErrorKind::Sink, e.to_string()))?;
-    }
-    Ok(())
 }

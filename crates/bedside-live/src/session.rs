@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedside::{Clock, Frame, FrameError, Mask, Pause, Stall, State, Timestamp};
+use bedside::{Clock, Degradation, Fault, Frame, FrameError, Mask, Pause, Stall, State, Timestamp};
 
 use crate::cadence::{Cadence, CadenceConfig};
+use crate::caption::{Caption, Outputs};
 use crate::control::{Control, Request};
 use crate::metrics::Metrics;
 use crate::model::Loader;
-use crate::painter::{AgePolicy, Caption, Claim, Painted, Painter};
+use crate::painter::{AgePolicy, Answer, Painter, Said, Standing};
 use crate::rate::Rate;
 use crate::record::{FrameRecord, MaskRecord, Name};
 use crate::scene::Scene;
@@ -30,6 +31,9 @@ pub struct SessionConfig {
     pub watchdog: WatchdogConfig,
     /// Without a frame, or with the same one, for so long, input shows as stalled.
     pub frozen: Duration,
+    /// Input that comes back after showing nothing of a patient for longer (no frame, always the same
+    /// one, no signal, a test pattern, a room) is taken for another patient's; `None`: never.
+    pub new_patient_after: Option<Duration>,
 }
 
 impl Default for SessionConfig {
@@ -39,6 +43,7 @@ impl Default for SessionConfig {
             cadence: CadenceConfig::default(),
             watchdog: WatchdogConfig::default(),
             frozen: Duration::from_secs(2),
+            new_patient_after: Some(Duration::from_secs(60)),
         }
     }
 }
@@ -75,13 +80,17 @@ pub struct LiveSession {
     unseen: Option<u64>,
     frames: Rate,
     masks: Rate,
-    absent: Vec<Name>,
     /// The newest frame with its number, to be painted again.
     last: Option<(Frame, u64)>,
+    outputs: Outputs,
     case: u64,
+    /// When the input last showed a patient.
+    seen: Timestamp,
     /// When the picture was painted last, and whether it would be painted otherwise now.
     painted_at: Timestamp,
     stale: bool,
+    /// Capture of the oldest frame whose answer is painted or said.
+    oldest: Option<Timestamp>,
     record: FrameRecord,
     /// Place of each of the record's masks among the prompts.
     painted: Vec<usize>,
@@ -114,11 +123,13 @@ impl LiveSession {
             unseen: None,
             frames: Rate::default(),
             masks: Rate::default(),
-            absent: Vec::new(),
             last: None,
+            outputs: Outputs::default(),
             case: 0,
+            seen: clock.now(),
             painted_at: clock.now(),
             stale: false,
+            oldest: None,
             record: FrameRecord::empty(),
             painted: Vec::new(),
             config,
@@ -141,6 +152,11 @@ impl LiveSession {
     /// The model's last error in one line; none since it answered.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
+    }
+
+    /// Why the model gives no more answers, whatever else is said of the picture.
+    pub fn fault(&self) -> Option<Fault> {
+        self.supervisor.fault()
     }
 
     /// Whether there is a model to ask.
@@ -188,6 +204,14 @@ impl LiveSession {
         self.case
     }
 
+    /// Say this of sinks and records below the picture.
+    pub fn set_outputs(&mut self, outputs: &Outputs) {
+        if self.outputs != *outputs {
+            self.outputs.clone_from(outputs);
+            self.stale = true;
+        }
+    }
+
     /// Counts and latencies.
     pub fn metrics(&self) -> &Metrics {
         &self.metrics
@@ -202,18 +226,18 @@ impl LiveSession {
         self.attend(now);
         self.settle(now);
         let limit = self.config.age.limit;
-        let since = now.since(self.painted_at);
-        let aged = |mask: &MaskRecord| Duration::from_micros(mask.age_us) + since > limit;
+        let aged = self.oldest.is_some_and(|oldest| now.since(oldest) > limit);
         let stalled = self.state == State::Stalled(Stall::Input);
-        let again = stalled && since >= REPEAT_EVERY;
-        if !self.stale && !again && !self.record.masks.iter().any(aged) {
+        let again = stalled && now.since(self.painted_at) >= REPEAT_EVERY;
+        if !self.stale && !aged && !again {
             return false;
         }
         let Some((frame, number)) = self.last.take() else {
             return false;
         };
+        self.tracker.carry();
         // It was painted before, so there is room for the band.
-        let painted = self.paint(&frame, number, self.newest.unwrap_or(now));
+        let painted = self.paint(&frame, number, now, true);
         self.last = Some((frame, number));
         painted.is_ok()
     }
@@ -233,15 +257,31 @@ impl LiveSession {
         }
         self.pause = self.scene.look(&frame, self.tracker.luma());
         self.attend(arrived);
-        self.settle(arrived);
+        self.tracker.carry();
+        let now = self.clock.now();
+        self.settle(now);
+        self.recognize(now);
         self.frames.add(arrived);
-        self.paint(&frame, number, arrived)?;
+        self.paint(&frame, number, now, false)?;
         self.metrics
             .shown(Duration::from_micros(self.record.delay_us));
         // Last, so that copying the frame does not delay the video.
         self.ask(&frame, number, change, arrived);
         let before = self.last.replace((frame, number));
         Ok(before.map(|(frame, _)| frame))
+    }
+
+    /// What follows, judges or paints the picture has panicked: begin it anew, as after a cut.
+    pub(crate) fn recover(&mut self) {
+        let prompts = &self.request.prompts;
+        self.tracker = Tracker::default();
+        self.tracker.set_prompts(prompts.prompts.len());
+        self.scene = Scene::default();
+        self.scene.set_endoscopy(prompts.endoscopy);
+        self.painter = Painter::default();
+        self.last = None;
+        self.record.masks.clear();
+        self.painted.clear();
     }
 
     /// Take up requests, answers and the temperature.
@@ -251,15 +291,11 @@ impl LiveSession {
             if prompts.generation != self.prompts_generation() {
                 self.tracker.set_prompts(prompts.prompts.len());
                 self.tracker.forget();
-                self.record.masks.clear();
-                self.record.absent.clear();
-                self.painted.clear();
                 self.cadence.set_prompts(prompts.prompts.len());
                 self.scene.set_endoscopy(prompts.endoscopy);
             }
-            if request.case != self.case {
-                self.case = request.case;
-                self.tracker.forget();
+            if request.case != self.request.case {
+                self.next_case();
             }
             self.request = request;
             self.stale = true;
@@ -302,6 +338,8 @@ impl LiveSession {
                 if current && self.tracker.answered(reply.number, reply.places, &findings) {
                     self.masks.add(now);
                     self.unseen = Some(reply.number);
+                    let absent = findings.iter().filter(|finding| !finding.present);
+                    self.metrics.absent(absent.count() as u64);
                 } else {
                     self.tracker.failed(reply.number);
                     self.metrics.late();
@@ -321,10 +359,11 @@ impl LiveSession {
             let since = at.unwrap_or(self.started);
             now.since(since) > self.config.frozen
         };
-        let state = if let Some(fault) = self.supervisor.fault() {
-            State::Fault(fault)
-        } else if silent(self.newest) || silent(self.changed) {
+        // First whether the picture is live: of one that is not, nothing else matters as much.
+        let state = if silent(self.newest) || silent(self.changed) {
             State::Stalled(Stall::Input)
+        } else if let Some(fault) = self.supervisor.fault() {
+            State::Fault(fault)
         } else if !self.request.on {
             State::Paused(Pause::Off)
         } else if let Some(pause) = self.pause {
@@ -335,6 +374,8 @@ impl LiveSession {
             State::Starting
         } else if let Some(degradation) = self.cadence.degradation() {
             State::Degraded(degradation)
+        } else if !self.answers(now) {
+            State::Degraded(Degradation::NoAnswer)
         } else {
             State::Active
         };
@@ -346,12 +387,39 @@ impl LiveSession {
             self.state = state;
             self.stale = true;
             self.record.set_state(state);
-            if state.permit().is_none() {
-                self.record.masks.clear();
-                self.painted.clear();
-            }
         }
         self.metrics.state(state);
+    }
+
+    /// Whether for every prompt there is an answer that is young enough to be shown.
+    fn answers(&self, now: Timestamp) -> bool {
+        let limit = self.config.age.limit;
+        let young = |captured: Timestamp| now.since(captured) <= limit;
+        let mut answers = self.tracker.answers(&self.request.prompts.names);
+        answers.all(|answer| answer.captured().is_some_and(young))
+    }
+
+    /// Take a patient who is seen after a long while without one for another.
+    fn recognize(&mut self, now: Timestamp) {
+        let nobody = matches!(
+            self.state,
+            State::Stalled(Stall::Input)
+                | State::Paused(Pause::NoSignal | Pause::TestPattern | Pause::OutOfBody)
+        );
+        if nobody {
+            return;
+        }
+        let pause = now.since(std::mem::replace(&mut self.seen, now));
+        let longest = self.config.new_patient_after;
+        if longest.is_some_and(|longest| pause > longest) {
+            self.next_case();
+        }
+    }
+
+    /// Another patient: nothing is known of what is to be found.
+    fn next_case(&mut self) {
+        self.case += 1;
+        self.tracker.forget();
     }
 
     /// Offer the frame to the model, where there is a reason to ask.
@@ -374,58 +442,80 @@ impl LiveSession {
             let overtook = self
                 .supervisor
                 .offer(frame, number, &self.request.prompts, places);
-            self.tracker.offered(number, frame.captured(), overtook);
+            // A stamp from the future, as a host's other clock may set, must not keep a mask young.
+            let captured = frame.captured().min(now);
+            self.tracker.offered(number, captured, overtook);
         }
     }
 
-    fn paint(&mut self, frame: &Frame, number: u64, arrived: Timestamp) -> Result<(), FrameError> {
-        if self.state.permit().is_some() {
-            self.tracker.carry();
-        }
-        let now = self.clock.now();
-        (self.painted_at, self.stale) = (now, false);
-        let rates = (self.frames.per_second(now), self.masks.per_second(now));
-        let names = &self.request.prompts.names;
-        self.tracker.absent(names, &mut self.absent);
+    fn paint(
+        &mut self,
+        frame: &Frame,
+        number: u64,
+        now: Timestamp,
+        repeated: bool,
+    ) -> Result<(), FrameError> {
         let caption = Caption {
             state: self.state,
-            rates,
-            absent: &self.absent,
+            rates: (self.frames.per_second(now), self.masks.per_second(now)),
+            outputs: &self.outputs,
         };
-        let claims = self.tracker.claims(names);
-        let (record, painted_places) = (&mut self.record, &mut self.painted);
-        let (metrics, unseen) = (&*self.metrics, &mut self.unseen);
-        record.begin(number, frame.captured());
-        painted_places.clear();
-        record.absent.clone_from(&self.absent);
-        let became = |claim: &Claim<'_>, painted: Painted| {
-            let confidence = match painted {
-                Painted::Fresh => 1.0,
-                Painted::Carried { confidence, .. } => confidence,
-                Painted::Withheld => return metrics.withheld(),
+        let permitted = self.state.permit().is_some();
+        (self.painted_at, self.stale, self.oldest) = (now, false, None);
+        let names = &self.request.prompts.names;
+        let (record, places) = (&mut self.record, &mut self.painted);
+        let (metrics, unseen, oldest) = (&*self.metrics, &mut self.unseen, &mut self.oldest);
+        record.begin(number, frame.captured(), repeated);
+        places.clear();
+        let became = |answer: &Answer<'_>, standing: Standing| {
+            let Some(name) = names.get(answer.place) else {
+                return;
+            };
+            let withheld = match (&answer.said, standing) {
+                (Said::Mask(_), Standing::Unanswered) if permitted => Some("age"),
+                (Said::Mask(_), Standing::Unanswered) => Some("state"),
+                (_, Standing::Uncertain) => Some("uncertain"),
+                _ => None,
+            };
+            if let Some(reason) = withheld.filter(|_| !repeated) {
+                metrics.withheld(reason);
+            }
+            let shown = answer
+                .captured()
+                .filter(|_| standing != Standing::Unanswered);
+            if let Some(captured) = shown {
+                *oldest = Some(oldest.map_or(captured, |oldest| oldest.min(captured)));
+            }
+            let confidence = match standing {
+                Standing::Fresh => 1.0,
+                Standing::Carried { confidence, .. } => confidence,
+                Standing::Absent => return record.absent.push(name.clone()),
+                Standing::Uncertain => return record.uncertain.push(name.clone()),
+                Standing::Unanswered => return record.unanswered.push(name.clone()),
+            };
+            let Said::Mask(claim) = &answer.said else {
+                return;
             };
             let age = now.since(claim.captured);
             metrics.mask_age(age);
             if unseen.take_if(|number| *number == claim.made_for).is_some() {
                 metrics.glass_to_mask(age);
             }
-            if let Some(prompt) = names.get(claim.place) {
-                let mask = MaskRecord::new(prompt, claim, age, confidence);
-                record.masks.push(mask);
-                painted_places.push(claim.place);
-            }
+            let mask = MaskRecord::new(name, claim, age, confidence);
+            record.masks.push(mask);
+            places.push(answer.place);
         };
+        let answers = self.tracker.answers(names);
         self.painter.paint(
-            self.state.permit(),
+            &caption,
             frame,
             number,
             now,
             self.config.age,
-            claims,
-            &caption,
+            answers,
             became,
         )?;
-        let delay = self.clock.now().since(arrived);
+        let delay = self.clock.now().since(self.newest.unwrap_or(now));
         record.delay_us = u64::try_from(delay.as_micros()).unwrap_or(u64::MAX);
         Ok(())
     }

@@ -73,6 +73,26 @@ impl<T> Slot<T> {
         None
     }
 
+    /// Put a value in as soon as the place is free, if that is within `patience` (once woken for
+    /// nothing, the wait may end early). Else, and from a closed slot, it comes back.
+    pub fn put_within(&self, value: T, patience: Duration) -> Option<T> {
+        let mut inner = self.lock();
+        if inner.value.is_some() && !inner.closed {
+            inner = self
+                .changed
+                .wait_timeout(inner, patience)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+        if inner.value.is_some() || inner.closed {
+            return Some(value);
+        }
+        inner.value = Some(value);
+        drop(inner);
+        self.changed.notify_all();
+        None
+    }
+
     /// Take the value, if there is one.
     pub fn take(&self) -> Option<T> {
         let value = self.lock().value.take();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bedside::{BoundingBox, Finding, Frame, Mask, Timestamp};
 use bedside_vision::flow::{Carrier, Flow, Luma, Track, Verdict};
 
-use crate::painter::Claim;
+use crate::painter::{Answer, Claim, Said};
 use crate::record::Name;
 
 /// Probability of presence from which an object shows at its first answer; below it, at its second
@@ -38,7 +38,10 @@ struct Object {
     area: u64,
     bounding_box: Option<BoundingBox>,
     presence: f32,
+    validity: Option<f32>,
     trusted: f32,
+    /// Capture of the frame of the newest answer.
+    answered: Option<Timestamp>,
     /// Answers in a row that found it, and that did not.
     hits: u32,
     misses: u32,
@@ -53,8 +56,30 @@ impl Object {
         self.made_for.filter(|_| shows)
     }
 
+    /// What the newest answer says, as [`carry`](Tracker::carry) left it.
+    fn said(&self) -> Said<'_> {
+        let Some(answered) = self.answered else {
+            return Said::Nothing;
+        };
+        match (self.visible(), self.made_for.filter(|_| self.shown)) {
+            (Some((made_for, captured)), _) => Said::Mask(Claim {
+                mask: self.carrier.carried(),
+                area: self.area,
+                bounding_box: self.bounding_box,
+                made_for,
+                captured,
+                trusted: self.trusted,
+                presence: self.presence,
+                validity: self.validity,
+            }),
+            (None, Some((_, captured))) => Said::Uncertain(captured),
+            (None, None) if self.misses > 0 => Said::Absent(answered),
+            (None, None) => Said::Uncertain(answered),
+        }
+    }
+
     fn clear(&mut self) {
-        self.made_for = None;
+        (self.made_for, self.answered) = (None, None);
         (self.hits, self.misses, self.shown) = (0, 0, false);
     }
 }
@@ -180,10 +205,11 @@ impl Tracker {
         followed.is_some()
     }
 
-    /// There will be no answer for this frame.
+    /// There will be no answer for this frame, nor for one before it: answers come in order, and a
+    /// newer one takes the place of one that nobody took yet.
     pub(crate) fn failed(&mut self, number: u64) {
         for place in [&mut self.waiting, &mut self.taken] {
-            *place = place.filter(|n| *n != number);
+            *place = place.filter(|n| *n > number);
         }
         self.tidy();
     }
@@ -228,23 +254,13 @@ impl Tracker {
         }
     }
 
-    /// The objects' masks on the newest frame, as [`carry`](Self::carry) left them. `names` are
-    /// those of the prompts.
-    pub(crate) fn claims<'a>(&'a self, names: &'a [Name]) -> impl Iterator<Item = Claim<'a>> {
+    /// The answers to the prompts of these names, their masks on the newest frame.
+    pub(crate) fn answers<'a>(&'a self, names: &'a [Name]) -> impl Iterator<Item = Answer<'a>> {
         let objects = self.objects.iter().zip(names).enumerate();
-        objects.filter_map(|(place, (object, name))| {
-            let (made_for, captured) = object.visible()?;
-            Some(Claim {
-                prompt: name,
-                place,
-                mask: object.carrier.carried(),
-                area: object.area,
-                bounding_box: object.bounding_box,
-                made_for,
-                captured,
-                trusted: object.trusted,
-                presence: object.presence,
-            })
+        objects.map(|(place, (object, name))| Answer {
+            prompt: name,
+            place,
+            said: object.said(),
         })
     }
 
@@ -255,30 +271,24 @@ impl Tracker {
         (number == made_for).then(|| object.carrier.carried())
     }
 
-    /// Whether every prompt was answered, on this frame or one from which motion is followed, and no
-    /// mask is older than this.
+    /// Whether every prompt was answered, on a frame no older than this or from one whose mask is
+    /// none the older.
     pub(crate) fn knows_all(&self, now: Timestamp, oldest: Duration) -> bool {
-        let answered = |o: &Object| match o.made_for {
-            Some((_, captured)) => now.since(captured) <= oldest,
-            None => o.misses > 0,
-        };
-        self.objects.iter().all(answered)
-    }
-
-    /// Prompts whose last answer found nothing.
-    pub(crate) fn absent(&self, names: &[Name], out: &mut Vec<Name>) {
-        out.clear();
-        let missed = self.objects.iter().zip(names).filter(|(o, _)| o.misses > 0);
-        out.extend(missed.map(|(_, name)| name.clone()));
+        let made_for = |o: &Object| o.made_for.map(|(_, captured)| captured);
+        self.objects.iter().all(|object| {
+            let captured = made_for(object).or(object.answered);
+            captured.is_some_and(|captured| now.since(captured) <= oldest)
+        })
     }
 }
 
 fn take(object: &mut Object, frame: (u64, Timestamp), finding: &Finding) {
+    object.answered = Some(frame.1);
     match &finding.mask {
         Some(mask) if finding.present => {
             object.carrier.take(mask);
             object.made_for = Some(frame);
-            object.presence = finding.presence;
+            (object.presence, object.validity) = (finding.presence, finding.validity);
             (object.hits, object.misses) = (object.hits + 1, 0);
             object.shown |= finding.presence >= APPEAR || object.hits > 1;
         }

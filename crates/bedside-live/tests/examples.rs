@@ -26,7 +26,8 @@ fn a_session_with_a_sink_of_its_own_shows_and_records_each_frame() {
     let lines = output_of("own_sink", &[BUNDLE, "phantom:polyp,size=320x240", "25"]);
     let frames = lines.lines().filter(|line| line.starts_with("{\"frame\""));
     let frames = frames.count();
-    assert!((25..=26).contains(&frames), "{frames}");
+    // Some more may be on their way when the sink has its number.
+    assert!((25..=30).contains(&frames), "{frames}");
     let last = lines.lines().last().unwrap();
     assert!(last.starts_with("{\"end\""), "{last}");
 }

@@ -61,7 +61,8 @@ fn a_journal_holds_opening_prompts_frames_and_end_in_order() {
     journal.shown(&bench.session, None, counts);
     journal.source(Some("unplugged"));
     assert!(monitor.status().to_string().ends_with("  (unplugged)"));
-    journal.finish(Some(counts), PATIENCE).unwrap();
+    journal.ended(counts);
+    journal.finish(PATIENCE).unwrap();
 
     let text = fs::read_to_string(page.path()).unwrap();
     let lines = text.lines().map(serde_json::from_str);
@@ -73,17 +74,19 @@ fn a_journal_holds_opening_prompts_frames_and_end_in_order() {
     assert_eq!(
         keys,
         [
-            "session", "prompts", "frame", "frame", "prompts", "frame", "session", "prompts", "end"
+            "session", "prompts", "frame", "frame", "prompts", "frame", "end", "session",
+            "prompts", "end"
         ]
     );
     assert_eq!(lines[1]["prompts"][0], "thing");
     assert_eq!(lines[4]["prompts"][0], "other");
     let mask = &lines[3]["frame"]["masks"][0];
     assert!(mask["bounding_box"]["width"].as_u64() > Some(0), "{mask}");
-    assert_eq!(lines[6]["session"]["model"], "scripted 1");
-    assert!(lines[6]["session"]["started_unix_ms"].as_u64() > Some(0));
-    assert_eq!(lines[7]["prompts"][0], "other");
-    assert_eq!(lines[8]["end"]["shown"], 3);
+    assert_eq!(lines[6]["end"]["shown"], 3);
+    assert_eq!(lines[7]["session"]["model"], "scripted 1");
+    assert!(lines[7]["session"]["started_unix_ms"].as_u64() > Some(0));
+    assert_eq!(lines[8]["prompts"][0], "other");
+    assert_eq!(lines[9]["end"]["shown"], 0);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,6 +32,7 @@ fn mask() -> impl Strategy<Value = MaskRecord> {
             confidence: shares.0,
             presence: shares.1,
             area,
+            validity: place.map(|[x, ..]| f32::from(x as u16)),
             bounding_box: place.map(|[x, y, width, height]| BoundingBox {
                 x,
                 y,
@@ -43,7 +45,8 @@ fn mask() -> impl Strategy<Value = MaskRecord> {
 
 fn record() -> impl Strategy<Value = Record> {
     let masks = prop::collection::vec(mask(), 0..4);
-    let absent = prop::collection::vec(text(), 0..3);
+    let names = || prop::collection::vec(text(), 0..3);
+    let unshown = (names(), names(), names(), any::<bool>());
     prop_oneof![
         1 => (text(), any::<u64>()).prop_map(|(text, started_unix_ms)| {
             Record::Session(SessionRecord {
@@ -56,7 +59,8 @@ fn record() -> impl Strategy<Value = Record> {
             })
         }),
         1 => prop::collection::vec(text(), 0..4).prop_map(Record::Prompts),
-        6 => (any::<[u64; 3]>(), masks, absent).prop_map(|(numbers, masks, absent)| {
+        6 => (any::<[u64; 3]>(), masks, unshown).prop_map(|(numbers, masks, unshown)| {
+            let (absent, uncertain, unanswered, repeated) = unshown;
             Record::Frame(FrameRecord {
                 frame: numbers[0],
                 captured_ns: numbers[1],
@@ -65,6 +69,9 @@ fn record() -> impl Strategy<Value = Record> {
                 reason: "slow".into(),
                 masks,
                 absent,
+                uncertain,
+                unanswered,
+                repeated,
             })
         }),
         1 => any::<[u64; 4]>().prop_map(|[captured, shown, dropped, failed]| {
@@ -211,7 +218,7 @@ fn files_that_are_no_log_or_a_newer_one_are_refused() {
     for (bytes, cause) in [
         (&b"PNG and more than sixteen bytes"[..], "no result log"),
         (b"bedside-lot", "no result log"),
-        (b"bedside-log\n\x02\0\0\0", "another format than 1"),
+        (b"bedside-log\n\x03\0\0\0", "a format later than 2"),
     ] {
         fs::write(&path, bytes).unwrap();
         for error in [
@@ -287,7 +294,9 @@ fn a_full_file_makes_room_and_the_next_opens_with_the_session() {
     log.sync().unwrap();
     let older = folder.path().join("log.1");
     for path in [&path, &older] {
-        assert!(fs::metadata(path).unwrap().len() <= Log::MIN_BYTES);
+        let there = fs::metadata(path).unwrap();
+        assert!(there.len() <= Log::MIN_BYTES);
+        assert_eq!(there.mode() & 0o777, 0o600, "for its owner alone");
     }
     assert_eq!(folder.path().read_dir().unwrap().count(), 2);
 
@@ -381,26 +390,65 @@ fn p_23_a_kill_at_any_moment_costs_at_most_the_last_record() {
     );
 }
 
-/// Stored logs stay readable: these bytes were written by format 1.
+/// What format 1 wrote, record by record.
+const FORMAT_1: [&str; 9] = [
+    "626564736964652d6c6f670a01000000",
+    "ffb51dfe2b000000939599b0",
+    "0005302e312e300665646765203104696e74380974726163742d637075077068616e746f6d80d095ffbc31",
+    "ffb51dfe0f000000861f5f52",
+    "010205706f6c7970066b69646e6579",
+    "ffb51dfe390000004ba35c82",
+    "0207d5c4a16fdc0b08646567726164656404736c6f770105706f6c797005eb88040000403f0000003fac02010102ac020401066b69646e6579",
+    "ffb51dfe050000001a24de32",
+    "0308070100",
+];
+
+/// What format 2 writes in the frame's place.
+const FRAME_2: [&str; 2] = [
+    "ffb51dfe5400000042b14265",
+    "0407d5c4a16fdc0b08646567726164656404736c6f770105706f6c797005eb88040000403f0000003fac02010102ac0204010000803e01066b69646e657901056e6572766502056c697665720673706c65656e01",
+];
+
+fn bytes(hex: &[&str]) -> Vec<u8> {
+    let hex = hex.concat();
+    let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(byte).collect()
+}
+
+/// Stored logs stay readable: these bytes were written by format 2.
 #[test]
-fn format_1_is_as_it_was() {
+fn format_2_is_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("log");
-    let (bytes, _) = written(&path, &samples());
-    let hex: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    let expected = [
-        "626564736964652d6c6f670a01000000",
-        "ffb51dfe2b000000939599b0",
-        "0005302e312e300665646765203104696e74380974726163742d637075077068616e746f6d80d095ffbc31",
-        "ffb51dfe0f000000861f5f52",
-        "010205706f6c7970066b69646e6579",
-        "ffb51dfe390000004ba35c82",
-        "0207d5c4a16fdc0b08646567726164656404736c6f770105706f6c797005eb88040000403f0000003fac02010102ac020401066b69646e6579",
-        "ffb51dfe050000001a24de32",
-        "0308070100",
-    ];
-    assert_eq!(hex, expected.concat());
+    let (written, _) = written(&path, &samples());
+    let mut expected = FORMAT_1.to_vec();
+    expected[0] = "626564736964652d6c6f670a02000000";
+    expected[5..7].copy_from_slice(&FRAME_2);
+    assert_eq!(written, bytes(&expected));
     assert_eq!(read(&path), (samples(), vec![], 0));
+}
+
+#[test]
+fn logs_of_format_1_are_read_and_gone_on_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("log");
+    fs::write(&path, bytes(&FORMAT_1)).unwrap();
+    let mut old = samples();
+    if let Record::Frame(frame) = &mut old[2] {
+        frame.masks[0].validity = None;
+        (frame.uncertain, frame.unanswered) = (vec![], vec![]);
+        frame.repeated = false;
+    }
+    assert_eq!(read(&path), (old.clone(), vec![], 0));
+    let mut log = Log::open(&path, None).unwrap();
+    assert_eq!(log.contents().records, 4);
+    for record in samples() {
+        log.append(&record).unwrap();
+    }
+    drop(log);
+    let both = [old, samples()].concat();
+    assert_eq!(read(&path), (both, vec![], 0));
+    assert_eq!(fs::read(&path).unwrap()[12], 2, "not for old readers");
 }
 
 fn samples() -> Vec<Record> {
@@ -433,8 +481,12 @@ fn samples() -> Vec<Record> {
                     width: 300,
                     height: 4,
                 }),
+                validity: Some(0.25),
             }],
             absent: vec!["kidney".into()],
+            uncertain: vec!["nerve".into()],
+            unanswered: vec!["liver".into(), "spleen".into()],
+            repeated: true,
         }),
         Record::End(Counts {
             captured: 8,

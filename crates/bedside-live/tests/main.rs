@@ -7,8 +7,11 @@
     reason = "helpers of tests may panic as tests do"
 )]
 
+mod absence;
+mod clock;
 mod examples;
 mod journal;
 mod log;
 mod rig;
+mod scene;
 mod session;

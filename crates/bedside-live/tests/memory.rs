@@ -11,10 +11,10 @@ use std::time::Duration;
 use bedside::{Clock, Finding, Frame, ManualClock, Mask, Modality, Prompt};
 use bedside_live::record::Counts;
 use bedside_live::{
-    Control, Error, LiveSession, Loader, Metrics, Model, Recorder, SessionConfig, Stop, Target,
-    Watcher, resident_memory,
+    Control, Error, LiveSession, Loader, Metrics, Model, Output, Recorder, RunConfig,
+    SessionConfig, Stop, Target, Watcher, resident_memory,
 };
-use bedside_video::sink::{MjpegSink, Sink};
+use bedside_video::sink::MjpegSink;
 use bedside_video::{OpenOptions, Pace};
 
 /// Finds the same quarter in every picture.
@@ -92,7 +92,11 @@ fn p_11_memory_does_not_grow_over_thousands_of_frames() {
         thread::sleep(Duration::from_millis(1));
     }
     let sink = MjpegSink::new("nowhere", std::io::sink(), 80);
-    let mut sinks: Vec<Box<dyn Sink>> = vec![Box::new(sink)];
+    let sink = Output {
+        label: "nowhere".into(),
+        sink: Box::new(sink),
+        keeps: false,
+    };
     let target = Target::JsonLines {
         name: "nowhere".to_owned(),
         to: Box::new(std::io::sink()),
@@ -106,7 +110,18 @@ fn p_11_memory_does_not_grow_over_thousands_of_frames() {
         late: None,
         masks: 0,
     };
-    let counts = bedside_live::run(&mut session, source, &mut sinks, &mut sampler, true, &stop);
+    let config = RunConfig {
+        wait: true,
+        keep_on: false,
+    };
+    let counts = bedside_live::run(
+        &mut session,
+        source.into(),
+        vec![sink],
+        &mut sampler,
+        config,
+        &stop,
+    );
     assert!(counts.unwrap().shown >= 4_000);
     assert!(sampler.masks > 1_000, "{}", sampler.masks);
     let (early, late) = (sampler.early.unwrap(), sampler.late.unwrap());

@@ -524,9 +524,10 @@ fn p_12_restarts_without_end_take_neither_memory_nor_threads() {
         late.0 < early.0 + early.0 / 50 + (256 << 10),
         "{early:?} to {late:?}"
     );
-    // The present one's two threads, and those of one that is about to end.
+    // The present one's two threads, and those of one that is about to end; so with descriptors, of
+    // which each has some five.
     assert!(late.1 <= 4 && late.2 <= 2, "{late:?}");
-    assert!(late.3 <= early.3 + 4, "{early:?} to {late:?}");
+    assert!(late.3 <= early.3 + 8, "{early:?} to {late:?}");
 }
 
 fn only_child() -> rustix::process::Pid {

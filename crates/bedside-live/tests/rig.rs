@@ -220,17 +220,40 @@ impl Bench {
         let number = self.next;
         self.next += 1;
         self.session.frame(frame.clone(), number).unwrap();
-        let painted = self.session.annotated().unwrap().clone();
-        assert_eq!(painted.format(), PixelFormat::I420);
-        let view = painted.view();
-        let pixels = (0..HEIGHT).flat_map(|y| (0..WIDTH).map(move |x| (x, y)));
-        let pixels: Vec<[u8; 3]> = pixels.filter_map(|(x, y)| view.pixel(x, y)).collect();
-        let out: Vec<u8> = pixels.iter().map(|[luma, ..]| *luma).collect();
+        let out = self.painted();
         if self.session.record().masks.is_empty() {
             assert_eq!(out, frame.data(), "without masks the frame is as it came");
-            assert!(pixels.iter().all(|[_, u, v]| [*u, *v] == [128; 2]));
         }
         out
+    }
+
+    /// What was painted last above the band, as luma.
+    pub(crate) fn painted(&self) -> Vec<u8> {
+        let pixels: Vec<[u8; 3]> = self.rows(0..HEIGHT);
+        if self.session.record().masks.is_empty() {
+            assert!(pixels.iter().all(|[_, u, v]| [*u, *v] == [128; 2]));
+        }
+        pixels.iter().map(|[luma, ..]| *luma).collect()
+    }
+
+    /// The band below the picture.
+    pub(crate) fn band(&self) -> Vec<[u8; 3]> {
+        self.rows(HEIGHT..self.session.annotated().unwrap().height())
+    }
+
+    fn rows(&self, rows: Range<u32>) -> Vec<[u8; 3]> {
+        let painted = self.session.annotated().unwrap();
+        assert_eq!(painted.format(), PixelFormat::I420);
+        let view = painted.view();
+        let pixels = rows.flat_map(|y| (0..WIDTH).map(move |x| (x, y)));
+        pixels.filter_map(|(x, y)| view.pixel(x, y)).collect()
+    }
+
+    /// A count among the metrics.
+    pub(crate) fn count(&self, name: &str) -> Option<u32> {
+        let text = self.metrics.prometheus();
+        let mut counts = text.lines().filter_map(|line| line.strip_prefix(name));
+        counts.find_map(|count| count.trim().parse().ok())
     }
 
     /// Show the next of the moving frames, without waiting for the model.

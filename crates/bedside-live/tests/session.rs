@@ -10,7 +10,8 @@ use bedside::{
 };
 use bedside_live::record::Counts;
 use bedside_live::{
-    AgePolicy, CadenceConfig, ErrorKind, LiveSession, SessionConfig, Stop, Watcher,
+    AgePolicy, CadenceConfig, ErrorKind, LiveSession, Output, Outputs, RunConfig, SessionConfig,
+    Stop, Watcher,
 };
 use bedside_video::sink::{Sink, SinkError};
 use bedside_video::{Source, SourceError, SourceErrorKind, SourceInfo};
@@ -65,29 +66,112 @@ fn p_02_beyond_the_age_limit_nothing_is_painted_and_the_state_says_why() {
         }
         Ok(0.95)
     });
-    let mut config = quick();
-    config.watchdog.hang = Duration::from_secs(60);
-    config.watchdog.stall = Duration::from_millis(700);
-    config.frozen = Duration::from_secs(5);
-    config.age = AgePolicy {
-        limit: Duration::from_millis(500),
-    };
+    // As it runs by default: the model is given up long after masks are too old.
+    let config = SessionConfig::default();
+    let limit = config.age.limit;
+    assert!(limit < config.watchdog.stall);
     let mut bench = Bench::new(&script, config);
     bench.show_next();
     bench.settle();
+    let answered = bench.clock.now();
     bench.show_next();
     wait_for("the second pass", || script.begun() == 2);
-    let age = |bench: &Bench| bench.session.record().masks.first().map(|m| m.age_us);
-    assert_eq!(age(&bench), Some(0), "time stands still");
-    bench.clock.advance(Duration::from_millis(500));
-    bench.show_next();
-    assert_eq!(age(&bench), Some(500_000), "at the limit");
+    let tick = Duration::from_nanos(1);
+    let said = |bench: &Bench| {
+        let record = bench.session.record();
+        let ages: Vec<u64> = record.masks.iter().map(|mask| mask.age_us).collect();
+        (ages, record.unanswered.len(), bench.session.state())
+    };
+    let no_answer = State::Degraded(Degradation::NoAnswer);
+    for (age, expected) in [
+        (limit - tick, (vec![499_999], 0, State::Active)),
+        (limit, (vec![500_000], 0, State::Active)),
+        (limit + tick, (vec![], 1, no_answer)),
+        (config.watchdog.stall, (vec![], 1, no_answer)),
+        (
+            config.watchdog.stall + tick,
+            (vec![], 1, State::Stalled(Stall::Inference)),
+        ),
+    ] {
+        let passed = bench.clock.now().since(answered);
+        bench.clock.advance(age - passed);
+        let frame = picture(bench.next);
+        let shown = bench.show(frame.clone());
+        assert_eq!(said(&bench), expected, "{age:?}");
+        let masked = !expected.0.is_empty();
+        assert_eq!(shown != frame.data(), masked, "{age:?}: pixels of a mask");
+    }
+    gate.open();
+}
+
+#[test]
+fn p_02_without_new_frames_a_mask_goes_when_it_is_too_old() {
+    let mut bench = Bench::new(&Scripted::sure(), SessionConfig::default());
+    bench.until_masked();
+    let frame = picture(bench.next);
+    bench.step(frame.clone());
+    let limit = SessionConfig::default().age.limit;
+    let age = bench.session.record().masks[0].age_us;
+    let left = limit - Duration::from_micros(age) - BETWEEN;
+    bench.clock.advance(left);
+    assert!(!bench.session.idle(), "at the limit");
+    assert_eq!(bench.session.record().masks.len(), 1);
     bench.clock.advance(Duration::from_nanos(1));
+    assert!(bench.session.idle());
+    let record = bench.session.record();
+    assert!(record.repeated && record.frame == bench.next - 1);
+    // The answer to that frame itself is younger.
+    let fresh = record
+        .masks
+        .iter()
+        .all(|mask| mask.made_for == record.frame);
+    assert!(fresh, "{record:?}");
+    bench.clock.advance(BETWEEN);
+    assert!(bench.session.idle());
+    assert_eq!(bench.session.record().unanswered.len(), 1);
+    assert_eq!(bench.painted(), frame.data(), "no mask is left");
+}
+
+#[test]
+fn what_is_too_uncertain_is_said_and_counted() {
+    // Found with little presence: shown at the second answer.
+    let mut bench = Bench::new(&Scripted::new(|_| Ok(0.6)), SessionConfig::default());
     bench.show_next();
-    assert_eq!(age(&bench), None, "just beyond the limit");
-    bench.clock.advance(Duration::from_secs(1));
+    assert_eq!(bench.session.record().unanswered.len(), 1);
+    bench.settle();
+    bench.clock.advance(BETWEEN);
+    bench.step_next();
+    let record = bench.session.record();
+    assert_eq!((record.uncertain.len(), record.masks.len()), (1, 0));
+    assert!(record.unanswered.is_empty() && record.absent.is_empty());
+    assert_eq!(bench.session.state(), State::Active, "it is an answer");
+    let count = bench.count("bedside_masks_withheld_total{reason=\"uncertain\"}");
+    assert_eq!(count, Some(1));
+    bench.step_next();
+    assert_eq!(bench.session.record().masks.len(), 1);
+    assert!(bench.session.record().uncertain.is_empty());
+}
+
+#[test]
+fn absence_too_has_its_age() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let script = Scripted::new(move |pass| {
+        if pass > 0 {
+            held.wait();
+        }
+        Ok(0.1)
+    });
+    let mut bench = Bench::new(&script, SessionConfig::default());
+    bench.step_next();
+    assert_eq!(bench.count("bedside_answers_absent_total"), Some(1));
     bench.show_next();
-    assert_eq!(bench.session.state(), State::Stalled(Stall::Inference));
+    let record = bench.session.record();
+    assert_eq!((record.absent.len(), record.unanswered.len()), (1, 0));
+    bench.clock.advance(SessionConfig::default().age.limit);
+    bench.show_next();
+    let record = bench.session.record();
+    assert_eq!((record.absent.len(), record.unanswered.len()), (0, 1));
     gate.open();
 }
 
@@ -138,7 +222,7 @@ fn turnstile() -> (impl Fn(), Receiver<()>) {
 }
 
 #[test]
-fn a_heavy_model_shows_as_degraded_and_its_masks_say_their_age() {
+fn p_29_a_slow_model_shows_as_degraded_and_every_frame_is_shown() {
     /// Frames that come while the model makes one pass.
     const FRAMES: u32 = 38;
     let pass = FRAMES * BETWEEN;
@@ -201,12 +285,114 @@ fn p_04_a_frozen_or_silent_input_is_stated_and_its_overlay_cleared() {
     bench.until_masked();
     assert_eq!(bench.session.state(), State::Active);
     bench.clock.advance(Duration::from_millis(401));
-    bench.session.idle();
+    assert!(bench.session.idle(), "painted again");
     assert_eq!(bench.session.state(), State::Stalled(Stall::Input));
-    let stated = &bench.session.record().masks;
-    assert!(stated.is_empty(), "nor said to be there: {stated:?}");
+    let record = bench.session.record();
+    assert!(record.masks.is_empty() && record.repeated, "{record:?}");
+    assert_eq!(&*record.state, "stalled");
+    let last = picture(bench.next - 1);
+    assert_eq!(bench.painted(), last.data(), "no mask is left");
+    // Whoever looks later sees it too, without the video being flooded.
+    let mut again = 0;
+    for _ in 0..40 {
+        bench.clock.advance(Duration::from_millis(100));
+        again += u32::from(bench.session.idle());
+    }
+    assert_eq!(again, 4, "once a second");
     bench.until_masked();
     assert_eq!(bench.session.state(), State::Active);
+    bench.show_next();
+    assert!(!bench.session.record().repeated);
+}
+
+#[test]
+fn p_04_a_resumed_machine_shows_nothing_of_before() {
+    let mut bench = Bench::new(&Scripted::sure(), quick());
+    bench.until_masked();
+    // Suspended with a mask on the screen: the clock goes on.
+    bench.clock.advance(Duration::from_secs(3600));
+    assert!(bench.session.idle());
+    assert_eq!(bench.session.state(), State::Stalled(Stall::Input));
+    assert_eq!(bench.painted(), picture(bench.next - 1).data());
+    let frame = picture(bench.next);
+    assert_eq!(bench.show(frame.clone()), frame.data());
+    assert_eq!(bench.session.record().unanswered.len(), 1);
+    let cases = bench.session.case();
+    assert_eq!(cases, 1, "after an hour it is another patient");
+}
+
+#[test]
+fn another_patient_begins_with_nothing_known() {
+    let mut bench = Bench::new(&Scripted::sure(), SessionConfig::default());
+    bench.until_masked();
+    assert_eq!(bench.session.case(), 0);
+    bench.control.next_patient();
+    let frame = picture(bench.next);
+    assert_eq!(bench.show(frame.clone()), frame.data(), "no mask");
+    assert_eq!(bench.session.case(), 1);
+    let record = bench.session.record();
+    assert_eq!((record.masks.len(), record.unanswered.len()), (0, 1));
+    bench.until_masked();
+    bench.step_next();
+    assert_eq!(bench.session.case(), 1, "once");
+}
+
+#[test]
+fn input_that_shows_no_patient_for_long_is_followed_by_another() {
+    let config = SessionConfig {
+        new_patient_after: Some(Duration::from_secs(2)),
+        ..SessionConfig::default()
+    };
+    let black = || {
+        let data = vec![3; (WIDTH * HEIGHT) as usize];
+        Frame::new(WIDTH, HEIGHT, PixelFormat::Gray8, data).unwrap()
+    };
+    for (silent, seconds, cases) in [(true, 1, 0), (true, 3, 1), (false, 1, 0), (false, 3, 1)] {
+        let mut bench = Bench::new(&Scripted::sure(), config);
+        bench.until_masked();
+        for tenth in 0..10 * seconds {
+            bench.clock.advance(Duration::from_millis(100) - BETWEEN);
+            match silent {
+                true => {
+                    bench.session.idle();
+                    bench.clock.advance(BETWEEN);
+                }
+                // One pixel changes, so that it is no frozen picture.
+                false => {
+                    let mut data = black().into_data();
+                    data[..4000].fill(3 + tenth as u8 % 2);
+                    bench.step(Frame::new(WIDTH, HEIGHT, PixelFormat::Gray8, data).unwrap());
+                }
+            }
+        }
+        assert_eq!(bench.session.case(), 0, "not before it is back");
+        bench.until_masked();
+        assert_eq!(bench.session.case(), cases, "{silent} {seconds}");
+    }
+}
+
+#[test]
+fn trouble_is_said_below_the_picture_and_repainted_when_it_changes() {
+    let mut bench = Bench::new(&Scripted::sure(), SessionConfig::default());
+    bench.step_next();
+    let before = bench.band();
+    let outputs = Outputs {
+        recording: true,
+        trouble: Some("records: no space left".into()),
+    };
+    bench.session.set_outputs(&outputs);
+    assert!(bench.session.idle());
+    let told = bench.band();
+    assert_ne!(told, before);
+    bench.session.set_outputs(&outputs);
+    assert!(!bench.session.idle(), "nothing new");
+    bench.session.set_outputs(&Outputs {
+        recording: true,
+        trouble: None,
+    });
+    assert!(bench.session.idle());
+    let recording = bench.band();
+    assert!(recording != told && recording != before);
 }
 
 #[test]
@@ -266,12 +452,7 @@ fn p_09_a_failed_pass_gives_no_mask_and_a_counted_fault() {
         _ => Ok(0.95),
     });
     let mut bench = Bench::new(&script, quick());
-    let faults = |bench: &Bench| {
-        let text = bench.metrics.prometheus();
-        let mut lines = text.lines();
-        let count = lines.find_map(|line| line.strip_prefix("bedside_faults_total "));
-        count.map(|count| count.parse::<u32>().unwrap())
-    };
+    let faults = |bench: &Bench| bench.count("bedside_faults_total");
     for _ in 0..5 {
         bench.step_next();
         assert_eq!(faults(&bench), Some(0));
@@ -540,24 +721,39 @@ fn p_10_frames_in_are_shown_dropped_or_failed_and_a_slow_sink_queues_nothing() {
             gate,
             written: written.clone(),
         };
+        let sink = Output {
+            label: "held".into(),
+            sink: Box::new(sink),
+            keeps: false,
+        };
+        let source: Box<dyn Source> = Box::new(source);
         let counts = bedside_live::run(
             &mut bench.session,
-            Box::new(source),
-            &mut [Box::new(sink)],
+            source.into(),
+            vec![sink],
             &mut Nobody,
-            wait,
+            RunConfig {
+                wait,
+                keep_on: false,
+            },
             &Stop::default(),
         )
         .unwrap();
         assert_eq!(counts.captured, 70);
         assert_eq!(counts.failed, 10);
-        assert_eq!(counts.shown, u64::from(written.load(Ordering::SeqCst)));
         assert_eq!(
             counts.captured,
             counts.shown + counts.dropped + counts.failed
         );
-        // One with the sink, one that waits.
-        let shown = if wait { 60..=60 } else { 1..=2 };
-        assert!(shown.contains(&counts.shown), "{counts:?}");
+        let [report] = bench.metrics.outputs().try_into().unwrap();
+        let written = u64::from(written.load(Ordering::SeqCst));
+        assert_eq!((report.written, report.failed), (written, 0));
+        assert_eq!(counts.shown, report.written + report.dropped);
+        if wait {
+            assert_eq!((counts.shown, written), (60, 60));
+        } else {
+            // One with the sink and one that waits for it; as its gate opens, two are on their way.
+            assert!((1..=4).contains(&written), "{report:?}");
+        }
     }
 }

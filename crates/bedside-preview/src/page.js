@@ -224,9 +224,10 @@ function showPrompts() {
   at("findings").replaceChildren(...asked.map(text => {
     const mask = frame.masks.find(m => m.prompt === text);
     const row = document.createElement("li");
-    const found = !answers ? "no answer"
+    const found = !answers ? "no current answer"
       : mask ? `found, ${ms(mask.age_us / 1000)} old`
-      : frame.absent.includes(text) ? "not shown" : "no answer";
+      : frame.absent.includes(text) ? "not present"
+      : frame.uncertain.includes(text) ? "too uncertain to show" : "no current answer";
     row.append(element("b", text), element("span", found));
     return row;
   }));

@@ -1,11 +1,12 @@
 //! Files and pictures against what OpenCV, FFmpeg and Pillow make of them (`golden/make.py`).
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bedside_core::{Frame, ManualClock, PixelFormat, YuvSpace};
-use bedside_video::sink::{Sink, SinkErrorKind, Y4mSink, encode_jpeg, open_sink};
+use bedside_video::sink::{Sink, SinkErrorKind, SinkOptions, Y4mSink, encode_jpeg, open_sink};
 use bedside_video::{OpenOptions, Pace, Source, SourceErrorKind, open};
 use bedside_vision::colour::rgb_pixels;
 use proptest::prelude::*;
@@ -418,12 +419,21 @@ fn jpeg_keeps_the_picture_of_every_format_and_space() {
     }
 }
 
+/// Frames a second, and a file that may be there.
+fn at(frames_per_second: f64) -> SinkOptions {
+    SinkOptions {
+        frames_per_second,
+        overwrite: true,
+        ..SinkOptions::default()
+    }
+}
+
 #[test]
 fn rgb_becomes_yuv_of_the_same_colours() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.y4m");
     for frame in pictures() {
-        let mut sink = open_sink(path.to_str().unwrap(), 30.0).unwrap();
+        let mut sink = open_sink(path.to_str().unwrap(), &at(30.0)).unwrap();
         sink.write(&frame).unwrap();
         sink.finish().unwrap();
         let (frames, _) = drain(&mut *opened(&path));
@@ -433,10 +443,47 @@ fn rgb_becomes_yuv_of_the_same_colours() {
 }
 
 #[test]
+fn p_22_a_file_is_bounded_in_bytes_and_none_that_holds_something_is_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("out.y4m");
+    let frame = Frame::new(64, 64, PixelFormat::Gray8, vec![9; 4096]).unwrap();
+    let options = SinkOptions {
+        max_bytes: 15_000,
+        ..SinkOptions::default()
+    };
+    let mut sink = open_sink(path.to_str().unwrap(), &options).unwrap();
+    sink.write(&frame).unwrap();
+    sink.write(&frame).unwrap();
+    let error = sink.write(&frame).unwrap_err();
+    assert_eq!(error.kind(), SinkErrorKind::Closed);
+    assert!(error.to_string().contains("the size that it may have"));
+    let written = fs::read(&path).unwrap();
+    assert!(written.len() < 15_000);
+    assert_eq!(drain(&mut *opened(&path)).0.len(), 2, "whole frames alone");
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let error = open_sink(path.to_str().unwrap(), &options).err().unwrap();
+    assert!(error.to_string().contains("--overwrite"), "{error}");
+    assert_eq!(fs::read(&path).unwrap(), written);
+    let overwrite = SinkOptions {
+        overwrite: true,
+        ..options
+    };
+    open_sink(path.to_str().unwrap(), &overwrite).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"");
+    open_sink(path.to_str().unwrap(), &options).unwrap();
+    let device = folder.path().join("device.y4m");
+    symlink("/dev/full", &device).unwrap();
+    let mut full = open_sink(device.to_str().unwrap(), &options).unwrap();
+    assert!(full.write(&frame).is_err());
+}
+
+#[test]
 fn mjpeg_files_grow_and_keep_to_one_size() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.mjpeg");
-    let mut sink = open_sink(path.to_str().unwrap(), 30.0).unwrap();
+    let mut sink = open_sink(path.to_str().unwrap(), &at(30.0)).unwrap();
     let frame =
         |side| Frame::new(side, 8, PixelFormat::Gray8, vec![99; 8 * side as usize]).unwrap();
     for count in 1..=3 {

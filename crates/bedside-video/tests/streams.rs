@@ -5,10 +5,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use bedside_core::{Clock, Frame, ManualClock, PixelFormat, YuvSpace};
-use bedside_video::sink::{Sink, SinkErrorKind, Y4mSink, open_sink};
+use bedside_video::sink::{Sink, SinkErrorKind, SinkOptions, Y4mSink, open_sink};
 use bedside_video::{OpenOptions, Pace, Source, SourceErrorKind, open};
 use proptest::prelude::*;
 
@@ -278,7 +279,7 @@ fn a_silent_pipe_is_told_and_goes_on_where_it_was() {
     let folder = tempfile::tempdir().unwrap();
     let (spec, path) = pipe(folder.path());
     let (go, wait) = std::sync::mpsc::sync_channel::<()>(0);
-    let writer = std::thread::spawn(move || {
+    let writer = thread::spawn(move || {
         let mut pipe = File::options().write(true).open(path).unwrap();
         pipe.write_all(b"YUV4MPEG2 W4 H2 F25:1\nFRAME\nabcd")
             .unwrap();
@@ -346,7 +347,7 @@ fn phantoms_are_what_their_options_say() {
 fn a_files_frames_are_there_as_they_are_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.y4m");
-    let mut sink = open_sink(path.to_str().unwrap(), 25.0).unwrap();
+    let mut sink = open_sink(path.to_str().unwrap(), &SinkOptions::default()).unwrap();
     let frame = |side| Frame::new(side, 2, PixelFormat::Gray8, vec![9; 2 * side as usize]).unwrap();
     sink.write(&frame(4)).unwrap();
     let mut source = open(path.to_str().unwrap(), &options()).unwrap();
@@ -365,7 +366,11 @@ fn a_command_gets_the_video_and_its_end_is_told() {
     let path = folder.path().join("out.y4m");
     let frame = Frame::new(64, 64, PixelFormat::Gray8, vec![9; 4096]).unwrap();
 
-    let mut sink = open_sink(&format!("| cat > {}", path.display()), 25.0).unwrap();
+    let mut sink = open_sink(
+        &format!("| cat > {}", path.display()),
+        &SinkOptions::default(),
+    )
+    .unwrap();
     sink.write(&frame).unwrap();
     sink.finish().unwrap();
     assert_eq!(fs::read(&path).unwrap(), {
@@ -377,7 +382,7 @@ fn a_command_gets_the_video_and_its_end_is_told() {
     });
 
     for (command, told) in [("exit 7", "exit status: 7"), ("exit 0", "ended before")] {
-        let mut sink = open_sink(&format!("| {command}"), 25.0).unwrap();
+        let mut sink = open_sink(&format!("| {command}"), &SinkOptions::default()).unwrap();
         // More than a pipe holds: the end is noticed at the latest when it is full.
         let error = (0..100)
             .find_map(|_| sink.write(&frame).err())
@@ -386,16 +391,40 @@ fn a_command_gets_the_video_and_its_end_is_told() {
         assert!(error.to_string().contains(told), "{error}");
         assert!(sink.write(&frame).is_err());
     }
-    let mut sink = open_sink("| cat > /dev/null; exit 3", 25.0).unwrap();
+    let mut sink = open_sink("| cat > /dev/null; exit 3", &SinkOptions::default()).unwrap();
     sink.write(&frame).unwrap();
     let error = sink.finish().unwrap_err().to_string();
     assert!(error.contains("exit status: 3"), "{error}");
 }
 
 #[test]
+fn a_command_that_does_not_end_is_broken_off() {
+    let frame = Frame::new(64, 64, PixelFormat::Gray8, vec![9; 4096]).unwrap();
+    // One that reads nothing, and one that takes no hint either.
+    for command in ["sleep 1000", "trap '' TERM; sleep 1000 & wait; wait"] {
+        let mut sink = open_sink(&format!("| {command}"), &SinkOptions::default()).unwrap();
+        let mut breaker = sink.breaker().unwrap();
+        let frame = frame.clone();
+        let writer = thread::spawn(move || {
+            while sink.write(&frame).is_ok() {}
+            sink
+        });
+        while !writer.is_finished() {
+            breaker();
+            thread::sleep(Duration::from_millis(50));
+        }
+        assert!(writer.join().unwrap().finish().is_err());
+        breaker();
+    }
+}
+
+#[test]
 fn a_sink_that_is_none_is_refused() {
     for spec in ["out.mp4", "out", "", "/no/such/folder/out.y4m"] {
-        let error = open_sink(spec, 25.0).err().expect("refused").to_string();
+        let error = open_sink(spec, &SinkOptions::default())
+            .err()
+            .expect("refused")
+            .to_string();
         assert!(error.contains("hint: "), "{error}");
     }
 }
@@ -419,7 +448,7 @@ fn p_21_errors_of_sinks_tell_no_path_and_no_command() {
         format!("{there}/a.mjpeg"),
     ] {
         let mut errors = Vec::new();
-        match open_sink(&spec, 25.0) {
+        match open_sink(&spec, &SinkOptions::default()) {
             Err(error) => errors.push(error),
             Ok(mut sink) => {
                 errors.extend((0..100).find_map(|_| sink.write(&frame).err()));

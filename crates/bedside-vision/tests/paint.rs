@@ -22,10 +22,25 @@ fn band(width: u32) -> Band {
     band.word("ACTIVE   ", TEXT);
     band.marked_word(palette::object(1), " polyp 93 %", TEXT);
     band.finish(
+        ("", TEXT),
         &["Research use. Not a medical device.", "Research use"],
         FAINT,
     );
     band
+}
+
+#[test]
+fn words_that_find_no_room_say_so_and_the_room_is_told() {
+    let mut band = Band::default();
+    // 6 pixels a character, and a margin of 5 on both sides.
+    band.begin(5 + 20 * 6 + 5, 3);
+    assert!(band.word("twelve chars", TEXT));
+    assert_eq!(band.room(8), 8, "the rest of the first line");
+    assert_eq!(band.room(9), 20, "the second line");
+    assert!(band.word("twelve chars again", TEXT));
+    assert_eq!(band.room(12), 2, "there is no third above the closing one");
+    assert!(!band.word("more", TEXT));
+    assert!(!band.word("m", TEXT), "nor for what comes after");
 }
 
 fn painted<'a>(frame: impl Into<FrameView<'a>>, mask: &Mask, style: Style) -> Frame {

@@ -9,6 +9,10 @@ use bedside_vision::MaskStats;
 use crate::error::{Error, ErrorKind};
 use crate::prompts::Prepared;
 
+/// The decoder's numbers are no larger, of either sign: f16, in which graphs may run, has none that
+/// are, and a probability is 0 or 1 long before. Beyond it lies damage, such as an overflow.
+const LARGEST: f32 = 65_504.0;
+
 /// Positions of the decoder's outputs and the size of its logits.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Outputs {
@@ -27,7 +31,7 @@ pub(crate) struct Answer<'a> {
     pub meta_object: Option<String>,
 }
 
-/// The decoder's outputs on the host, all finite.
+/// The decoder's outputs on the host, all within [`LARGEST`].
 pub(crate) struct Raw<'v> {
     logits: Cow<'v, [f32]>,
     score: Cow<'v, [f32]>,
@@ -42,12 +46,12 @@ impl<'v> Raw<'v> {
             })?;
             let data = value.to_f32()?;
             // NaN compares false with every threshold and would pass for "absent".
-            if data.iter().any(|v| !v.is_finite()) {
+            if !data.iter().all(|v| v.abs() <= LARGEST) {
                 return Err(Error::new(
                     ErrorKind::Engine,
                     format!(
-                        "the decoder's {name} holds NaN or infinite values; hint: choose another \
-                         precision or backend"
+                        "the decoder's {name} holds NaN, infinite or absurd values; hint: choose \
+                         another precision or backend"
                     ),
                 ));
             }

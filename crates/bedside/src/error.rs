@@ -15,7 +15,7 @@ pub enum ErrorKind {
     Prompt,
     /// The frame can't be segmented.
     Frame,
-    /// The backend failed, or answered with NaN or infinite values.
+    /// The backend failed, or answered with NaN, infinite or absurd values.
     Engine,
     /// The bundle's own test frames did not get their masks on this backend and precision.
     SelfTest,

@@ -301,7 +301,7 @@ impl Segmenter {
     /// # Errors
     /// [`ErrorKind::Frame`] for a frame with a side under [`MIN_SIDE`], [`ErrorKind::Mismatch`] for
     /// prompts of another bundle or precision; [`ErrorKind::Engine`] when the backend fails or
-    /// answers with NaN or infinite values.
+    /// answers with NaN, infinite or absurd values.
     pub fn segment<'f>(
         &mut self,
         frame: impl Into<FrameView<'f>>,
@@ -346,7 +346,7 @@ impl Segmenter {
     /// # Errors
     /// [`ErrorKind::Mismatch`] for features of another segmenter, or fed otherwise than the prompts
     /// ask, and for prompts of another bundle or precision; [`ErrorKind::Engine`] when the backend
-    /// fails or answers with NaN or infinite values.
+    /// fails or answers with NaN, infinite or absurd values.
     pub fn decode(
         &mut self,
         features: &Features,

@@ -6,6 +6,9 @@
 //! on each (`inference_utils/output_processing.py`, `check_mask_stats`) has for a single
 //! observation the closed form `2 min(F(x), 1 - F(x))`; the four values are joined by their
 //! geometric mean.
+//!
+//! The statistics are of the mask that is shown, so they take in the pixels of its edge from 127.5
+//! of 255 on, where BiomedParse's begin at 128.
 
 use statrs::function::beta::beta_reg;
 
@@ -61,9 +64,16 @@ impl Reference {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing, reason = "tests may panic")]
+
+    use bedside_core::Finding;
+    use bedside_vision::{Letterbox, mask};
     use proptest::prelude::*;
+    use serde::Deserialize;
 
     use super::*;
+    use crate::answer::{Answer, finding};
+    use crate::prompts::Prepared;
 
     fn reference(betas: [(f64, f64); 4]) -> Reference {
         let [probability, r, g, b] = betas.map(|(a, b)| Beta::new(a, b).unwrap());
@@ -73,31 +83,84 @@ mod tests {
         }
     }
 
-    /// scipy 1.x: `kstest([x], beta(a, b).cdf).pvalue`, product to the power 1/4.
+    /// BiomedParse's answers; `tests/golden/make.py` made them.
+    #[derive(Deserialize)]
+    struct Golden {
+        values: Vec<Values>,
+        masks: Vec<Picture>,
+    }
+
+    #[derive(Deserialize)]
+    struct Values {
+        probability: f32,
+        rgb: [f32; 3],
+        betas: [(f64, f64); 4],
+        p: f32,
+    }
+
+    #[derive(Deserialize)]
+    struct Picture {
+        width: u32,
+        height: u32,
+        logits: Vec<f32>,
+        /// Hexadecimal digits.
+        pixels: String,
+        betas: [(f64, f64); 4],
+        /// Of a mask that is not empty.
+        p: Option<f32>,
+    }
+
+    impl Picture {
+        fn finding(&self, threshold: f32) -> Finding {
+            let digits = self.pixels.as_bytes().chunks_exact(2);
+            let byte = |d| u8::from_str_radix(std::str::from_utf8(d).unwrap(), 16).unwrap();
+            let rgb: Vec<u8> = digits.map(byte).collect();
+            let size = (self.height as usize, self.width as usize);
+            // As many logits as pixels, so that nothing is enlarged.
+            let side = self.width.max(self.height) as usize;
+            let mut square = vec![-30.0; side * side];
+            let top = (side - size.0) / 2;
+            for (to, from) in square[top * side..]
+                .chunks_mut(side)
+                .zip(self.logits.chunks(size.1))
+            {
+                to[..size.1].copy_from_slice(from);
+            }
+            let letterbox = Letterbox::new(self.width, self.height, false);
+            let prompt = Prepared {
+                label: "thing".to_owned(),
+                object: None,
+                reference: Some(reference(self.betas)),
+            };
+            let answer = Answer {
+                prompt: &prompt,
+                logits: &square,
+                presence: 1.0,
+                meta_object: None,
+            };
+            let inside = mask::from_logits(&square, (side, side), &letterbox, threshold, &rgb);
+            finding(&answer, Some(inside))
+        }
+    }
+
     #[test]
-    fn validity_agrees_with_scipy() {
-        let wide = [(120.0, 2.5), (9.0, 2.0), (7.0, 6.0), (5.0, 8.0)];
-        let cases = [
-            (wide, [0.979, 0.80, 0.53, 0.40], 0.8394863275407548),
-            (wide, [0.90, 0.80, 0.53, 0.40], 0.10912086771672203),
-            (
-                [(40.0, 1.5), (3.0, 7.0), (3.0, 7.0), (3.0, 7.0)],
-                [0.95, 0.3, 0.3, 0.3],
-                0.7918768475088312,
-            ),
-            (
-                [(2.0, 2.0), (2.0, 5.0), (0.5, 0.5), (1.0, 1.0)],
-                [0.5, 0.1, 0.9, 0.25],
-                0.46514211322796606,
-            ),
-        ];
-        for (betas, [p, r, g, b], expected) in cases {
-            let mean_probability = (p * 256.0 / 255.0) as f32;
-            let got = reference(betas).validity(mean_probability, [r as f32, g as f32, b as f32]);
-            assert!(
-                (f64::from(got) - expected).abs() < 1e-4,
-                "{got} for {expected}"
-            );
+    fn p_06_validity_is_that_of_the_reference() {
+        let golden = include_str!("../tests/golden/validity.json");
+        let golden: Golden = serde_json::from_str(golden).unwrap();
+        assert!(golden.values.len() >= 60 && golden.masks.len() >= 6);
+        for case in &golden.values {
+            let got = reference(case.betas).validity(case.probability, case.rgb);
+            assert!((got - case.p).abs() <= 1e-6, "{got} for {}", case.p);
+        }
+        for picture in &golden.masks {
+            // Over BiomedParse's pixels, and over those of the mask as it is shown.
+            for (threshold, off) in [((128.0_f32 / 127.0).ln(), 1e-5), (0.0, 1e-2)] {
+                let found = picture.finding(threshold);
+                assert_eq!(found.present, picture.p.is_some(), "an empty mask is none");
+                assert_eq!(found.validity.is_some(), picture.p.is_some());
+                let (got, expected) = (found.validity.unwrap_or(0.0), picture.p.unwrap_or(0.0));
+                assert!((got - expected).abs() <= off, "{got} for {expected}");
+            }
         }
     }
 

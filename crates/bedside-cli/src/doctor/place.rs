@@ -57,7 +57,7 @@ fn measure(folder: &Path) -> io::Result<Disk> {
     let mut file = tempfile::Builder::new()
         .prefix(".bedside-")
         .tempfile_in(folder)?;
-    file.write_all(&[0; 1 << 16])?;
+    file.write_all(&vec![0; 1 << 16])?;
     let start = Instant::now();
     file.as_file().sync_all()?;
     let sync = start.elapsed();

@@ -2,14 +2,16 @@
 
 use std::io::{self, Read};
 
-use serde::Serialize;
+use bedside::BoundingBox;
+use serde::Deserialize;
 
-use crate::record::{FrameRecord, Record};
+use crate::record::{FrameRecord, MaskRecord, Name, Record};
 
 /// First byte of a payload.
 pub(super) const SESSION: u8 = 0;
 pub(super) const PROMPTS: u8 = 1;
-const FRAME: u8 = 2;
+const FRAME_1: u8 = 2;
+const FRAME: u8 = 4;
 
 /// Opens every record. No UTF-8 text holds its first or its last byte.
 const MARK: [u8; 4] = [0xFF, 0xB5, 0x1D, 0xFE];
@@ -19,24 +21,102 @@ pub(super) const HEAD: usize = 12;
 pub(super) const MAX_PAYLOAD: usize = 256 * 1024;
 /// Bytes asked of the system at once.
 const CHUNK: usize = 64 * 1024;
+/// Bytes that may be summed in vain for each byte of the file, beyond a few of the longest records.
+/// Damage by chance hardly ever shows a mark; a file of forged ones would have each of its bytes
+/// summed twenty thousand times.
+const VAIN_PER_BYTE: u64 = 4;
+const VAIN: u64 = 16 * MAX_PAYLOAD as u64;
 
 /// Append a record's payload to what `buffer` holds.
-pub(crate) fn encode(record: &impl Serialize, buffer: &mut Vec<u8>) -> postcard::Result<()> {
-    *buffer = postcard::to_extend(record, std::mem::take(buffer))?;
-    Ok(())
+pub(crate) fn encode(record: &Record, buffer: &mut Vec<u8>) -> postcard::Result<()> {
+    match record {
+        Record::Frame(frame) => encode_frame(frame, buffer),
+        // The place among the variants is the first byte.
+        other => {
+            *buffer = postcard::to_extend(other, std::mem::take(buffer))?;
+            Ok(())
+        }
+    }
 }
 
 /// The same for [`Record::Frame`], whose parts the caller keeps.
 pub(crate) fn encode_frame(frame: &FrameRecord, buffer: &mut Vec<u8>) -> postcard::Result<()> {
     buffer.push(FRAME);
-    encode(frame, buffer)
+    *buffer = postcard::to_extend(frame, std::mem::take(buffer))?;
+    Ok(())
 }
 
 /// The record of a payload; `None` where the bytes are none, or there are more of them.
 pub(crate) fn decode(payload: &[u8]) -> Option<Record> {
-    match postcard::take_from_bytes(payload) {
-        Ok((record, [])) => Some(record),
+    match payload.split_first()? {
+        (&FRAME, fields) => whole(fields).map(Record::Frame),
+        (&FRAME_1, fields) => {
+            let frame: Frame1 = whole(fields)?;
+            Some(Record::Frame(frame.into()))
+        }
+        _ => whole(payload),
+    }
+}
+
+fn whole<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((value, [])) => Some(value),
         _ => None,
+    }
+}
+
+/// A frame as version 1 of the format has it.
+#[derive(Deserialize)]
+struct Frame1 {
+    frame: u64,
+    captured_ns: u64,
+    delay_us: u64,
+    state: Name,
+    reason: Name,
+    masks: Vec<Mask1>,
+    absent: Vec<Name>,
+}
+
+#[derive(Deserialize)]
+struct Mask1 {
+    prompt: Name,
+    made_for: u64,
+    age_us: u64,
+    confidence: f32,
+    presence: f32,
+    area: u64,
+    bounding_box: Option<BoundingBox>,
+}
+
+impl From<Frame1> for FrameRecord {
+    fn from(old: Frame1) -> Self {
+        Self {
+            frame: old.frame,
+            captured_ns: old.captured_ns,
+            delay_us: old.delay_us,
+            state: old.state,
+            reason: old.reason,
+            masks: old.masks.into_iter().map(MaskRecord::from).collect(),
+            absent: old.absent,
+            uncertain: Vec::new(),
+            unanswered: Vec::new(),
+            repeated: false,
+        }
+    }
+}
+
+impl From<Mask1> for MaskRecord {
+    fn from(old: Mask1) -> Self {
+        Self {
+            prompt: old.prompt,
+            made_for: old.made_for,
+            age_us: old.age_us,
+            confidence: old.confidence,
+            presence: old.presence,
+            area: old.area,
+            bounding_box: old.bounding_box,
+            validity: None,
+        }
     }
 }
 
@@ -82,6 +162,8 @@ pub(super) struct Pieces<R> {
     start: usize,
     /// Place of `start` in the file.
     at: u64,
+    /// Bytes summed for marks that open no record.
+    vain: u64,
 }
 
 impl<R: Read> Pieces<R> {
@@ -92,6 +174,7 @@ impl<R: Read> Pieces<R> {
             window: Vec::new(),
             start: 0,
             at,
+            vain: 0,
         }
     }
 
@@ -127,13 +210,19 @@ impl<R: Read> Pieces<R> {
         let (mark, sum) = ([*m0, *m1, *m2, *m3], [*c0, *c1, *c2, *c3]);
         let length = u32::from_le_bytes([*l0, *l1, *l2, *l3]);
         let payload = length as usize;
-        if mark != MARK || payload > MAX_PAYLOAD {
+        let most = VAIN + VAIN_PER_BYTE * self.at;
+        if mark != MARK || payload > MAX_PAYLOAD || self.vain + u64::from(length) > most {
             return Ok(None);
         }
         self.fill(HEAD + payload)?;
-        let payload = self.rest().get(HEAD..HEAD + payload);
-        let sound = |p: &&[u8]| checksum(length, p) == u32::from_le_bytes(sum);
-        Ok(payload.filter(sound).map(|p| HEAD + p.len()))
+        let Some(payload) = self.rest().get(HEAD..HEAD + payload) else {
+            return Ok(None);
+        };
+        if checksum(length, payload) == u32::from_le_bytes(sum) {
+            return Ok(Some(HEAD + payload.len()));
+        }
+        self.vain += u64::from(length);
+        Ok(None)
     }
 
     /// Go on to the next byte that may open a record; false at the end.
@@ -245,6 +334,22 @@ mod tests {
         encode_frame(&frame, &mut alone).unwrap();
         encode(&Record::Frame(frame), &mut record).unwrap();
         assert_eq!(alone, record);
+    }
+
+    #[test]
+    fn forged_marks_cost_no_more_than_their_file() {
+        let forged = [&MARK[..], &(MAX_PAYLOAD as u32).to_le_bytes(), &[0; 4]].concat();
+        let garbage = forged.repeat(6 * MAX_PAYLOAD / HEAD);
+        let file = [&garbage, &enclosed(b"behind")[..]].concat();
+        let mut reader = Pieces::new(&file[..], 0);
+        let bytes = garbage.len() as u64;
+        assert_eq!(
+            reader.next().unwrap(),
+            Some(Piece::Damage { at: 0, bytes }),
+            "a short record behind is found"
+        );
+        let most = VAIN + VAIN_PER_BYTE * file.len() as u64;
+        assert!((bytes..=most).contains(&reader.vain), "{}", reader.vain);
     }
 
     #[test]

@@ -24,12 +24,12 @@ impl Reader {
     /// Open a log; one that is being written may be read, too.
     ///
     /// # Errors
-    /// A file that can't be read, is no result log, or is of another version.
+    /// A file that can't be read, is no result log, or is of a later version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let mut file = File::open(path).map_err(unreadable)?;
         let header = read_header(&mut file)?;
         Ok(Self {
-            pieces: Pieces::new(file, header),
+            pieces: Pieces::new(file, header.length),
             torn: 0,
             ended: false,
         })

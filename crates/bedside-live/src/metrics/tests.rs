@@ -137,8 +137,10 @@ fn a_few_values_read_as_expected() {
         dropped: 1,
         failed: 1,
     });
-    metrics.withheld();
-    metrics.withheld();
+    metrics.withheld("age");
+    metrics.withheld("uncertain");
+    metrics.withheld("age");
+    metrics.absent(3);
     metrics.late();
     metrics.fault();
     metrics.restarted();
@@ -151,7 +153,10 @@ fn a_few_values_read_as_expected() {
         "\nbedside_frames_shown_total 4\n",
         "\nbedside_frames_dropped_total 1\n",
         "\nbedside_frames_failed_total 1\n",
-        "\nbedside_masks_withheld_total 2\n",
+        "\nbedside_masks_withheld_total{reason=\"state\"} 0\n",
+        "\nbedside_masks_withheld_total{reason=\"age\"} 2\n",
+        "\nbedside_masks_withheld_total{reason=\"uncertain\"} 1\n",
+        "\nbedside_answers_absent_total 3\n",
         "\nbedside_answers_late_total 1\n",
         "\nbedside_faults_total 1\n",
         "\nbedside_restarts_total 1\n",

@@ -1,6 +1,6 @@
 //! The model's side: it loads, answers what it is asked, and ends when nobody asks any more.
 
-use std::io::{self, stdin};
+use std::io::{self, Write, stdin};
 use std::ops::Range;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -36,7 +36,9 @@ pub fn serve(
         .map_err(|e| failed(asked, e, "`bedside live` starts this by itself"))?;
     confine(memory).map_err(|e| failed("limits of the process", e, "run the model in-process"))?;
     // The session tells the last line of standard error.
-    withhold_panics();
+    withhold_panics(|text| {
+        let _ = io::stderr().write_all(text.as_bytes());
+    });
     // A session that has gone wants no answer.
     let _ = converse(&mut session, load);
     Ok(())

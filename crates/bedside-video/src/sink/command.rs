@@ -3,16 +3,28 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bedside_core::Frame;
+use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::sink::{Sink, SinkError, SinkErrorKind, Y4mSink};
+use crate::sink::{Breaker, Sink, SinkError, SinkErrorKind, Y4mSink};
+
+/// Time that a command has to end once its input has ended: it may have a long file to close.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Time that it has once it closed its input itself, or was asked to end.
+const GRACE: Duration = Duration::from_secs(2);
+/// Time between two looks at whether it has ended.
+const NAP: Duration = Duration::from_millis(10);
 
 /// A shell command that gets Y4M on its standard input. What it prints goes to standard error.
 /// Errors do not repeat it: the file that it writes may be called after a patient.
 pub struct CommandSink {
     child: Child,
+    group: Arc<Group>,
     /// `None` once the command's input is closed.
     video: Option<Y4mSink<ChildStdin>>,
 }
@@ -37,19 +49,70 @@ impl CommandSink {
             .stdin
             .take()
             .map(|stdin| Y4mSink::new("command", stdin, frames_per_second));
-        Ok(Self { child, video })
+        let group = Group(Mutex::new(Some(Pid::from_child(&child))));
+        Ok(Self {
+            child,
+            group: Arc::new(group),
+            video,
+        })
     }
 
-    /// Close the command's input and wait for its end.
-    fn close(&mut self) -> Result<(), SinkError> {
+    /// Close the command's input and wait for its end; one that takes longer than `patience` is
+    /// ended.
+    fn close(&mut self, patience: Duration) -> Result<(), SinkError> {
         self.video = None;
-        match self.child.wait() {
-            Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(SinkError::closed(format!(
-                "command: ended with {status}; hint: see what it said above"
-            ))),
-            Err(error) => Err(SinkError::closed(format!("command: {error}"))),
+        let until = Instant::now() + patience;
+        let mut asked = None;
+        loop {
+            match self.group.reap(&mut self.child) {
+                Ok(Some(_)) if asked.is_some() => {
+                    return Err(SinkError::closed(format!(
+                        "command: was ended, as it went on for {} s after its input; hint: see \
+                         what it said above",
+                        patience.as_secs()
+                    )));
+                }
+                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) => {
+                    return Err(SinkError::closed(format!(
+                        "command: ended with {status}; hint: see what it said above"
+                    )));
+                }
+                Ok(None) => {}
+                Err(error) => return Err(SinkError::closed(format!("command: {error}"))),
+            }
+            match asked {
+                None if Instant::now() > until => {
+                    self.group.signal(Signal::TERM);
+                    asked = Some(Instant::now());
+                }
+                Some(since) if since.elapsed() > GRACE => self.group.signal(Signal::KILL),
+                _ => {}
+            }
+            thread::sleep(NAP);
         }
+    }
+}
+
+/// The command's process group. Its number is used as long as the command was not waited for: then
+/// it can't belong to another.
+struct Group(Mutex<Option<Pid>>);
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            // It may have ended by itself.
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    fn reap(&self, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+        let mut group = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = child.try_wait()?;
+        if status.is_some() {
+            *group = None;
+        }
+        Ok(status)
     }
 }
 
@@ -63,12 +126,27 @@ impl Sink for CommandSink {
         if error.kind() == SinkErrorKind::Frame {
             return Err(error);
         }
-        self.close().and(Err(SinkError::closed(
+        self.close(GRACE).and(Err(SinkError::closed(
             "command: ended before the video did; hint: see what it said above",
         )))
     }
 
     fn finish(&mut self) -> Result<(), SinkError> {
-        self.close()
+        self.close(PATIENCE)
+    }
+
+    fn breaker(&self) -> Option<Breaker> {
+        let group = self.group.clone();
+        let mut signals = [Signal::TERM].into_iter();
+        Some(Box::new(move || {
+            group.signal(signals.next().unwrap_or(Signal::KILL));
+        }))
+    }
+}
+
+impl Drop for CommandSink {
+    /// A command that was not finished is not left behind.
+    fn drop(&mut self) {
+        self.group.signal(Signal::TERM);
     }
 }

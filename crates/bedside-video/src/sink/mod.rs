@@ -1,16 +1,20 @@
 //! Where frames go: files and other programs.
 
+mod bounded;
 mod command;
 mod jpeg;
 mod y4m;
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use bedside_core::Frame;
 
+pub use bounded::Bounded;
 pub use command::CommandSink;
 pub use jpeg::{MjpegSink, encode_jpeg};
 pub use y4m::Y4mSink;
@@ -30,7 +34,16 @@ pub trait Sink: Send {
     /// # Errors
     /// When what was written is not whole.
     fn finish(&mut self) -> Result<(), SinkError>;
+
+    /// What makes a [`write`](Self::write) or [`finish`](Self::finish) that does not come back do
+    /// so, from another thread; `None` where nothing can.
+    fn breaker(&self) -> Option<Breaker> {
+        None
+    }
 }
+
+/// Breaks a sink off; a second call does so by force.
+pub type Breaker = Box<dyn FnMut() + Send>;
 
 /// What can be done after a [`SinkError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,6 +89,14 @@ impl SinkError {
                  what it said"
             ),
             io::ErrorKind::NotFound => format!("{name}: {error}; hint: make the folder first"),
+            io::ErrorKind::AlreadyExists => format!(
+                "{name}: is there already and left as it is; hint: name another one, or say \
+                 --overwrite"
+            ),
+            io::ErrorKind::FileTooLarge => format!(
+                "{name}: has reached the size that it may have; hint: raise the limit, or record \
+                 to a command that compresses"
+            ),
             _ => format!("{name}: {error}; hint: see whether the disk is full or read-only"),
         })
     }
@@ -92,44 +113,80 @@ impl std::error::Error for SinkError {}
 /// JPEG quality of `.mjpeg` files: about a tenth of the pixels' bytes, hardly to be told apart.
 const QUALITY: u8 = 90;
 
+/// How [`open_sink`] and [`create`] write files.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SinkOptions {
+    /// What the header of a video says.
+    pub frames_per_second: f64,
+    /// Replace a file that is there and holds something; else it is refused.
+    pub overwrite: bool,
+    /// Bytes after which a file takes no more.
+    pub max_bytes: u64,
+}
+
+impl Default for SinkOptions {
+    /// 25 frames a second, nothing overwritten, no limit.
+    fn default() -> Self {
+        Self {
+            frames_per_second: 25.0,
+            overwrite: false,
+            max_bytes: u64::MAX,
+        }
+    }
+}
+
 /// Open the sink that `spec` names: `out.y4m`, `out.mjpeg`, `-` for Y4M on standard output, or
-/// `| command` for Y4M on the standard input of a shell command. `frames_per_second` is what the
-/// header says.
-///
-/// A file is begun anew; it grows with every frame.
+/// `| command` for Y4M on the standard input of a shell command. Files are begun as
+/// [`create`] says; they grow with every frame.
 ///
 /// # Errors
 /// When it is none of these, or can't be opened or started.
-pub fn open_sink(spec: &str, frames_per_second: f64) -> Result<Box<dyn Sink>, SinkError> {
+pub fn open_sink(spec: &str, options: &SinkOptions) -> Result<Box<dyn Sink>, SinkError> {
+    let rate = options.frames_per_second;
     if let Some(command) = spec.strip_prefix('|') {
-        return Ok(Box::new(CommandSink::start(
-            command.trim(),
-            frames_per_second,
-        )?));
+        return Ok(Box::new(CommandSink::start(command.trim(), rate)?));
     }
     let ending = spec.rsplit_once('.').map_or("", |(_, ending)| ending);
-    let create = |name| File::create(spec).map_err(|error| SinkError::io(name, &error));
+    let file = |name| {
+        let created = create(Path::new(spec), options);
+        created.map_err(|error| SinkError::io(name, &error))
+    };
     match ending.to_ascii_lowercase().as_str() {
         _ if spec == "-" => {
             let name = "standard output";
             let out = io::stdout().as_fd().try_clone_to_owned();
             let out = File::from(out.map_err(|error| SinkError::io(name, &error))?);
-            Ok(Box::new(Y4mSink::new(name, out, frames_per_second)))
+            Ok(Box::new(Y4mSink::new(name, out, rate)))
         }
         "mjpeg" | "mjpg" => {
             let name = "MJPEG file";
-            Ok(Box::new(MjpegSink::new(name, create(name)?, QUALITY)))
+            Ok(Box::new(MjpegSink::new(name, file(name)?, QUALITY)))
         }
         "y4m" => {
             let name = "Y4M file";
-            Ok(Box::new(Y4mSink::new(
-                name,
-                create(name)?,
-                frames_per_second,
-            )))
+            Ok(Box::new(Y4mSink::new(name, file(name)?, rate)))
         }
         _ => Err(SinkError::closed(
             "not a known kind of video; hint: NAME.y4m, NAME.mjpeg, - or '| ffmpeg -y -i - NAME'",
         )),
     }
+}
+
+/// Begin a file that only its owner may read. Devices and named pipes are written as they are.
+///
+/// # Errors
+/// [`AlreadyExists`](io::ErrorKind::AlreadyExists) for a file that holds something, unless it may
+/// be overwritten; whatever the system says.
+pub fn create(path: &Path, options: &SinkOptions) -> io::Result<Bounded<File>> {
+    let mut open = OpenOptions::new();
+    open.write(true).create(true).mode(0o600);
+    let file = open.open(path)?;
+    let there = file.metadata()?;
+    if there.is_file() && there.len() > 0 {
+        if !options.overwrite {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        file.set_len(0)?;
+    }
+    Ok(Bounded::new(file, options.max_bytes))
 }

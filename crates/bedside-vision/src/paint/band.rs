@@ -96,23 +96,37 @@ impl Band {
         place
     }
 
-    /// Write words where the last ones ended, on a new line if they do not fit; what does not fit
-    /// above the closing line is left out.
-    pub fn word(&mut self, text: &str, colour: Colour) {
-        if self.place(self.width_of(text.trim_end())) {
+    /// Write words where the last ones ended, on a new line if they do not fit. What does not fit
+    /// above the closing line is left out, like all that comes after it; `false` says so.
+    pub fn word(&mut self, text: &str, colour: Colour) -> bool {
+        let there_is_room = self.place(self.width_of(text.trim_end()));
+        if there_is_room {
             self.write(text, colour);
             self.x += self.width_of(text);
         }
+        there_is_room
     }
 
     /// The same behind a square of the colour `mark`, on one line with it.
-    pub fn marked_word(&mut self, mark: Colour, text: &str, colour: Colour) {
-        if self.place(self.side() + self.width_of(text.trim_end())) {
+    pub fn marked_word(&mut self, mark: Colour, text: &str, colour: Colour) -> bool {
+        let there_is_room = self.place(self.side() + self.width_of(text.trim_end()));
+        if there_is_room {
             self.square(mark);
             self.x += self.side();
             self.write(text, colour);
             self.x += self.width_of(text);
         }
+        there_is_room
+    }
+
+    /// Characters that fit on the line that the last words ended on, or on a new one if these are
+    /// fewer than `least` and there is one.
+    pub fn room(&mut self, least: u32) -> usize {
+        let character = self.character().width;
+        if self.line + 2 < self.lines {
+            self.place(least * character);
+        }
+        (self.width.saturating_sub(self.x) / character) as usize
     }
 
     /// A line of its own, counted from 0, with a square of the colour `mark` if any, for which the
@@ -126,11 +140,15 @@ impl Band {
         self.write(text, colour);
     }
 
-    /// The closing line: the first of these that fits, else the last.
-    pub fn finish(&mut self, texts: &[&str], colour: Colour) {
-        let fits = |text: &&&str| self.margin() + self.width_of(text) <= self.width;
+    /// The closing line: `before` and the first of these that fits behind it, else the last.
+    pub fn finish(&mut self, before: (&str, Colour), texts: &[&str], colour: Colour) {
+        let last = self.lines.saturating_sub(1);
+        let (words, of) = before;
+        self.line(last, None, words, of);
+        self.x += self.width_of(words);
+        let fits = |text: &&&str| self.x + self.width_of(text) <= self.width;
         if let Some(text) = texts.iter().find(fits).or(texts.last()) {
-            self.line(self.lines.saturating_sub(1), None, text, colour);
+            self.write(text, colour);
         }
     }
 

@@ -14,6 +14,8 @@ pub const TEXT: Colour = Colour::new(240, 240, 240);
 pub const FAINT: Colour = Colour::new(176, 176, 176);
 /// Words that ask for attention.
 pub const ALERT: Colour = Colour::new(230, 159, 0);
+/// The mark of what is being recorded.
+pub const RECORDING: Colour = Colour::new(220, 50, 47);
 /// Behind words.
 pub const BACKGROUND: Colour = Colour::new(24, 24, 24);
 
