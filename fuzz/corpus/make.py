@@ -390,7 +390,7 @@ def logs():
     put("log", "small", head + prompts + frame + record(b"\3\x09\7\1\1"))
     put("log", "empty", b"")
     put("log", "header-cut", head[:9])
-    put("log", "of-tomorrow", head[:12] + b"\2\0\0\0")
+    put("log", "of-tomorrow", head[:12] + b"\x63\0\0\0")
     put("log", "torn", head + prompts + frame[:-3])
     put("log", "damaged", head + prompts + b"\xff" * 9 + frame[:20] + prompts + frame)
     put("log", "no-such-record", head + record(b"\x09rest") + prompts + record(b"\1\2" + varint(2**40)) + prompts)

@@ -18,6 +18,8 @@ pub mod dataset;
 #[cfg(feature = "engine")]
 pub mod engine;
 #[cfg(feature = "engine")]
+pub mod graphs;
+#[cfg(feature = "engine")]
 pub mod live;
 #[cfg(feature = "engine")]
 pub mod log;
@@ -48,12 +50,12 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "engine")]
     ("log", log::log),
     #[cfg(feature = "engine")]
-    ("lower", engine::lower),
+    ("lower", graphs::lower),
     ("manifest", bundle::manifest),
     ("mjpeg", video::mjpeg),
     ("mp4", video::mp4),
     #[cfg(feature = "engine")]
-    ("nodes", engine::nodes),
+    ("nodes", graphs::nodes),
     ("pack", bundle::pack),
     #[cfg(feature = "engine")]
     ("preview", preview::requests),

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use bedside_fuzz::engine::decoder;
+use bedside_fuzz::graphs::decoder;
 use bedside_fuzz::onnx::{self, Graph};
 use tempfile::TempDir;
 

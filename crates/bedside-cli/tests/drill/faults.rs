@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use bedside_fuzz::engine::decoder;
+use bedside_fuzz::graphs::decoder;
 
 use crate::deep::{chain, with_decoder};
 use crate::feeder::{HEIGHT, WIDTH, header};
