@@ -41,8 +41,8 @@ fn p_10_a_blocked_output_holds_up_no_other_and_is_told() {
         &[&["--out", BLOCKED, "--out", "good.y4m"], &records[..]].concat(),
     );
     live.until("blocked", true, |live| live.is("output 1", "blocked"));
-    assert!(live.said().contains("note: output 1: takes nothing"));
     more(&mut live, &good);
+    assert!(live.said().contains("note: output 1: takes nothing"));
     live.go_on(25);
     assert!(live.is("output 1", "blocked") && live.is("output 2", "well"));
     assert!(live.is("file of records", "well"));
