@@ -9,6 +9,8 @@ use std::process::Stdio;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::live_rig::{Live, command, shown};
 use crate::privacy::get;
 
@@ -75,8 +77,12 @@ fn p_10_a_failed_output_leaves_the_others_and_is_told() {
     );
     let address = said.split("http://").nth(1).unwrap();
     let status = get(address.split('/').next().unwrap(), "/status");
-    let failed = r#"{"output":"output 1","condition":"failed","written":0,"#;
-    assert!(status.contains(failed), "{status}");
+    let (_, status) = status.split_once("\r\n\r\n").unwrap();
+    let status: Value = serde_json::from_str(status).unwrap();
+    let output = &status["outputs"][0];
+    assert_eq!(output["output"], "output 1", "{status}");
+    assert_eq!(output["condition"], "failed", "{status}");
+    assert_eq!(output["written"], 0, "{status}");
     assert_eq!(live.end().code(), Some(6));
     assert!(live.said().contains("error: output 1: Y4M file: No space"));
     assert_eq!(live.logged("end").len(), 1);
