@@ -152,7 +152,12 @@ pub(crate) const FAULTS: &[Fault] = &[
     Fault {
         name: "model: SEGV",
         quick: false,
-        strike: |live| strike_model(live, "SEGV"),
+        // Rust's runtime takes the first for its own, and gives up its handler.
+        strike: |live| {
+            strike_model(live, "SEGV");
+            std::thread::sleep(Duration::from_millis(100));
+            strike_model(live, "SEGV");
+        },
         ..NONE
     },
     Fault {

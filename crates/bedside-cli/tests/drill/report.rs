@@ -173,6 +173,8 @@ impl Report {
             Some(by) if self.complaint(true).is_none() => format!("held (by {by})"),
             _ => "**FAILED**".to_owned(),
         };
+        let mut said = vec![self.words.join(" → ")];
+        said.extend_from_slice(&self.told);
         format!(
             "| {} | {} | {:.1} | {:.1}, {} | {} | {} | {}, {} ms | {verdict} |",
             self.name,
@@ -180,7 +182,7 @@ impl Report {
             self.pause,
             self.delay,
             self.missed,
-            [self.words.join(" → "), self.told.join("; ")].join("; "),
+            said.join("; "),
             self.record,
             self.exit,
             self.ending.as_millis(),
