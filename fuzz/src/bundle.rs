@@ -1,13 +1,12 @@
 //! What a bundle is made of.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bedside_bundle::manifest::Graph;
-use bedside_bundle::{Bundle, BundleError, PromptTable, onnx};
+use bedside_bundle::{Bundle, PromptTable, onnx};
 use bedside_core::{Modality, Prompt};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use crate::{bounded, one_line, scratch};
 
@@ -83,33 +82,6 @@ fn copy(from: &Path, to: &Path) {
             scratch::write(&to, &fs::read(&path).expect("a file"));
         }
     }
-}
-
-/// The bundle packed in `tiny`, unpacked with other bytes in the place of one of its parts.
-pub(crate) fn with_part(tiny: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, BundleError> {
-    let folder = scratch::folder().join("changed");
-    let bundle = Bundle::open(tiny)?;
-    let mut manifest = serde_json::to_value(bundle.manifest()).unwrap_or_default();
-    for part in manifest["parts"].as_array_mut().into_iter().flatten() {
-        let own = part["name"].as_str().unwrap_or_default().to_owned();
-        if own == name {
-            (part["bytes"], part["sha256"]) = (json!(bytes.len()), json!(sha256(bytes)));
-            scratch::write(&folder.join(&own), bytes);
-        } else {
-            scratch::write(&folder.join(&own), &bundle.part(&own)?);
-        }
-    }
-    scratch::write(
-        &folder.join("manifest.json"),
-        manifest.to_string().as_bytes(),
-    );
-    Ok(folder)
-}
-
-/// In lower-case hexadecimal digits.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    let digest = Sha256::digest(bytes);
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A prompt table, asked for what is in it; and the same bytes as a prompt.

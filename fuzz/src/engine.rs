@@ -1,13 +1,14 @@
 //! Bundles from their bytes to a loaded model.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use bedside::bundle::BundleError;
 use bedside::engine::TractCpu;
 use bedside::{Bundle, Cache, Options, Prompt, Segmenter, Tuning, Unproven};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
-use crate::bundle::{sha256, with_part};
 use crate::onnx::{self, Element, Graph};
 use crate::{one_line, scratch};
 
@@ -42,6 +43,33 @@ pub fn session(data: &[u8]) {
     if let Err(error) = run {
         one_line(&error);
     }
+}
+
+/// The bundle packed in `tiny`, unpacked with other bytes in the place of one of its parts.
+fn with_part(tiny: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf, BundleError> {
+    let folder = scratch::folder().join("changed");
+    let bundle = Bundle::open(tiny)?;
+    let mut manifest = serde_json::to_value(bundle.manifest()).unwrap_or_default();
+    for part in manifest["parts"].as_array_mut().into_iter().flatten() {
+        let own = part["name"].as_str().unwrap_or_default().to_owned();
+        if own == name {
+            (part["bytes"], part["sha256"]) = (json!(bytes.len()), json!(sha256(bytes)));
+            scratch::write(&folder.join(&own), bytes);
+        } else {
+            scratch::write(&folder.join(&own), &bundle.part(&own)?);
+        }
+    }
+    scratch::write(
+        &folder.join("manifest.json"),
+        manifest.to_string().as_bytes(),
+    );
+    Ok(folder)
+}
+
+/// In lower-case hexadecimal digits.
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A `tokenizer.json` beside a text graph, asked for prompts outside the table.
