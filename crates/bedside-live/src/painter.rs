@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn fresh_and_carried_masks_look_different() {
+    fn p_01_fresh_and_carried_masks_look_different() {
         let frame = Frame::new(64, 64, PixelFormat::Rgb8, vec![90; 64 * 64 * 3]).unwrap();
         let inside =
             |i: u32| u8::from((16..48).contains(&(i % 64)) && (16..48).contains(&(i / 64)));
