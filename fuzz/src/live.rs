@@ -55,6 +55,7 @@ const HANGS: u8 = 4;
 const OTHER_SIZE: u8 = 5;
 const TOO_FEW: u8 = 6;
 const NO_MASK: u8 = 7;
+const NAN: u8 = 8;
 
 /// Does as it is told, with one of the constants above, and holds a pass until it may end.
 #[derive(Clone, Default)]
@@ -136,7 +137,7 @@ fn finding(prompt: &str, does: u8, (width, height): (u32, u32)) -> Finding {
     let pixels = pixels.map(|(x, y)| u8::from(inside(x, width) && inside(y, height)));
     let mask = Mask::from_bytes(width, height, pixels.collect()).expect("a mask");
     finding.present = true;
-    finding.presence = 0.95;
+    finding.presence = if does == NAN { f32::NAN } else { 0.95 };
     (finding.area, finding.bounding_box) = mask.measure_rows(0..height);
     finding.mask = Some(mask).filter(|_| does != NO_MASK);
     finding
@@ -229,7 +230,7 @@ impl Bench {
                 ][usize::from(how)],
             )),
             10 | 11 => self.settle(),
-            12 => self.puppet.does.store(how % 8, Ordering::SeqCst),
+            12 => self.puppet.does.store(how % 9, Ordering::SeqCst),
             13 => {
                 let prompts: &[&str] = [
                     &["thing"][..],

@@ -35,6 +35,22 @@ pub trait Model {
     }
 }
 
+/// Whether these can be a model's answers to so many prompts on this frame: one to each, a mask of
+/// the frame's size to what is present, and neither NaN nor anything beyond 0 to 1 among the shares.
+pub(crate) fn credible(frame: &Frame, asked: usize, findings: &[Finding]) -> bool {
+    let size = (frame.width(), frame.height());
+    let share = |value: f32| (0.0..=1.0).contains(&value);
+    findings.len() == asked
+        && findings.iter().all(|finding| {
+            let masked = finding.mask.as_ref();
+            let fits = masked.is_some_and(|mask| (mask.width(), mask.height()) == size);
+            let shares = [finding.mean_probability, finding.validity];
+            (fits || !finding.present)
+                && share(finding.presence)
+                && shares.into_iter().flatten().all(share)
+        })
+}
+
 /// How the watchdog ends a model that does not answer, where that can be done from outside.
 #[derive(Default)]
 pub struct Kill(Mutex<Killing>);

@@ -208,6 +208,16 @@ impl Painter {
         standing
     }
 
+    /// Begin anew after a panic.
+    pub(crate) fn recover(&mut self) {
+        self.words = Words::default();
+    }
+
+    /// Put an even gray in the place of what was painted last.
+    pub(crate) fn blank(&mut self) {
+        self.canvas.blank();
+    }
+
     /// What was painted last.
     pub fn painted(&self) -> Option<&Frame> {
         self.canvas.painted()

@@ -191,51 +191,56 @@ impl Show<'_> {
 
     fn frame(&mut self, captured: Captured) {
         let Captured { frame, number } = captured;
-        let painted = self.guarded(|session| session.frame(frame, number));
-        let error = match painted {
+        let painted = self.guarded(number, |session| session.frame(frame, number));
+        let (shown, error) = match painted {
             Some(Ok(before)) => {
                 if let Some(before) = before {
                     self.feed.spare.put(before.into_data());
                 }
-                self.shown += 1;
-                if let Some(annotated) = self.session.annotated() {
-                    self.outlets.show(annotated, self.stop);
-                }
-                None
+                (true, None)
             }
-            Some(Err(error)) => Some(error.to_string()),
-            None => Some(
-                "a frame could not be painted; hint: report this, with the place noted above"
-                    .to_owned(),
-            ),
+            Some(Err(error)) => (false, Some(error.to_string())),
+            None => {
+                let message = "a frame could not be painted; hint: report this, with the place \
+                               that standard error names";
+                (true, Some(message.to_owned()))
+            }
         };
-        let annotated = self.session.annotated().filter(|_| error.is_none());
-        if let Some(error) = error {
-            self.unpainted += 1;
-            self.watcher.source(Some(&error));
-            self.error = Some(error);
+        match error {
+            None => self.shown += 1,
+            Some(error) => {
+                self.unpainted += 1;
+                self.watcher.source(Some(&error));
+                self.error = Some(error);
+            }
+        }
+        self.show(shown);
+    }
+
+    /// No frame came for a while.
+    fn idle(&mut self) {
+        let number = self.session.record().frame;
+        let again = self.guarded(number, LiveSession::idle).unwrap_or(true);
+        self.show(again);
+    }
+
+    /// Tell everybody of the session, with what it painted where that is new.
+    fn show(&mut self, new: bool) {
+        let annotated = self.session.annotated().filter(|_| new);
+        if let Some(annotated) = annotated {
+            self.outlets.show(annotated, self.stop);
         }
         let counts = self.counts();
         self.session.metrics().counts(counts);
         self.watcher.shown(self.session, annotated, counts);
     }
 
-    /// No frame came for a while.
-    fn idle(&mut self) {
-        let again = self.guarded(LiveSession::idle).unwrap_or(false);
-        let annotated = self.session.annotated().filter(|_| again);
-        if let Some(annotated) = annotated {
-            self.outlets.show(annotated, self.stop);
-        }
-        let counts = self.counts();
-        self.watcher.shown(self.session, annotated, counts);
-    }
-
-    /// A panic of what follows or paints the picture costs that frame, and what was known of it.
-    fn guarded<T>(&mut self, work: impl FnOnce(&mut LiveSession) -> T) -> Option<T> {
+    /// Whatever panics, the video goes on: where not even the frame could be painted, an empty
+    /// picture is to be shown.
+    fn guarded<T>(&mut self, number: u64, work: impl FnOnce(&mut LiveSession) -> T) -> Option<T> {
         let result = catch_unwind(AssertUnwindSafe(|| work(self.session))).ok();
         if result.is_none() {
-            self.session.recover();
+            self.session.blank(number);
         }
         result
     }

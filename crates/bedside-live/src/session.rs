@@ -3,6 +3,7 @@
 //! A [`LiveSession`] belongs to the thread of the video path. It never waits: the model runs on
 //! another thread, and its answers are taken up when they are there.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,7 +75,7 @@ pub struct LiveSession {
     changed: Option<Timestamp>,
     warmth: Option<Timestamp>,
     state: State,
-    /// The model's last error, until it answers.
+    /// The last error of the model or of what follows the picture, until the model answers.
     message: Option<String>,
     /// The newest answer's frame, until its masks are first painted.
     unseen: Option<u64>,
@@ -149,7 +150,8 @@ impl LiveSession {
         &self.record
     }
 
-    /// The model's last error in one line; none since it answered.
+    /// The last error of the model, or of what follows the picture, in one line; none since the model
+    /// answered.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
@@ -235,9 +237,11 @@ impl LiveSession {
         let Some((frame, number)) = self.last.take() else {
             return false;
         };
-        self.tracker.carry();
         // It was painted before, so there is room for the band.
-        let painted = self.paint(&frame, number, now, true);
+        let painted = self.annotate((&frame, number), now, true, |session| {
+            session.tracker.carry();
+            session.paint(&frame, number, now, true)
+        });
         self.last = Some((frame, number));
         painted.is_ok()
     }
@@ -250,37 +254,75 @@ impl LiveSession {
     /// When the frame is so high that no band fits below it.
     pub fn frame(&mut self, frame: Frame, number: u64) -> Result<Option<Frame>, FrameError> {
         let arrived = self.clock.now();
-        let change = self.tracker.step(&frame);
         self.newest = Some(arrived);
-        if change != Change::None || self.changed.is_none() {
-            self.changed = Some(arrived);
-        }
-        self.pause = self.scene.look(&frame, self.tracker.luma());
-        self.attend(arrived);
-        self.tracker.carry();
-        let now = self.clock.now();
-        self.settle(now);
-        self.recognize(now);
         self.frames.add(arrived);
-        self.paint(&frame, number, now, false)?;
+        let change = self.annotate((&frame, number), arrived, false, |session| {
+            let change = session.tracker.step(&frame);
+            if change != Change::None || session.changed.is_none() {
+                session.changed = Some(arrived);
+            }
+            session.pause = session.scene.look(&frame, session.tracker.luma());
+            session.attend(arrived);
+            session.tracker.carry();
+            let now = session.clock.now();
+            session.settle(now);
+            session.recognize(now);
+            session.paint(&frame, number, now, false)?;
+            Ok(change)
+        })?;
         self.metrics
             .shown(Duration::from_micros(self.record.delay_us));
-        // Last, so that copying the frame does not delay the video.
-        self.ask(&frame, number, change, arrived);
+        if let Some(change) = change {
+            // Last, so that copying the frame does not delay the video.
+            self.ask(&frame, number, change, arrived);
+        }
         let before = self.last.replace((frame, number));
         Ok(before.map(|(frame, _)| frame))
     }
 
-    /// What follows, judges or paints the picture has panicked: begin it anew, as after a cut.
-    pub(crate) fn recover(&mut self) {
+    /// Do what shows a frame. Where that panics, the frame is shown without anything that was found,
+    /// and there is no result.
+    fn annotate<T>(
+        &mut self,
+        (frame, number): (&Frame, u64),
+        now: Timestamp,
+        repeated: bool,
+        work: impl FnOnce(&mut Self) -> Result<T, FrameError>,
+    ) -> Result<Option<T>, FrameError> {
+        if let Ok(done) = catch_unwind(AssertUnwindSafe(|| work(self))) {
+            return done.map(Some);
+        }
+        self.recover();
+        self.metrics.fault();
+        let message = "the picture could not be followed; hint: report this, with the place that \
+                       standard error names";
+        self.message = Some(message.to_owned());
+        self.settle(now);
+        self.paint(frame, number, now, repeated)?;
+        Ok(None)
+    }
+
+    /// Begin to follow, judge and paint the picture anew, as after a cut.
+    fn recover(&mut self) {
         let prompts = &self.request.prompts;
         self.tracker = Tracker::default();
         self.tracker.set_prompts(prompts.prompts.len());
         self.scene = Scene::default();
         self.scene.set_endoscopy(prompts.endoscopy);
-        self.painter = Painter::default();
+        self.painter.recover();
+    }
+
+    /// Not even the frame alone could be painted: [`annotated`](Self::annotated) becomes an empty
+    /// picture, as what was painted before must not stay on a screen.
+    pub(crate) fn blank(&mut self, number: u64) {
+        self.recover();
+        self.painter.blank();
         self.last = None;
-        self.record.masks.clear();
+        let captured = Timestamp::from_nanos(self.record.captured_ns);
+        self.record.begin(number, captured, false);
+        self.record
+            .unanswered
+            .extend_from_slice(&self.request.prompts.names);
         self.painted.clear();
     }
 

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use bedside::{Clock, Fault, Finding, Frame, Timestamp};
 
 use crate::control::Prompts;
 use crate::error::{Error, ErrorKind};
-use crate::model::{Kill, Loader, Model};
+use crate::model::{Kill, Loader, Model, credible};
 use crate::slot::{Slot, Waited};
 
 /// When inference is given up, and how often it may be.
@@ -88,12 +87,27 @@ struct Link {
     replies: Slot<Reply>,
     /// The memory of a frame whose answer a newer one overtook.
     spare: Slot<Vec<u8>>,
-    /// When the present pass, or loading, began: nanoseconds and 1, or 0 for idle.
-    busy: AtomicU64,
-    loaded: AtomicBool,
+    doing: Mutex<Doing>,
     /// Why the thread has ended or is about to.
     end: Mutex<Option<End>>,
     kill: Kill,
+}
+
+/// What a worker does. One value, so that nobody can take a long load for a long pass.
+#[derive(Debug, Clone, Copy)]
+enum Doing {
+    /// It loads the model, since then.
+    Loading(Timestamp),
+    /// The model waits for a frame.
+    Nothing,
+    /// The model looks at one, since then.
+    Pass(Timestamp),
+}
+
+impl Default for Doing {
+    fn default() -> Self {
+        Self::Loading(Timestamp::default())
+    }
 }
 
 /// Why a worker can't go on.
@@ -105,15 +119,12 @@ enum End {
 }
 
 impl Link {
-    fn begin(&self, now: Timestamp) {
-        let mark = now.as_nanos().saturating_add(1);
-        self.busy.store(mark, Ordering::Release);
+    fn does(&self, doing: Doing) {
+        *self.doing.lock().unwrap_or_else(PoisonError::into_inner) = doing;
     }
 
-    fn busy_for(&self, now: Timestamp) -> Option<Duration> {
-        let mark = self.busy.load(Ordering::Acquire);
-        let began = mark.checked_sub(1).map(Timestamp::from_nanos)?;
-        Some(now.since(began))
+    fn doing(&self) -> Doing {
+        *self.doing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn end(&self, end: End) {
@@ -185,7 +196,7 @@ impl Supervisor {
         self.link = Arc::default();
         self.generation += 1;
         (self.errors, self.refused) = (0, false);
-        self.link.begin(self.clock.now());
+        self.link.does(Doing::Loading(self.clock.now()));
         let (link, loader, clock) = (self.link.clone(), self.loader.clone(), self.clock.clone());
         let generation = self.generation;
         let work = move || work(&link, &*loader, &*clock, generation);
@@ -280,13 +291,13 @@ impl Supervisor {
             }
             Some(End::Broken(message)) => return Some(self.restart(now, message)),
         }
-        let limit = if self.link.loaded.load(Ordering::Acquire) {
-            self.config.hang
-        } else {
-            self.config.load
+        let late = match self.link.doing() {
+            Doing::Loading(since) => Some((since, self.config.load)),
+            Doing::Pass(since) => Some((since, self.config.hang)),
+            Doing::Nothing => None,
         };
-        let busy = self.link.busy_for(now);
-        if let Some(time) = busy.filter(|time| *time > limit) {
+        let late = late.map(|(since, limit)| (now.since(since), limit));
+        if let Some((time, _)) = late.filter(|(time, limit)| time > limit) {
             let message = format!("no answer for {:.1} s", time.as_secs_f32());
             return Some(self.restart(now, message));
         }
@@ -332,15 +343,16 @@ impl Supervisor {
 
     /// Whether the model is loaded.
     pub(crate) fn loaded(&self) -> bool {
-        self.link.loaded.load(Ordering::Acquire)
+        !matches!(self.link.doing(), Doing::Loading(_))
     }
 
     /// Whether answers fail to come: a pass takes too long, or the last one failed.
     pub(crate) fn stalled(&self, now: Timestamp) -> bool {
-        let late = |time: Duration| time > self.config.stall;
-        self.errors > 0
-            || self.refused
-            || (self.loaded() && self.link.busy_for(now).is_some_and(late))
+        let late = match self.link.doing() {
+            Doing::Pass(since) => now.since(since) > self.config.stall,
+            Doing::Loading(_) | Doing::Nothing => false,
+        };
+        self.errors > 0 || self.refused || late
     }
 }
 
@@ -364,9 +376,7 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
             return link.end(End::Unloadable(Error::new(ErrorKind::Load, message)));
         }
     };
-    // In this order: a long load must not pass for a long pass.
-    link.busy.store(0, Ordering::Release);
-    link.loaded.store(true, Ordering::Release);
+    link.does(Doing::Nothing);
     // Generation of the prompts that the model has.
     let mut prompts = None;
     loop {
@@ -379,7 +389,7 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
             Waited::Closed => return,
         };
         let began = clock.now();
-        link.begin(began);
+        link.does(Doing::Pass(began));
         let answer = catch_unwind(AssertUnwindSafe(|| answer(&mut *model, &job, &mut prompts)));
         let kind = match &answer {
             Ok(Err(error)) => Some(error.kind()),
@@ -401,7 +411,7 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
             took: clock.now().since(began),
             buffer: job.frame.into_data(),
         };
-        link.busy.store(0, Ordering::Release);
+        link.does(Doing::Nothing);
         if let Some(overtaken) = link.replies.put(reply) {
             link.spare.put(overtaken.buffer);
         }
@@ -424,5 +434,11 @@ fn answer(
         model.set_prompts(&job.prompts.prompts)?;
         *prompts = Some(job.prompts.generation);
     }
-    model.segment(&job.frame, job.places.clone())
+    let findings = model.segment(&job.frame, job.places.clone())?;
+    if !credible(&job.frame, job.places.len(), &findings) {
+        let message = "the model gave findings that can't be of this frame; hint: another backend, \
+                       or report this to whoever made the model";
+        return Err(Error::new(ErrorKind::Model, message));
+    }
+    Ok(findings)
 }

@@ -9,14 +9,7 @@ use crate::rig::{Bench, Gate, Scripted, picture, quick, wait_for};
 /// A host's clock that was set back an hour after it stamped a frame.
 #[test]
 fn p_14_a_stamp_from_the_future_keeps_no_mask_young() {
-    let gate = Gate::default();
-    let held = gate.clone();
-    let script = Scripted::new(move |pass| {
-        if pass > 0 {
-            held.wait();
-        }
-        Ok(0.95)
-    });
+    let (script, gate) = Scripted::held_from(1);
     let mut config = quick();
     config.watchdog.hang = Duration::from_secs(60);
     config.watchdog.stall = Duration::from_secs(5);

@@ -269,6 +269,32 @@ fn p_03_video_goes_on_beside_a_model_whose_process_ends_in_any_way() {
 }
 
 #[test]
+fn p_28_an_ended_process_is_told_from_a_failed_pass() {
+    let _alone = alone();
+    let kinds = [
+        ("kill", ErrorKind::Process),
+        ("exit", ErrorKind::Process),
+        ("garbage", ErrorKind::Process),
+        ("nan", ErrorKind::Process),
+        ("size", ErrorKind::Model),
+        ("error", ErrorKind::Model),
+    ];
+    for (fault, kind) in kinds {
+        let (loader, _) = loader(&[&format!("0 {fault}")]);
+        let mut model = loader.load().unwrap();
+        model.set_prompts(&[Prompt::new("thing")]).unwrap();
+        let error = model.segment(&picture(0), 0..1).unwrap_err();
+        assert_eq!(error.kind(), kind, "{fault}: {error}");
+        let alive = model.alive().map_err(|error| error.kind());
+        assert_eq!(
+            alive.is_ok(),
+            kind == ErrorKind::Model,
+            "{fault}: {alive:?}"
+        );
+    }
+}
+
+#[test]
 fn p_28_a_model_that_fails_in_any_way_is_loaded_anew() {
     let _alone = alone();
     let nonsense = "findings that can't be";
@@ -337,12 +363,7 @@ fn p_12_a_model_that_hangs_in_its_process_is_ended_and_leaves_nothing() {
 #[test]
 fn p_12_models_that_hang_in_this_process_are_few() {
     let _alone = alone();
-    let gate = rig::Gate::default();
-    let held = gate.clone();
-    let script = Scripted::new(move |_| {
-        held.wait();
-        Ok(0.95)
-    });
+    let (script, gate) = Scripted::held_from(0);
     let mut config = quick();
     (config.watchdog.restarts, config.watchdog.abandoned) = (100, 2);
     let mut bench = Bench::new(&script, config);

@@ -1,5 +1,6 @@
 //! A session beside a model that does as a test says, on a clock that only the test moves.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bedside::{
     BoundingBox, Clock, Finding, Frame, ManualClock, Mask, Modality, PixelFormat, Prompt, State,
+    Timestamp,
 };
 use bedside_live::{
     Control, Error, ErrorKind, LiveSession, Loader, Metrics, Model, SessionConfig, WatchdogConfig,
@@ -90,12 +92,15 @@ pub(crate) fn failure(message: &str) -> Error {
 }
 
 type Script = dyn Fn(u32) -> Result<f32, Error> + Send + Sync;
+type Change = dyn Fn(u32, &mut Vec<Finding>) + Send + Sync;
 
 /// Answers each prompt as a script says: with the square at a presence, or with an error. The
 /// script is asked with the number of the pass over all loads.
 #[derive(Clone)]
 pub(crate) struct Scripted {
     script: Arc<Script>,
+    change: Arc<Change>,
+    loading: Arc<dyn Fn() + Send + Sync>,
     begun: Arc<AtomicU32>,
     ended: Arc<AtomicU32>,
     loads: Arc<AtomicU32>,
@@ -105,6 +110,8 @@ impl Scripted {
     pub(crate) fn new(script: impl Fn(u32) -> Result<f32, Error> + Send + Sync + 'static) -> Self {
         Self {
             script: Arc::new(script),
+            change: Arc::new(|_, _| ()),
+            loading: Arc::new(|| ()),
             begun: Arc::default(),
             ended: Arc::default(),
             loads: Arc::default(),
@@ -114,6 +121,34 @@ impl Scripted {
     /// Finds the square in every frame.
     pub(crate) fn sure() -> Self {
         Self::new(|_| Ok(0.95))
+    }
+
+    /// The same, but holds every pass from this one on until its gate is open.
+    pub(crate) fn held_from(pass: u32) -> (Self, Gate) {
+        let gate = Gate::default();
+        let held = gate.clone();
+        let script = Self::new(move |now| {
+            if now >= pass {
+                held.wait();
+            }
+            Ok(0.95)
+        });
+        (script, gate)
+    }
+
+    /// Whose findings are changed before they are given; asked with the number of the pass.
+    pub(crate) fn changed(
+        mut self,
+        change: impl Fn(u32, &mut Vec<Finding>) + Send + Sync + 'static,
+    ) -> Self {
+        self.change = Arc::new(change);
+        self
+    }
+
+    /// Whose loading does this first.
+    pub(crate) fn loading(mut self, first: impl Fn() + Send + Sync + 'static) -> Self {
+        self.loading = Arc::new(first);
+        self
     }
 
     /// Passes that were begun, and that gave an answer or an error.
@@ -133,6 +168,7 @@ impl Scripted {
 impl Loader for Scripted {
     fn load(&self) -> Result<Box<dyn Model>, Error> {
         self.loads.fetch_add(1, Ordering::SeqCst);
+        (self.loading)();
         Ok(Box::new(Loaded {
             script: self.clone(),
             prompts: Vec::new(),
@@ -167,7 +203,38 @@ impl Model for Loaded {
         let presence = (self.script.script)(pass);
         self.script.ended.fetch_add(1, Ordering::SeqCst);
         let (presence, asked) = (presence?, self.prompts.get(places).unwrap_or_default());
-        Ok(asked.iter().map(|p| finding(&p.text, presence)).collect())
+        let mut findings = asked.iter().map(|p| finding(&p.text, presence)).collect();
+        (self.script.change)(pass, &mut findings);
+        Ok(findings)
+    }
+}
+
+thread_local! {
+    /// How often this thread may still read a bench's clock, where that is bounded.
+    static READINGS: Cell<Option<u32>> = const { Cell::new(None) };
+    static AGAIN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Panics after so many more readings on this thread, once or at each further one: whatever works on
+/// a frame reads the clock, so it stands for any of it.
+pub(crate) fn panic_after(readings: u32, again: bool) {
+    AGAIN.set(again);
+    READINGS.set(Some(readings));
+}
+
+/// The bench's clock, as the session sees it.
+struct Tripping(Arc<ManualClock>);
+
+impl Clock for Tripping {
+    fn now(&self) -> Timestamp {
+        match READINGS.get() {
+            Some(0) => {
+                READINGS.set(AGAIN.get().then_some(0));
+                panic!("the clock panics, as this test wants");
+            }
+            left => READINGS.set(left.map(|left| left - 1)),
+        }
+        self.0.now()
     }
 }
 
@@ -202,7 +269,7 @@ impl Bench {
             loader,
             control.clone(),
             metrics.clone(),
-            clock.clone(),
+            Arc::new(Tripping(clock.clone())),
             config,
         );
         Self {

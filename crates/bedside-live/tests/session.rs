@@ -1,12 +1,14 @@
 //! The video path beside models that are good, slow, stuck, broken or wrong.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use bedside::{
-    Clock, Degradation, Fault, Frame, Pause, Phi, PixelFormat, Prompt, Stall, State, YuvSpace,
+    Clock, Degradation, Fault, Finding, Frame, Mask, Pause, Phi, PixelFormat, Prompt, Stall, State,
+    YuvSpace,
 };
 use bedside_live::record::Counts;
 use bedside_live::{
@@ -17,7 +19,7 @@ use bedside_video::sink::{Sink, SinkError};
 use bedside_video::{Source, SourceError, SourceErrorKind, SourceInfo};
 
 use crate::rig::{
-    BETWEEN, Bench, Gate, HEIGHT, Scripted, WIDTH, failure, picture, quick, wait_for,
+    BETWEEN, Bench, Gate, HEIGHT, Scripted, WIDTH, failure, panic_after, picture, quick, wait_for,
 };
 
 #[test]
@@ -58,14 +60,7 @@ fn p_01_masks_follow_the_picture_and_say_that_they_were_carried() {
 
 #[test]
 fn p_02_beyond_the_age_limit_nothing_is_painted_and_the_state_says_why() {
-    let gate = Gate::default();
-    let held = gate.clone();
-    let script = Scripted::new(move |pass| {
-        if pass > 0 {
-            held.wait();
-        }
-        Ok(0.95)
-    });
+    let (script, gate) = Scripted::held_from(1);
     // As it runs by default: the model is given up long after masks are too old.
     let config = SessionConfig::default();
     let limit = config.age.limit;
@@ -467,6 +462,60 @@ fn p_09_a_failed_pass_gives_no_mask_and_a_counted_fault() {
 }
 
 #[test]
+fn p_09_p_28_findings_that_no_model_can_mean_are_a_failed_pass() {
+    type Wrong = fn(&mut Vec<Finding>);
+    let wrong: [(&str, Wrong); 8] = [
+        ("presence NaN", |found| found[0].presence = f32::NAN),
+        ("presence over 1", |found| found[0].presence = 1.1),
+        ("validity", |found| found[0].validity = Some(-0.1)),
+        ("probability", |found| {
+            found[0].mean_probability = Some(f32::INFINITY);
+        }),
+        ("no mask", |found| found[0].mask = None),
+        ("another size", |found| {
+            found[0].mask = Some(Mask::empty(HEIGHT, WIDTH));
+        }),
+        ("too few", Vec::clear),
+        ("too many", |found| found.push(found[0].clone())),
+    ];
+    for (what, wrong) in wrong {
+        let script = Scripted::sure().changed(move |pass, found| {
+            if pass == 5 {
+                wrong(found);
+            }
+        });
+        let mut bench = Bench::new(&script, quick());
+        for _ in 0..6 {
+            bench.step_next();
+        }
+        assert_eq!(bench.count("bedside_faults_total"), Some(1), "{what}");
+        assert!(bench.session.message().unwrap().contains("can't be"));
+        assert!(bench.session.record().masks.is_empty(), "{what}");
+        bench.until_masked();
+        assert_eq!(bench.session.message(), None, "{what}");
+    }
+}
+
+#[test]
+fn p_12_a_long_load_is_no_hang() {
+    let gate = Gate::default();
+    let loading = gate.clone();
+    let script = Scripted::sure().loading(move || loading.wait());
+    let mut config = quick();
+    config.watchdog.load = 100 * config.watchdog.hang;
+    let mut bench = Bench::unready(Arc::new(script.clone()), config);
+    bench.clock.advance(50 * config.watchdog.hang);
+    bench.session.idle();
+    gate.open();
+    bench.settle();
+    assert_eq!(script.loads(), 1, "the model is not loaded again");
+    bench.until_masked();
+    bench.clock.advance(50 * config.watchdog.hang);
+    bench.until_masked();
+    assert_eq!(script.loads(), 1, "idle time is no pass");
+}
+
+#[test]
 fn p_12_a_stuck_model_is_restarted_within_a_budget_and_then_a_fault() {
     let gate = Gate::default();
     let stuck = gate.clone();
@@ -614,6 +663,116 @@ fn one_miss_does_not_make_a_mask_flicker_and_two_end_it() {
 }
 
 #[test]
+fn p_03_a_panic_beside_a_frame_costs_what_was_found_not_the_frame() {
+    let mut bench = Bench::new(&Scripted::sure(), quick());
+    // The frame's arrival, its state, and the end of its painting.
+    for readings in 1..3 {
+        bench.until_masked();
+        panic_after(readings, false);
+        let frame = picture(bench.next);
+        assert_eq!(bench.show(frame.clone()), frame.data(), "without masks");
+        let record = bench.session.record();
+        assert_eq!((record.masks.len(), record.unanswered.len()), (0, 1));
+        assert_eq!(
+            bench.session.state(),
+            State::Degraded(Degradation::NoAnswer)
+        );
+        assert_eq!(bench.count("bedside_faults_total"), Some(readings));
+        assert!(bench.session.message().unwrap().contains("followed"));
+    }
+    bench.until_masked();
+    assert_eq!(
+        (bench.session.message(), bench.session.state()),
+        (None, State::Active)
+    );
+}
+
+/// Gives frames until the test has what it wants, and some more.
+struct Until {
+    info: SourceInfo,
+    given: u64,
+    wanted: Arc<AtomicBool>,
+    more: u64,
+}
+
+impl Source for Until {
+    fn info(&self) -> &SourceInfo {
+        &self.info
+    }
+
+    fn next(&mut self, _: Vec<u8>) -> Result<Option<Frame>, SourceError> {
+        self.given += 1;
+        self.more -= u64::from(self.wanted.load(Ordering::SeqCst));
+        // The model answers on its own thread.
+        thread::sleep(Duration::from_millis(1));
+        Ok((self.more > 0).then(|| picture(self.given)))
+    }
+}
+
+/// Keeps the picture that a screen would show.
+struct Screen(Arc<Mutex<Vec<u8>>>);
+
+impl Sink for Screen {
+    fn write(&mut self, frame: &Frame) -> Result<(), SinkError> {
+        *self.0.lock().unwrap() = frame.data().to_vec();
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+}
+
+/// Has everything panic that works on frames, once a mask is on the screen.
+struct Breaker(Arc<AtomicBool>);
+
+impl Watcher for Breaker {
+    fn shown(&mut self, session: &LiveSession, _: Option<&Frame>, _: Counts) {
+        if !session.record().masks.is_empty() && !self.0.swap(true, Ordering::SeqCst) {
+            panic_after(0, true);
+        }
+    }
+
+    fn source(&mut self, _: Option<&str>) {}
+}
+
+#[test]
+fn p_02_where_nothing_can_be_painted_no_mask_stays_on_the_screen() {
+    let mut bench = Bench::new(&Scripted::sure(), quick());
+    let masked = Arc::new(AtomicBool::new(false));
+    let source: Box<dyn Source> = Box::new(Until {
+        info: source_info(),
+        given: 0,
+        wanted: masked.clone(),
+        more: 5,
+    });
+    let screen = Arc::new(Mutex::new(Vec::new()));
+    let sink = Output {
+        label: "screen".into(),
+        sink: Box::new(Screen(screen.clone())),
+        keeps: false,
+    };
+    let config = RunConfig {
+        wait: true,
+        keep_on: false,
+    };
+    let mut breaker = Breaker(masked);
+    let counts = bedside_live::run(
+        &mut bench.session,
+        source.into(),
+        vec![sink],
+        &mut breaker,
+        config,
+        &Stop::default(),
+    )
+    .unwrap();
+    assert!(counts.failed > 0 && counts.shown > 0, "{counts:?}");
+    assert_eq!(counts.captured, counts.shown + counts.failed);
+    let screen = screen.lock().unwrap();
+    assert!(!screen.is_empty() && screen.iter().all(|byte| *byte == 128));
+}
+
+#[test]
 fn p_11_the_video_path_allocates_nothing_once_it_runs() {
     let mut bench = Bench::new(&Scripted::sure(), SessionConfig::default());
     for _ in 0..150 {
@@ -682,6 +841,18 @@ impl Sink for HeldSink {
     }
 }
 
+fn source_info() -> SourceInfo {
+    SourceInfo {
+        name: Phi::shown("test".to_owned()),
+        width: WIDTH,
+        height: HEIGHT,
+        format: PixelFormat::Gray8,
+        yuv_space: YuvSpace::default(),
+        frames_per_second: None,
+        live: false,
+    }
+}
+
 struct Nobody;
 
 impl Watcher for Nobody {
@@ -698,15 +869,7 @@ fn p_10_frames_in_are_shown_dropped_or_failed_and_a_slow_sink_queues_nothing() {
         let mut bench = Bench::new(&Scripted::sure(), SessionConfig::default());
         let end = Gate::default();
         let source = Burst {
-            info: SourceInfo {
-                name: Phi::shown("burst".to_owned()),
-                width: WIDTH,
-                height: HEIGHT,
-                format: PixelFormat::Gray8,
-                yuv_space: YuvSpace::default(),
-                frames_per_second: None,
-                live: false,
-            },
+            info: source_info(),
             given: 0,
             frames: 70,
             end: end.clone(),

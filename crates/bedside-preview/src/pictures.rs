@@ -20,7 +20,9 @@ const QUALITY: u8 = 80;
 const INTERVAL: Duration = Duration::from_millis(30);
 /// Time without a picture after which the encoder looks whether it should end.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// Time in which a single picture must come.
+/// Time in which a single picture must come, and the next one of a stream. A session repeats its last
+/// picture more often, so that nothing ends but the stream of one without any; of a viewer who has gone
+/// nothing may be noticed before something is sent.
 const SOON: Duration = Duration::from_secs(2);
 
 /// An encoded picture; cloning it copies no pixels.
@@ -134,7 +136,7 @@ impl Viewer {
     /// One picture after the other, in the form that browsers and players take for video.
     pub(super) fn stream(self) -> Response {
         let parts = stream::unfold(self, async |mut viewer| {
-            let picture = viewer.next().await?;
+            let picture = viewer.soon().await?;
             let head = format!(
                 "--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {}\r\n\
                  X-Captured-Ns: {}\r\n\r\n",

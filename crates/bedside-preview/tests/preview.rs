@@ -442,6 +442,22 @@ fn pictures_move_and_viewers_are_few() {
 }
 
 #[test]
+fn viewers_who_go_before_the_first_picture_leave_their_places() {
+    let served = Served::new();
+    // With bytes behind the request, the server reads no further and does not see them go.
+    for _ in 0..MAX_VIEWERS {
+        let mut gone = TcpStream::connect(served.address).unwrap();
+        let request = format!("GET /picture HTTP/1.1\r\n{}\r\nmore", served.host());
+        gone.write_all(request.as_bytes()).unwrap();
+        assert_eq!(code(&head_of(&mut BufReader::new(gone))), 200);
+    }
+    until("a place", || {
+        let mut viewer = served.open("GET /picture", &served.host(), "");
+        code(&head_of(&mut viewer)) == 200
+    });
+}
+
+#[test]
 fn addresses_that_others_reach_need_consent() {
     let refused = preview::bind("0.0.0.0:0".parse().unwrap(), false).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Exposed);

@@ -76,6 +76,7 @@ fn strike_model(live: &mut Live, name: &str) {
 
 /// Start the model anew, so that it reads its bundle again.
 fn reload(live: &mut Live) {
+    std::thread::sleep(Duration::from_millis(500));
     strike_model(live, "KILL");
 }
 
@@ -147,6 +148,16 @@ fn truncate(live: &Live) {
     file.set_len(file.metadata().unwrap().len() / 2).unwrap();
 }
 
+/// A bundle that can't be loaded again.
+const SPOILT: Fault = Fault {
+    quick: false,
+    lasts: 4_000,
+    says: &["fault"],
+    masks_after: false,
+    code: ENGINE,
+    ..NONE
+};
+
 pub(crate) const FAULTS: &[Fault] = &[
     NONE,
     Fault {
@@ -181,31 +192,19 @@ pub(crate) const FAULTS: &[Fault] = &[
     },
     Fault {
         name: "bundle overwritten in place, then a restart",
-        quick: false,
         strike: |live| {
             overwrite(live);
-            std::thread::sleep(Duration::from_millis(500));
             reload(live);
         },
-        lasts: 4_000,
-        says: &["fault"],
-        masks_after: false,
-        code: ENGINE,
-        ..NONE
+        ..SPOILT
     },
     Fault {
         name: "bundle truncated, then a restart",
-        quick: false,
         strike: |live| {
             truncate(live);
-            std::thread::sleep(Duration::from_millis(500));
             reload(live);
         },
-        lasts: 4_000,
-        says: &["fault"],
-        masks_after: false,
-        code: ENGINE,
-        ..NONE
+        ..SPOILT
     },
     Fault {
         name: "bundle with a graph of 20,000 nodes in a row",

@@ -14,7 +14,7 @@ use bedside::{Finding, Frame, Modality, Prompt};
 
 use super::wire::{self, Answer, Ask, Limit, Numbered, Picture};
 use crate::error::{Error, ErrorKind};
-use crate::model::{Kill, Loader, Model};
+use crate::model::{Kill, Loader, Model, credible};
 
 /// How often, and how many times, a process that has closed its socket is looked at before it is
 /// killed.
@@ -176,10 +176,6 @@ fn findings_of(
     mut masks: &[u8],
 ) -> Option<Vec<Finding>> {
     let (width, height) = (frame.width(), frame.height());
-    let share = |value: f32| (0.0..=1.0).contains(&value);
-    if findings.len() != asked {
-        return None;
-    }
     for finding in &mut findings {
         let mut measured = (0, None);
         if finding.present {
@@ -188,14 +184,12 @@ fn findings_of(
             measured = mask.measure_rows(0..height);
             (finding.mask, masks) = (Some(mask), rest);
         }
-        let told = (finding.area, finding.bounding_box);
-        let shares = [finding.mean_probability, finding.validity];
-        if told != measured || !share(finding.presence) || !shares.into_iter().flatten().all(share)
-        {
+        if (finding.area, finding.bounding_box) != measured {
             return None;
         }
     }
-    masks.is_empty().then_some(findings)
+    let whole = masks.is_empty() && credible(frame, asked, &findings);
+    whole.then_some(findings)
 }
 
 /// A process that is ended and waited for when this is dropped.

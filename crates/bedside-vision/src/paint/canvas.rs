@@ -231,6 +231,18 @@ impl Canvas {
         }
     }
 
+    /// Put an even gray in the place of what was painted last, or was about to be.
+    pub fn blank(&mut self) {
+        if let Some(painted) = self.painted.take() {
+            self.data = painted.into_data();
+        }
+        self.data.clear();
+        let len = self.format.byte_len(self.width as u32, self.rows as u32);
+        self.data.resize(len, 128);
+        // Before the first frame there is none to replace.
+        let _ = self.finish();
+    }
+
     /// What was painted last.
     pub fn painted(&self) -> Option<&Frame> {
         self.painted.as_ref()
