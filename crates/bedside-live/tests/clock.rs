@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bedside::{Clock, Stall, State, Timestamp};
 
-use crate::rig::{Bench, Gate, Scripted, picture, quick, wait_for};
+use crate::rig::{Bench, Scripted, picture, quick, wait_for};
 
 /// A host's clock that was set back an hour after it stamped a frame.
 #[test]
