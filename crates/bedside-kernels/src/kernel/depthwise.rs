@@ -473,11 +473,9 @@ impl<R: Element, O: Element> Strip<'_, R, O> {
                     for (at, lanes) in patch.iter_mut().enumerate() {
                         let y = (top + at / across).wrapping_sub(before[0]);
                         let x = (left + at % across).wrapping_sub(before[1]);
-                        let pixel = (y * width + x) * channels + block * LANES;
-                        let from = match y < height && x < width {
-                            true => input.get(pixel..).and_then(|i| i.first_chunk::<LANES>()),
-                            false => None,
-                        };
+                        let from = (y < height && x < width)
+                            .then(|| (y * width + x) * channels + block * LANES)
+                            .and_then(|pixel| input.get(pixel..)?.first_chunk::<LANES>());
                         lanes.0 = from.copied().unwrap_or([0.0; LANES]);
                     }
                     Input {
