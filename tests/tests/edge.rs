@@ -8,6 +8,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use bedside::engine::{
@@ -410,6 +411,39 @@ fn features_serve_other_prompts_later_and_give_what_a_whole_pass_gives() {
             assert_eq!(answer.timings.encoder, Duration::ZERO);
         }
         assert_eq!(backend.ran("encoder"), 0);
+    }
+}
+
+/// Two that share weights answer side by side as one does alone.
+#[test]
+fn p_13_segmenters_that_share_weights_give_the_same_masks_side_by_side() {
+    for precision in precisions() {
+        let mut first = segmenter(precision);
+        let mut second = first.share().unwrap().expect("tract shares weights");
+        let sets = PROMPTS.map(|p| first.prompts(&[Prompt::new(p)]).unwrap());
+        let kinds = [
+            PhantomKind::Polyp,
+            PhantomKind::BreastTumor,
+            PhantomKind::FetalHead,
+        ];
+        let frames = kinds.map(|kind| phantom(kind, 5, true).0);
+        let answers = |segmenter: &mut Segmenter| {
+            let passes = frames
+                .iter()
+                .flat_map(|frame| sets.iter().map(move |set| (frame, set)));
+            let found = passes.map(|(frame, set)| segmenter.segment(frame, set).unwrap().findings);
+            found.collect::<Vec<_>>()
+        };
+        let alone = answers(&mut segmenter(precision));
+        assert!(alone.iter().flatten().any(|finding| finding.present));
+        thread::scope(|scope| {
+            let other = scope.spawn(|| answers(&mut second));
+            assert_eq!(answers(&mut first), alone, "{precision}");
+            assert_eq!(other.join().unwrap(), alone, "{precision}");
+        });
+        let features = first.encode(&frames[0], Orientation::Upright).unwrap();
+        let refused = second.decode(&features, &sets[0]).unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Mismatch);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use bedside::{Bundle, Cache, Options, Precision, Segmenter, Tuning, TuningKey};
+use bedside::{Bundle, Cache, Options, Precision, Tuning, TuningKey};
 use clap::Args;
 
 use crate::failure::{Exit, Failure};
@@ -147,13 +147,6 @@ impl ModelArgs {
         Ok(precisions.into_iter().map(options).collect())
     }
 
-    /// The model, ready to run.
-    pub(crate) fn open(&self, ui: Ui) -> Result<Segmenter, Failure> {
-        let bundle = self.bundle(None)?;
-        let options = self.options(&bundle, ui)?;
-        Ok(Segmenter::new(bundle, options.backend()?, &options)?)
-    }
-
     /// Where tunings are kept.
     pub(crate) fn cache(&self) -> Result<Cache, Failure> {
         self.given().cache().ok_or_else(|| {
@@ -185,7 +178,7 @@ fn precision(name: &str) -> Result<Wanted, String> {
         .ok_or_else(|| "not one of f32, f16, int8, auto".to_owned())
 }
 
-fn backend(name: &str) -> Result<&'static str, String> {
+pub(crate) fn backend(name: &str) -> Result<&'static str, String> {
     let backend = bedside::engine::backend(name).map_err(|e| e.to_string())?;
     Ok(backend.name())
 }

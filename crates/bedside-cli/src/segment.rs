@@ -1,11 +1,15 @@
 //! `bedside segment` and `bedside recognize`: images in, findings out.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 
 use bedside::{Frame, Manifest, Modality, Prompt, Segmentation, Segmenter};
 use clap::Args;
 
-use crate::failure::Failure;
+use crate::failure::{Exit, Failure};
 use crate::image_file;
 use crate::model::ModelArgs;
 use crate::output::{Folder, Stems};
@@ -73,7 +77,7 @@ struct ImageArgs {
 }
 
 pub(crate) fn segment(args: &SegmentArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
-    let mut segmenter = model.open(ui)?;
+    let (mut first, more) = args.images.open(model, ui)?;
     let prompts: Vec<Prompt> = args
         .prompts
         .iter()
@@ -83,69 +87,130 @@ pub(crate) fn segment(args: &SegmentArgs, model: &ModelArgs, ui: Ui) -> Result<(
             site: args.site.clone(),
         })
         .collect();
-    let prompts = segmenter.prompts(&prompts)?;
-    answer_all(&args.images, segmenter, ui, |segmenter, frame| {
+    let prompts = first.prompts(&prompts)?;
+    answer_all(&args.images, first, more, ui, |segmenter, frame| {
         Ok(segmenter.segment(frame, &prompts)?)
     })
 }
 
 pub(crate) fn recognize(args: &RecognizeArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
-    let segmenter = model.open(ui)?;
-    answer_all(&args.images, segmenter, ui, |segmenter, frame| {
+    let (first, more) = args.images.open(model, ui)?;
+    answer_all(&args.images, first, more, ui, |segmenter, frame| {
         Ok(segmenter.recognize(frame, args.modality, args.site.as_deref())?)
     })
+}
+
+impl ImageArgs {
+    /// The model, and as many more that share its weights as are worth while: of several images each
+    /// is one thread's work, which takes less time in all than several threads for each.
+    fn open(&self, model: &ModelArgs, ui: Ui) -> Result<(Segmenter, Vec<Segmenter>), Failure> {
+        let bundle = model.bundle(None)?;
+        let options = model.options(&bundle, ui)?;
+        let workers = options.threads().min(self.images.len());
+        if workers > 1 {
+            let options = options.clone().with_threads(1);
+            let first = Segmenter::new(bundle.clone(), options.backend()?, &options)?;
+            let more = (1..workers).map(|_| Ok(first.share()?));
+            let more: Option<Vec<_>> = more.collect::<Result<_, Failure>>()?;
+            if let Some(more) = more {
+                return Ok((first, more));
+            }
+        }
+        let only = Segmenter::new(bundle, options.backend()?, &options)?;
+        Ok((only, Vec::new()))
+    }
 }
 
 /// Answer on every image, whatever happens to the others; the first failure is the command's.
 fn answer_all(
     args: &ImageArgs,
-    mut segmenter: Segmenter,
+    first: Segmenter,
+    more: Vec<Segmenter>,
     ui: Ui,
-    mut answer: impl FnMut(&mut Segmenter, &Frame) -> Result<Segmentation, Failure>,
+    answer: impl Fn(&mut Segmenter, &Frame) -> Result<Segmentation, Failure> + Sync,
 ) -> Result<(), Failure> {
     ui.note(SAFETY);
-    if non_commercial(segmenter.manifest()) {
-        let Manifest { name, licence, .. } = segmenter.manifest();
+    if non_commercial(first.manifest()) {
+        let Manifest { name, licence, .. } = first.manifest();
         ui.note(format_args!(
             "The weights of '{name}' are not for commercial use: {licence}."
         ));
     }
-    let model = Model::of(&segmenter);
+    let model = Model::of(&first);
     let folder = args.out.as_ref().map(Folder::new);
     let mut stems = Stems::default();
-    let mut images = Vec::new();
-    let mut first = None;
-    // Tables grow as they come, so only what prints at the end needs a bar.
-    let bar = ui
-        .json()
-        .then(|| ui.progress(args.images.len() as u64, "images"));
-    for file in &args.images {
-        let stem = stems.next(file);
-        let out = folder.as_ref().map(|folder| (folder, stem.as_str()));
-        match one(file, out, &model, &mut segmenter, &mut answer) {
-            Ok((image, text)) if ui.json() => {
-                drop(text);
-                images.push(image);
-            }
-            Ok((_, text)) => ui.print(&text)?,
-            Err(failure) => {
-                ui.fail(&failure);
-                images.push(Image::Failed {
-                    file: file.display().to_string(),
-                    error: failure.clone(),
-                });
-                first.get_or_insert(failure);
+    let files: Vec<_> = args.images.iter().map(|f| (f, stems.next(f))).collect();
+    let next = AtomicUsize::new(0);
+    let work = |mut segmenter: Segmenter, done: SyncSender<(usize, Done)>| {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some((file, stem)) = files.get(place) else {
+                return;
+            };
+            let out = folder.as_ref().map(|folder| (folder, stem.as_str()));
+            let image = one(file, out, &model, &mut segmenter, &answer);
+            // Nobody listens any more once what was printed can't be.
+            if done.send((place, image)).is_err() {
+                return;
             }
         }
-        if let Some(bar) = &bar {
-            bar.inc(1);
+    };
+    let (sender, done) = sync_channel(more.len() + 1);
+    let (images, failure) = thread::scope(|scope| {
+        for segmenter in std::iter::once(first).chain(more) {
+            let (work, sender) = (&work, sender.clone());
+            let thread = thread::Builder::new().name("bedside-images".to_owned());
+            thread
+                .spawn_scoped(scope, move || work(segmenter, sender))
+                .map_err(|e| Failure::new(Exit::Internal, format!("can't start a thread: {e}")))?;
         }
-    }
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
+        drop(sender);
+        print_in_order(&files, done, ui)
+    })?;
+    if ui.json() {
         ui.print_json(&Document::new(&model, &images))?;
     }
-    first.map_or(Ok(()), |failure| Err(failure.printed()))
+    failure.map_or(Ok(()), |failure| Err(failure.printed()))
+}
+
+/// An image with its text, or why there is none.
+type Done = Result<(Image, String), Failure>;
+
+/// Print what comes in any order in the order of the files; the images, and the first failure.
+fn print_in_order(
+    files: &[(&PathBuf, String)],
+    done: Receiver<(usize, Done)>,
+    ui: Ui,
+) -> Result<(Vec<Image>, Option<Failure>), Failure> {
+    let (mut images, mut first) = (Vec::with_capacity(files.len()), None);
+    let bar = ui.progress(files.len() as u64, "images");
+    let mut early = BTreeMap::new();
+    for (place, image) in done {
+        early.insert(place, image);
+        bar.inc(1);
+        while let Some((file, _)) = files.get(images.len())
+            && let Some(image) = early.remove(&images.len())
+        {
+            images.push(match image {
+                Ok((image, text)) => {
+                    if !ui.json() {
+                        bar.suspend(|| ui.print(&text))?;
+                    }
+                    image
+                }
+                Err(failure) => {
+                    bar.suspend(|| ui.fail(&failure));
+                    first.get_or_insert_with(|| failure.clone());
+                    Image::Failed {
+                        file: file.display().to_string(),
+                        error: failure,
+                    }
+                }
+            });
+        }
+    }
+    bar.finish_and_clear();
+    Ok((images, first))
 }
 
 /// Answer on one image; its files are written when all of them are rendered.
@@ -154,7 +219,7 @@ fn one(
     out: Option<(&Folder, &str)>,
     model: &Model,
     segmenter: &mut Segmenter,
-    answer: &mut impl FnMut(&mut Segmenter, &Frame) -> Result<Segmentation, Failure>,
+    answer: &impl Fn(&mut Segmenter, &Frame) -> Result<Segmentation, Failure>,
 ) -> Result<(Image, String), Failure> {
     let frame = image_file::read(file)?;
     let answer = answer(segmenter, &frame).map_err(|failure| failure.at(file.display()))?;

@@ -256,6 +256,41 @@ fn json_is_one_document_with_every_image() {
 }
 
 #[test]
+fn many_images_are_told_in_order_and_as_one_thread_tells_them() {
+    let bench = Bench::new();
+    // Of many sizes, so that they take unlike times.
+    let names: Vec<String> = (0..24_u32).map(|n| format!("{n:02}.png")).collect();
+    for (n, name) in (0..).zip(&names) {
+        let side = 32 + 97 * (n * 7 % 24);
+        let shade = |x, y| image::Rgb([(x % 251) as u8, (y % 241) as u8, n as u8]);
+        image::RgbImage::from_fn(side, side, shade)
+            .save(bench.path(name))
+            .unwrap();
+    }
+    let images: Vec<PathBuf> = names.iter().map(|name| bench.path(name)).collect();
+    let run = |threads: &str| {
+        let args = [
+            "segment",
+            "--json",
+            "--prompt",
+            "polyp",
+            "--threads",
+            threads,
+        ];
+        let mut document = json(&bench.run(&args, &images));
+        for image in document["images"].as_array_mut().unwrap() {
+            image.as_object_mut().unwrap().remove("milliseconds");
+        }
+        document["images"].take()
+    };
+    let (one, four) = (run("1"), run("4"));
+    assert_eq!(one, four);
+    let told = |image: &Value| image["file"].as_str().unwrap().to_owned();
+    let told: Vec<_> = four.as_array().unwrap().iter().map(told).collect();
+    assert!(told.len() == 24 && told.is_sorted(), "{told:?}");
+}
+
+#[test]
 fn inputs_of_one_name_do_not_overwrite_each_other() {
     let bench = Bench::new();
     fs::create_dir(bench.path("a")).unwrap();
@@ -800,6 +835,7 @@ fn bench_reports_stages_and_operators_that_sum() {
         "3 prompts",
         "64x48",
         "total",
+        "to tract-stock",
         "operator",
     ] {
         assert!(stdout(&text).contains(word), "{word}: {}", stdout(&text));
@@ -810,6 +846,57 @@ fn bench_reports_stages_and_operators_that_sum() {
     ));
     assert_eq!(report["stages"].as_array().unwrap().len(), 5);
     assert!(report["frames_per_second"].as_f64().unwrap() > 0.0);
+    assert_eq!(report["against"]["backend"], "tract-stock");
+    assert!(report["kernels"].is_string() && report["before"].is_null());
+}
+
+#[test]
+fn bench_compares_with_an_earlier_run_of_the_same_work() {
+    let bench = Bench::new();
+    let args = [
+        "bench",
+        "--frames",
+        "3",
+        "--size",
+        "64x48",
+        "--against",
+        "none",
+    ];
+    let run = |more: &[&str]| bench.run(&[&args[..], more].concat(), &[]);
+    let mut before = json(&run(&["--json"]));
+    assert!(before["against"].is_null());
+    // As of a machine on which everything took a million times as long.
+    for stage in before["stages"].as_array_mut().unwrap() {
+        for time in ["mean", "median", "p95", "max"] {
+            stage[time] = serde_json::json!(stage[time].as_f64().unwrap().max(0.001) * 1e6);
+        }
+    }
+    before["machine"] = serde_json::json!("a slow machine");
+    fs::write(bench.path("before.json"), before.to_string()).unwrap();
+    let after = json(&run(&["--compare", "before.json", "--json"]));
+    let ratios = after["before"]["ratios"].as_array().unwrap();
+    assert_eq!(ratios.len(), 5);
+    for ratio in ratios {
+        assert!(ratio["ratio"].as_f64().unwrap() < 0.5, "{ratio}");
+    }
+    let text = run(&["--compare", "before.json"]);
+    assert!(stdout(&text).contains("to before"), "{}", stdout(&text));
+    assert!(
+        stdout(&text).contains("on a slow machine"),
+        "{}",
+        stdout(&text)
+    );
+    // Other work is not compared, and what is no report is told.
+    let other = run(&["--compare", "before.json", "--prompt", "polyp"]);
+    assert_fails(
+        &other,
+        2,
+        &["3 prompts", "1 prompts", "hint: the same options"],
+    );
+    fs::write(bench.path("other.json"), "{}").unwrap();
+    let no_report = run(&["--compare", "other.json"]);
+    assert_fails(&no_report, 3, &["other.json", "bench --json"]);
+    assert_fails(&run(&["--compare", "missing.json"]), 3, &["missing.json"]);
 }
 
 #[test]

@@ -173,6 +173,15 @@ pub trait Session: Send {
     /// the session only repeats the error: load the graph again.
     fn run(&mut self, inputs: &[Value]) -> Result<Vec<Value>, EngineError>;
 
+    /// A further session of this graph with the same weights in memory, to run on another thread at
+    /// the same time; `None` where the backend has none but those that it loads.
+    ///
+    /// # Errors
+    /// [`Run`](crate::ErrorKind::Run) when the engine fails.
+    fn share(&self) -> Result<Option<Box<dyn Session>>, EngineError> {
+        Ok(None)
+    }
+
     /// Which nodes run on the device; `None` when there is no device or the engine does not say.
     fn placement(&self) -> Option<&Placement> {
         None

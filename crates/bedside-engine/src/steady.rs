@@ -106,6 +106,11 @@ impl Steady {
         }
     }
 
+    /// The same, with nothing kept yet.
+    pub(crate) fn share(&self) -> TractResult<Self> {
+        Ok(Self::new(self.state.plan().spawn()?, self.inputs.clone()))
+    }
+
     /// What `run` makes of the steady ones of `inputs`, or made of the very same values before.
     /// `tensors` are the inputs as the plan takes them.
     pub(crate) fn outputs(

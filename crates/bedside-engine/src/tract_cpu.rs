@@ -130,6 +130,21 @@ impl Session for TractSession {
         self.guarded_run(inputs, TypedSimpleState::run)
     }
 
+    fn share(&self) -> Result<Option<Box<dyn Session>>, EngineError> {
+        let shared = guarded("tract", &self.label, ErrorKind::Run, || {
+            Ok::<_, TractError>(Self {
+                label: self.label.clone(),
+                signature: self.signature.clone(),
+                batch: self.batch.clone(),
+                executor: self.executor.clone(),
+                steady: self.steady.as_ref().map(Steady::share).transpose()?,
+                state: self.state.plan().spawn()?,
+                broken: None,
+            })
+        })?;
+        Ok(Some(Box::new(shared)))
+    }
+
     fn profile(&mut self, inputs: &[Value]) -> Result<Vec<OpTime>, EngineError> {
         let mut times = Vec::new();
         self.guarded_run(inputs, |state, inputs| {

@@ -1,10 +1,10 @@
 //! Which model was evaluated.
 
 use bedside::{Manifest, Options, Segmenter};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Which model answered.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Model {
     /// Name of the bundle.
     pub name: String,

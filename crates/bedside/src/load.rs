@@ -3,7 +3,7 @@
 use bedside_bundle::Bundle;
 use bedside_bundle::manifest::{Dim, Graph, Manifest, Resize, TensorSpec};
 use bedside_engine::{Backend, LoadOptions, Session, Signature};
-use bedside_vision::ResizeFilter;
+use bedside_vision::{Preprocessor, ResizeFilter};
 
 use crate::answer::Outputs;
 use crate::error::{Error, ErrorKind};
@@ -38,6 +38,12 @@ pub(crate) fn session(
 /// Whether an input of the decoder is a prompt set's, which stays for many frames.
 fn of_prompts(input: &str) -> bool {
     matches!(input, "tokens" | "token_mask")
+}
+
+/// What makes the encoder's input.
+pub(crate) fn preprocessor(manifest: &Manifest) -> Preprocessor {
+    let input = &manifest.input;
+    Preprocessor::new(input.side, input.mean, input.std, filter(input.resize))
 }
 
 /// The manifest's description of a graph.
@@ -83,7 +89,7 @@ pub(crate) fn outputs(decoder: &Graph) -> Result<Outputs, Error> {
 }
 
 /// The vision crate's name for a manifest's resize.
-pub(crate) fn filter(resize: Resize) -> ResizeFilter {
+fn filter(resize: Resize) -> ResizeFilter {
     match resize {
         Resize::Bilinear => ResizeFilter::Bilinear,
         Resize::Bicubic => ResizeFilter::Bicubic,

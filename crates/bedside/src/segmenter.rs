@@ -196,19 +196,12 @@ impl Segmenter {
             let decoder = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
             Ok::<_, Error>((encoder?, decoder?))
         })?;
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let input = &manifest.input;
         Ok(Self {
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            id: next_id(),
             table: bundle.prompt_table()?,
             precision,
             presence,
-            preprocessor: Preprocessor::new(
-                input.side,
-                input.mean,
-                input.std,
-                load::filter(input.resize),
-            ),
+            preprocessor: load::preprocessor(&manifest),
             image: Vec::new(),
             decoder_inputs: load::decoder_inputs(
                 load::described(&manifest, &variant.encoder)?,
@@ -223,6 +216,35 @@ impl Segmenter {
             backend,
             bundle,
         })
+    }
+
+    /// A further segmenter of this bundle with the same weights in memory, to answer on other frames
+    /// at the same time, on another thread. It takes the same prompts, and gives the same masks.
+    /// `None` where the backend can't share weights: load the bundle again.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Engine`] when the backend fails.
+    pub fn share(&self) -> Result<Option<Self>, Error> {
+        let (Some(encoder), Some(decoder)) = (self.encoder.share()?, self.decoder.share()?) else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            id: next_id(),
+            bundle: self.bundle.clone(),
+            table: self.table.clone(),
+            precision: self.precision,
+            presence: self.presence,
+            options: self.options.clone(),
+            backend: self.backend.clone(),
+            preprocessor: load::preprocessor(self.manifest()),
+            image: Vec::new(),
+            encoder,
+            decoder,
+            decoder_inputs: self.decoder_inputs.clone(),
+            outputs: self.outputs,
+            text: None,
+            pool: pool(self.options.threads())?,
+        }))
     }
 
     /// The bundle.
@@ -583,6 +605,12 @@ impl Segmenter {
             })
             .collect()
     }
+}
+
+/// Of a segmenter in the process.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// `None` for one thread, which the caller has.

@@ -1,14 +1,18 @@
 //! `bedside bench`: how fast this machine is.
 
+mod compare;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use bedside::engine::OpTime;
 use bedside::{Frame, Profile, Prompt, PromptSet, Segmenter, Timings, Unproven};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use self::compare::{Against, Before, Earlier, cell};
 use crate::failure::Failure;
-use crate::model::ModelArgs;
+use crate::model::{ModelArgs, backend};
 use crate::phantom;
 use crate::report::Model;
 use crate::table::Table;
@@ -25,6 +29,7 @@ Examples:
   bedside bench
   bedside bench --threads 1 --precision f32
   bedside bench --prompt polyp --profile
+  bedside bench --json > before.json; bedside bench --compare before.json
 
 The frames are phantoms of that size. Stop other work first: the table is only as good as
 the quiet of the machine.")]
@@ -44,12 +49,34 @@ pub(crate) struct Args {
     /// Also time every operator, over as many passes as frames
     #[arg(long)]
     profile: bool,
+
+    /// Backend whose frames take turns with this one's, for a ratio; none: no other
+    #[arg(long, value_name = "NAME", default_value = STOCK, value_parser = other)]
+    against: Other,
+
+    /// Earlier run to compare with: what --json printed, of the same work
+    #[arg(long, value_name = "FILE")]
+    compare: Option<PathBuf>,
+}
+
+/// tract alone.
+const STOCK: &str = "tract-stock";
+
+/// A backend to compare with, or none.
+#[derive(Debug, Clone, Copy)]
+struct Other(Option<&'static str>);
+
+fn other(name: &str) -> Result<Other, String> {
+    match name {
+        "none" => Ok(Other(None)),
+        name => backend(name).map(|name| Other(Some(name))),
+    }
 }
 
 /// Statistics of one stage over all frames, in milliseconds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Stage {
-    stage: &'static str,
+    stage: String,
     mean: f64,
     median: f64,
     p95: f64,
@@ -57,19 +84,32 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(stage: &'static str, times: impl Iterator<Item = Duration>) -> Self {
+    fn new(stage: &str, times: impl Iterator<Item = Duration>) -> Self {
         let mut ms: Vec<f64> = times.map(|t| t.as_secs_f64() * 1e3).collect();
         ms.sort_by(f64::total_cmp);
         let mean = ms.iter().sum::<f64>() / ms.len().max(1) as f64;
         let [median, p95, max] = [0.5, 0.95, 1.0].map(|share| quantile(&ms, share));
         Self {
-            stage,
+            stage: stage.to_owned(),
             mean,
             median,
             p95,
             max,
         }
     }
+}
+
+/// The stages of frames, in order.
+fn stages(timings: &[Timings]) -> Vec<Stage> {
+    let picks: [(&str, fn(&Timings) -> Duration); 5] = [
+        ("preprocess", |t| t.preprocess),
+        ("encoder", |t| t.encoder),
+        ("decoder", |t| t.decoder),
+        ("masks", |t| t.masks),
+        ("total", Timings::total),
+    ];
+    let stage = |(name, pick)| Stage::new(name, timings.iter().map(pick));
+    picks.into_iter().map(stage).collect()
 }
 
 /// The smallest value that at least `share` of the sorted values do not exceed; 0 of none.
@@ -83,6 +123,8 @@ struct Report {
     bedside: &'static str,
     machine: Option<String>,
     cores: usize,
+    /// What the backend's speed depends on: the kind of kernels, or the device.
+    kernels: Option<String>,
     model: Model,
     prompts: usize,
     frames: u32,
@@ -94,6 +136,10 @@ struct Report {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     placement: Vec<Placed>,
     stages: Vec<Stage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<Against>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Before>,
     #[serde(skip_serializing_if = "Option::is_none")]
     profile: Option<Operators>,
 }
@@ -114,13 +160,17 @@ struct Operator {
 
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     let start = Instant::now();
+    let earlier = args.compare.as_deref().map(Earlier::read).transpose()?;
     let bundle = model.bundle(None)?;
     let options = model.options(&bundle, ui)?;
-    let loaded = Unproven::load(bundle, options.backend()?, &options)?;
+    let engine = options.backend()?;
+    let kernels = engine.fingerprint();
+    let loaded = Unproven::load(bundle.clone(), engine, &options)?;
     // The first start's self-test is no part of loading.
     let load_ms = start.elapsed().as_secs_f64() * 1e3;
     let mut segmenter = loaded.prove()?;
-    let prompts = prompts(args, &mut segmenter)?;
+    let texts = prompts(args, &segmenter);
+    let prompts = segmenter.prompts(&texts)?;
     let (width, height) = args.size;
     let frame = phantom::still(width, height)?;
 
@@ -134,30 +184,38 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         .then(|| passes.map(|p| Operators::of(&p)))
         .transpose()?;
 
-    let stage = |name, pick: fn(&Timings) -> Duration| Stage::new(name, timings.iter().map(pick));
-    let total = stage("total", Timings::total);
-    let report = Report {
+    let peak_memory_bytes = bedside_live::peak_memory();
+    let Other(against) = args.against;
+    let against = against
+        .filter(|other| *other != segmenter.backend())
+        .and_then(|other| {
+            let work = (texts.as_slice(), &mut segmenter, &prompts);
+            let against = Against::run(other, (bundle, &options), &frame, work);
+            let said = |e| ui.note(format_args!("note: not compared with {other}: {e}"));
+            against.map_err(said).ok()
+        });
+    let mean = Stage::new("", timings.iter().map(Timings::total)).mean;
+    let mut report = Report {
         bedside: env!("CARGO_PKG_VERSION"),
         machine: bedside::machine_name(),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
+        kernels,
         model: Model::of(&segmenter),
         prompts: prompts.len(),
         frames: args.frames,
         width,
         height,
         load_ms,
-        frames_per_second: 1e3 / total.mean,
-        peak_memory_bytes: bedside_live::peak_memory(),
+        frames_per_second: 1e3 / mean,
+        peak_memory_bytes,
         placement: placed(segmenter.placements()),
-        stages: vec![
-            stage("preprocess", |t| t.preprocess),
-            stage("encoder", |t| t.encoder),
-            stage("decoder", |t| t.decoder),
-            stage("masks", |t| t.masks),
-            total,
-        ],
+        stages: stages(&timings),
+        against,
+        before: None,
         profile,
     };
+    let before = earlier.map(|earlier| earlier.compare(&report));
+    report.before = before.transpose()?;
     if ui.json() {
         return ui.print_json(&report);
     }
@@ -175,7 +233,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     }
 }
 
-fn prompts(args: &Args, segmenter: &mut Segmenter) -> Result<PromptSet, Failure> {
+fn prompts(args: &Args, segmenter: &Segmenter) -> Vec<Prompt> {
     let mut texts = args.prompts.clone();
     if texts.is_empty() {
         texts = segmenter
@@ -184,8 +242,7 @@ fn prompts(args: &Args, segmenter: &mut Segmenter) -> Result<PromptSet, Failure>
             .map(|form| form.text())
             .collect();
     }
-    let prompts: Vec<Prompt> = texts.into_iter().map(Prompt::new).collect();
-    Ok(segmenter.prompts(&prompts)?)
+    texts.into_iter().map(Prompt::new).collect()
 }
 
 fn time(
@@ -237,15 +294,38 @@ fn text(report: &Report) -> String {
     let memory = report
         .peak_memory_bytes
         .map_or("unknown".to_owned(), |bytes| format!("{} MiB", bytes >> 20));
-    let mut table = Table::new(["stage", ">mean ms", ">median ms", ">p95 ms", ">max ms"]);
+    let mut titles = vec!["stage", ">mean ms", ">median ms", ">p95 ms", ">max ms"];
+    let to_other = report
+        .against
+        .as_ref()
+        .map(|against| format!(">to {}", against.backend));
+    titles.extend(to_other.as_deref());
+    titles.extend(report.before.as_ref().map(|_| ">to before"));
+    let mut table = Table::new(titles);
     for s in &report.stages {
-        let cells = [s.mean, s.median, s.p95, s.max].map(|v| format!("{v:.2}"));
-        table.row(std::iter::once(s.stage.to_owned()).chain(cells));
+        let mut cells = vec![s.stage.clone()];
+        cells.extend([s.mean, s.median, s.p95, s.max].map(|v| format!("{v:.2}")));
+        let compared = [
+            report.against.as_ref().map(|against| &against.ratios),
+            report.before.as_ref().map(|before| &before.ratios),
+        ];
+        let ratios = compared.into_iter().flatten();
+        cells.extend(ratios.map(|ratios| cell(ratios, &s.stage)));
+        table.row(cells);
     }
+    let kernels = report.kernels.as_deref().unwrap_or("unknown kernels");
+    let before = report.before.as_ref().map_or(String::new(), |before| {
+        let machine = before.machine.as_deref().unwrap_or("unknown machine");
+        let kernels = before.kernels.as_deref().unwrap_or("unknown kernels");
+        format!(
+            "before: bedside {} on {machine}, {kernels}\n",
+            before.bedside
+        )
+    });
     format!(
-        "bedside {} on {machine}, {} cores\n{} {} {} on {} with {} threads\n\
+        "bedside {} on {machine}, {} cores, {kernels}\n{} {} {} on {} with {} threads\n\
          {} frames of {}x{}, {} prompts in a batch\n\n{table}\n\
-         {:.1} frames/s, load {:.0} ms, peak memory {memory}\n",
+         {:.1} frames/s, load {:.0} ms, peak memory {memory}\n{before}",
         report.bedside,
         report.cores,
         model.name,
