@@ -15,6 +15,8 @@ use bedside_live::{
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
 use bedside_tests::{shared_data, workspace};
 
+use crate::watched::Watched;
+
 fn loader(backend: Arc<dyn Backend>) -> BundleLoader {
     let bundle = Bundle::open(workspace::root().join("models/edge/edge.bedside")).unwrap();
     let options = Options::default().with_cache(env!("CARGO_TARGET_TMPDIR"));
@@ -32,6 +34,39 @@ fn p_17_a_model_that_fails_its_self_test_is_not_loaded() {
     let error = faulty.load().err().unwrap();
     assert_eq!(error.kind(), ErrorKind::SelfTest, "{error}");
     loader(Arc::new(TractCpu)).load().unwrap();
+}
+
+/// Several sources on one device: the weights are loaded once, and restarts load none.
+#[test]
+fn sessions_of_a_shared_loader_have_the_weights_in_memory_once() {
+    let backend = Watched::new(Some("watched"));
+    let shared = loader(Arc::new(backend.clone())).shared().unwrap();
+    let mut models: Vec<_> = (0..3).map(|_| shared.clone().load().unwrap()).collect();
+    assert_eq!(
+        (backend.loaded("encoder"), backend.loaded("decoder")),
+        (1, 1)
+    );
+    // Each has prompts of its own.
+    let prompts = ["polyp", "fetal head", "breast tumor"].map(Prompt::new);
+    let config = PhantomConfig {
+        kind: PhantomKind::Polyp,
+        width: 320,
+        height: 240,
+        seed: 3,
+        frame_rate: 30.0,
+        target: true,
+    };
+    let frame = Phantom::new(config).unwrap().frame_at(0).frame;
+    let mut alone = loader(Arc::new(TractCpu)).load().unwrap();
+    for (model, prompt) in models.iter_mut().zip(&prompts) {
+        model.set_prompts(std::slice::from_ref(prompt)).unwrap();
+    }
+    for (model, prompt) in models.iter_mut().zip(&prompts) {
+        alone.set_prompts(std::slice::from_ref(prompt)).unwrap();
+        let found = model.segment(&frame, 0..1).unwrap();
+        assert_eq!(found, alone.segment(&frame, 0..1).unwrap());
+        assert_eq!(found[0].present, prompt.text == "polyp");
+    }
 }
 
 #[test]

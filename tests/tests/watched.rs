@@ -73,6 +73,17 @@ impl Session for WatchedSession {
         self.inner.run(inputs)
     }
 
+    fn share(&self) -> Result<Option<Box<dyn Session>>, EngineError> {
+        let session = |inner| -> Box<dyn Session> {
+            Box::new(Self {
+                inner,
+                label: self.label.clone(),
+                runs: self.runs.clone(),
+            })
+        };
+        Ok(self.inner.share()?.map(session))
+    }
+
     fn profile(&mut self, inputs: &[Value]) -> Result<Vec<OpTime>, EngineError> {
         self.inner.profile(inputs)
     }

@@ -126,6 +126,8 @@ pub struct BundleLoader {
     table: PromptTable,
     backend: Arc<dyn Backend>,
     options: Options,
+    /// Whose weights all sessions use.
+    loaded: Option<Arc<Mutex<Segmenter>>>,
 }
 
 /// A prompt that a model was trained on.
@@ -157,7 +159,31 @@ impl BundleLoader {
             bundle,
             backend,
             options,
+            loaded: None,
         })
+    }
+
+    /// Load the model now, once: the sessions of this loader and of its clones then have the same
+    /// weights in memory, and answer side by side, each on a thread of its own. For several sources
+    /// on one device. A backend that can't share weights loads them again for each session.
+    ///
+    /// # Errors
+    /// As [`Segmenter::new`].
+    pub fn shared(mut self) -> Result<Self, bedside::Error> {
+        let (bundle, backend) = (self.bundle.clone(), self.backend.clone());
+        let segmenter = Segmenter::new(bundle, backend, &self.options)?;
+        self.loaded = Some(Arc::new(Mutex::new(segmenter)));
+        Ok(self)
+    }
+
+    fn segmenter(&self) -> Result<Segmenter, bedside::Error> {
+        if let Some(loaded) = &self.loaded {
+            let loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(segmenter) = loaded.share()? {
+                return Ok(segmenter);
+            }
+        }
+        Segmenter::new(self.bundle.clone(), self.backend.clone(), &self.options)
     }
 
     /// The bundle.
@@ -200,8 +226,7 @@ impl Loader for BundleLoader {
             bedside::ErrorKind::SelfTest => Error::of(ErrorKind::SelfTest, error),
             _ => Error::of(ErrorKind::Load, error),
         };
-        let (bundle, backend) = (self.bundle.clone(), self.backend.clone());
-        let segmenter = Segmenter::new(bundle, backend, &self.options).map_err(failed)?;
+        let segmenter = self.segmenter().map_err(failed)?;
         Ok(Box::new(Loaded {
             segmenter,
             prompts: Vec::new(),

@@ -38,3 +38,14 @@ fn a_camera_loop_of_its_own_calls_once_a_frame() {
     assert_eq!(lines.lines().count(), 25);
     assert!(lines.starts_with("frame 0: starting"), "{lines}");
 }
+
+#[test]
+fn streams_on_shared_weights_show_each_frame() {
+    let lines = output_of("streams", &["2", "2"]);
+    let streams: Vec<_> = lines.lines().filter(|l| l.starts_with("stream ")).collect();
+    assert_eq!(streams.len(), 2, "{lines}");
+    for stream in streams {
+        assert!(stream.contains(": 60 captured"), "{stream}");
+        assert!(stream.contains("masks on "), "{stream}");
+    }
+}
