@@ -15,7 +15,7 @@ use bedside::engine::{
     Backend, FaultyBackend, InjectedFault, LoadOptions, Signature, TractCpu, Value,
 };
 use bedside::{
-    Bundle, ErrorKind, Finding, Form, Frame, Modality, Options, Orientation, PixelFormat,
+    Bundle, ErrorKind, Finding, Form, Frame, Mask, Modality, Options, Orientation, PixelFormat,
     Precision, Prompt, Segmenter, Unproven, vision,
 };
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
@@ -53,7 +53,7 @@ fn precisions() -> impl Iterator<Item = Precision> {
         .map(|v| v.precision)
 }
 
-fn phantom(kind: PhantomKind, seed: u64, target: bool) -> (Frame, bedside::Mask) {
+fn phantom(kind: PhantomKind, seed: u64, target: bool) -> (Frame, Mask) {
     let (width, height, frame_rate) = (400, 320, 30.0);
     let config = PhantomConfig {
         kind,
@@ -226,7 +226,7 @@ fn against_onnxruntime(backend: &dyn Backend, precision: Precision) -> (f32, f64
         worst = difference.fold(worst, f32::max);
         let mask = |logits: &[f32]| {
             let data = logits.iter().map(|l| u8::from(*l > 0.0)).collect();
-            bedside::Mask::from_bytes(logits.len() as u32, 1, data).unwrap()
+            Mask::from_bytes(logits.len() as u32, 1, data).unwrap()
         };
         assert!(!mask(&expected).is_empty());
         least = least.min(vision::iou(&mask(&found), &mask(&expected)));
@@ -412,6 +412,37 @@ fn features_serve_other_prompts_later_and_give_what_a_whole_pass_gives() {
         }
         assert_eq!(backend.ran("encoder"), 0);
     }
+}
+
+#[test]
+fn masks_in_used_memory_are_as_in_new() {
+    let mut segmenter = segmenter(Precision::F32);
+    let set = segmenter.prompts(&PROMPTS.map(Prompt::new)).unwrap();
+    let frames: Vec<_> = [
+        (PhantomKind::Polyp, 1),
+        (PhantomKind::FetalHead, 2),
+        (PhantomKind::Polyp, 9),
+    ]
+    .map(|(kind, seed)| phantom(kind, seed, true).0)
+    .into();
+    let mut pass = |reuse: bool| {
+        let found = frames.iter().map(|frame| {
+            let found = segmenter.segment(frame, &set).unwrap().findings;
+            if reuse {
+                segmenter.reuse(found.clone());
+                // More than are ever kept, of other sizes.
+                let mut larger = found[0].clone();
+                larger.mask = Some(Mask::from_bytes(900, 2, vec![1; 1800]).unwrap());
+                segmenter.reuse(vec![larger; 3]);
+            }
+            found
+        });
+        found.collect::<Vec<_>>()
+    };
+    let new = pass(false);
+    assert!(new.iter().flatten().filter(|f| f.present).count() >= 3);
+    assert_eq!(pass(true), new);
+    assert_eq!(pass(true), new);
 }
 
 /// Two that share weights answer side by side as one does alone.
@@ -638,7 +669,7 @@ fn real_frames_are_segmented() {
                 .iter()
                 .map(|v| u8::from(*v > 127))
                 .collect();
-            let truth = bedside::Mask::from_bytes(w, h, truth).unwrap();
+            let truth = Mask::from_bytes(w, h, truth).unwrap();
             let found = ask(&mut segmenter, &frame, &[prompt]);
             total += found[0]
                 .mask

@@ -26,6 +26,11 @@ pub trait Model {
     /// [`ErrorKind::Model`] when the backend failed, or gave NaN, infinite or absurd values.
     fn segment(&mut self, frame: &Frame, places: Range<usize>) -> Result<Vec<Finding>, Error>;
 
+    /// Take back findings that are done with, for the memory of their masks.
+    fn reuse(&mut self, findings: Vec<Finding>) {
+        drop(findings);
+    }
+
     /// Whether it can still answer; asked now and then while it has nothing to do.
     ///
     /// # Errors
@@ -285,5 +290,9 @@ impl Model for Loaded {
         let missing = || Error::new(ErrorKind::Prompt, "no such prompts");
         let (_, set) = set.ok_or_else(missing)?;
         Ok(self.segmenter.segment(frame, set)?.findings)
+    }
+
+    fn reuse(&mut self, findings: Vec<Finding>) {
+        self.segmenter.reuse(findings);
     }
 }

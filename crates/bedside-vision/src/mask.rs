@@ -203,16 +203,20 @@ pub fn at_frame_size(logits: &[f32], size: (usize, usize), letterbox: &Letterbox
 
 /// Mask and statistics from one prompt's logits, row-major `(rows, columns)` over the square:
 /// exactly the crop of their bilinear enlargement (half-pixel centres) to the frame's size, set
-/// where above `threshold`. `rgb` are the frame's interleaved pixels.
+/// where above `threshold`. `rgb` are the frame's interleaved pixels. The mask takes the memory of
+/// `buffer`, whatever is in it.
 pub fn from_logits(
     logits: &[f32],
     size: (usize, usize),
     letterbox: &Letterbox,
     threshold: f32,
     rgb: &[u8],
+    buffer: Vec<u8>,
 ) -> (Mask, MaskStats) {
     let width = letterbox.width() as usize;
-    let mut data = vec![0; width * letterbox.height() as usize];
+    let mut data = buffer;
+    data.clear();
+    data.resize(width * letterbox.height() as usize, 0);
     let mut sums = Sums::default();
     let mut lines = data.chunks_exact_mut(width);
     rows(logits, size, letterbox, threshold, |y, x, row| {

@@ -27,7 +27,7 @@ pub(crate) fn prepared_mask(
     threshold: f32,
 ) -> (Mask, MaskStats) {
     with_rgb(preprocessor, |rgb| {
-        mask::from_logits(logits, size, letterbox, threshold, rgb)
+        mask::from_logits(logits, size, letterbox, threshold, rgb, vec![7; 100])
     })
 }
 

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::panic::resume_unwind;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bedside_bundle::{Bundle, Manifest, Precision, PromptTable};
-use bedside_core::{Finding, Form, FrameView, Modality, Prompt};
+use bedside_core::{Finding, Form, FrameView, Mask, Modality, Prompt};
 use bedside_engine::{Backend, OpTime, Placement, Session, Value};
 use bedside_vision::{Letterbox, Preprocessor, mask};
 use rayon::prelude::*;
@@ -26,6 +26,9 @@ use crate::text::TextEncoder;
 
 /// Shortest side of a frame that can hold anything worth finding, in pixels.
 pub const MIN_SIDE: u32 = 16;
+
+/// Most masks whose memory is kept: one for each object type that models of this kind know, and some.
+const MOST_SPARE: usize = 128;
 
 /// Answers to a set of prompts on one frame.
 #[derive(Debug, Clone, PartialEq)]
@@ -132,6 +135,8 @@ pub struct Segmenter {
     decoder_inputs: Vec<DecoderInput>,
     outputs: Outputs,
     text: Option<TextEncoder>,
+    /// Memory of masks that are done with.
+    spare: Mutex<Vec<Vec<u8>>>,
     /// Threads that make masks while those of the backend rest; `None` for one thread.
     pool: Option<ThreadPool>,
 }
@@ -211,6 +216,7 @@ impl Segmenter {
             encoder,
             decoder,
             text: None,
+            spare: Mutex::default(),
             pool: pool(options.threads())?,
             options: options.clone(),
             backend,
@@ -243,6 +249,7 @@ impl Segmenter {
             decoder_inputs: self.decoder_inputs.clone(),
             outputs: self.outputs,
             text: None,
+            spare: Mutex::default(),
             pool: pool(self.options.threads())?,
         }))
     }
@@ -330,6 +337,15 @@ impl Segmenter {
         prompts: &PromptSet,
     ) -> Result<Segmentation, Error> {
         self.pass(frame.into(), prompts, Self::findings)
+    }
+
+    /// Hand back findings that are done with: the masks of the next frame take the memory of theirs.
+    /// Of many prompts, masks are the largest part of what a frame needs anew.
+    pub fn reuse(&mut self, findings: Vec<Finding>) {
+        let masks = findings.into_iter().filter_map(|finding| finding.mask);
+        let spare = self.spare.get_mut().unwrap_or_else(PoisonError::into_inner);
+        spare.extend(masks.map(Mask::into_data));
+        spare.truncate(MOST_SPARE);
     }
 
     /// Run the image encoder on a frame, once for all the prompts that will be asked of it. Feed it
@@ -465,9 +481,15 @@ impl Segmenter {
         let (least, threshold) = (self.presence, self.threshold());
         let size = self.outputs.size();
         let Features { letterbox, rgb, .. } = features;
+        let spare = &self.spare;
         let found = |answer: &Answer<'_>| {
-            let inside = (answer.presence >= least)
-                .then(|| mask::from_logits(answer.logits, size, letterbox, threshold, rgb));
+            let inside = (answer.presence >= least).then(|| {
+                let mut spare = spare.lock().unwrap_or_else(PoisonError::into_inner);
+                let buffer = spare.pop();
+                drop(spare);
+                let buffer = buffer.unwrap_or_default();
+                mask::from_logits(answer.logits, size, letterbox, threshold, rgb, buffer)
+            });
             finding(answer, inside)
         };
         let present = answers.iter().filter(|a| a.presence >= least).count();

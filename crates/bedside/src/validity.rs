@@ -138,7 +138,14 @@ mod tests {
                 presence: 1.0,
                 meta_object: None,
             };
-            let inside = mask::from_logits(&square, (side, side), &letterbox, threshold, &rgb);
+            let inside = mask::from_logits(
+                &square,
+                (side, side),
+                &letterbox,
+                threshold,
+                &rgb,
+                Vec::new(),
+            );
             finding(&answer, Some(inside))
         }
     }

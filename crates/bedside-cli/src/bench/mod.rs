@@ -253,12 +253,15 @@ fn time(
     ui: Ui,
 ) -> Result<Vec<Timings>, Failure> {
     for _ in 0..WARM_UP {
-        segmenter.segment(frame, prompts)?;
+        let answer = segmenter.segment(frame, prompts)?;
+        segmenter.reuse(answer.findings);
     }
     let bar = ui.progress(u64::from(frames), "frames");
     let mut timings = Vec::with_capacity(frames as usize);
     for _ in 0..frames {
-        timings.push(segmenter.segment(frame, prompts)?.timings);
+        let answer = segmenter.segment(frame, prompts)?;
+        timings.push(answer.timings);
+        segmenter.reuse(answer.findings);
         bar.inc(1);
     }
     bar.finish_and_clear();

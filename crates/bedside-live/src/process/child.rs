@@ -49,17 +49,16 @@ fn converse(
     load: impl FnOnce() -> Result<Box<dyn Model>, Error>,
 ) -> io::Result<()> {
     let mut masks = Vec::new();
-    let reply = |session: &mut UnixStream, number, answer: Result<Answer, Error>, masks: &[u8]| {
-        let what = answer.unwrap_or_else(|error| {
-            Answer::Failed(error.kind(), wire::line(error.to_string().as_bytes()))
-        });
-        wire::send(session, &Numbered { number, what }, masks)
+    let failed =
+        |error: Error| Answer::Failed(error.kind(), wire::line(error.to_string().as_bytes()));
+    let (model, what) = match load() {
+        Ok(model) => (Some(model), Answer::Done),
+        Err(error) => (None, failed(error)),
     };
-    let mut model = match load() {
-        Ok(model) => model,
-        Err(error) => return reply(session, 0, Err(error), &[]),
+    wire::send(session, &Numbered { number: 0, what }, &[])?;
+    let Some(mut model) = model else {
+        return Ok(());
     };
-    reply(session, 0, Ok(Answer::Done), &[])?;
     let mut pixels = Vec::new();
     let limit = Limit::new(MAX_PROMPTS, usize::MAX);
     loop {
@@ -74,7 +73,13 @@ fn converse(
                 found.map(Answer::Found)
             }
         };
-        reply(session, number, answer, &masks)?;
+        let what = answer.unwrap_or_else(failed);
+        let message = Numbered { number, what };
+        // Masks are no part of a finding where it is sent: they go behind it.
+        wire::send(session, &message, &masks)?;
+        if let Answer::Found(findings) = message.what {
+            model.reuse(findings);
+        }
     }
 }
 
@@ -93,17 +98,17 @@ fn find(
     places: Range<usize>,
     masks: &mut Vec<u8>,
 ) -> Result<Vec<Finding>, Error> {
-    let mut findings = model.segment(frame, places)?;
+    let findings = model.segment(frame, places)?;
     let size = Some((frame.width(), frame.height()));
-    for finding in &mut findings {
-        let mask = finding.mask.take();
-        let of = mask.as_ref().map(|mask| (mask.width(), mask.height()));
+    for finding in &findings {
+        let mask = finding.mask.as_ref();
+        let of = mask.map(|mask| (mask.width(), mask.height()));
         if of != size.filter(|_| finding.present) {
             let message = "the model gave a mask of another size than the frame's, or none";
             return Err(Error::new(ErrorKind::Model, message));
         }
         if let Some(mask) = mask {
-            wire::pack(&mask, masks);
+            wire::pack(mask, masks);
         }
     }
     Ok(findings)
