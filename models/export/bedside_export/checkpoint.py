@@ -8,14 +8,14 @@ import fnmatch
 import functools
 import importlib.resources
 import json
-import pathlib
 import pickle
 import re
 import zipfile
 
 import torch
 
-from .errors import ExportError
+from .checks import REMEDY, checkpoint_file
+from .errors import CheckpointError
 from .model import BiomedParse, Config
 
 # Keys of v1 that inference with a text prompt does not read. Their shapes, which are checked
@@ -33,32 +33,11 @@ DROPPED = [
 BERT_VOCABULARY = 30522  # of BiomedBERT, where the token table has CLIP's 49408 in v1
 BERT_WIDTH = 768
 MAY_BE_ZERO = ("bias", "logit_scale", "level_embed.weight", "query_embed.weight")
-REMEDY = "hint: give the published biomedparse_v1.pt or a fine-tuned copy with the same keys"
-
-
-class CheckpointError(ExportError):
-    """One line: what is wrong with a checkpoint and, after ``hint:``, what to do about it."""
 
 
 def load(path):
     """The state dict in a file, name -> tensor. Only tensors are read; no code in it is run."""
-    path = pathlib.Path(path)
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file; hint: give the path of biomedparse_v1.pt")
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: not a file; hint: give the path of biomedparse_v1.pt itself"
-        )
-    with path.open("rb") as file:
-        start = file.read(64)
-    archive = start.startswith(b"PK\x03\x04")
-    if start.startswith(b"version https://git-lfs"):
-        message = "a Git LFS pointer in place of the weights; hint: fetch them with `git lfs pull`"
-        raise CheckpointError(f"{path}: {message}")
-    if not archive and not start.startswith(b"\x80"):
-        raise CheckpointError(f"{path}: not a PyTorch checkpoint; {REMEDY}")
-    if archive and not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path}: truncated; hint: download or copy it again")
+    archive = checkpoint_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError as e:

@@ -7,6 +7,10 @@ class ExportError(Exception):
     """Bad input; the message names the cause and, after ``hint:``, the remedy."""
 
 
+class CheckpointError(ExportError):
+    """One line: what is wrong with a checkpoint and, after ``hint:``, what to do about it."""
+
+
 def run(command):
     """Call a command's work; -> its exit code. Bad input ends in one line on standard error."""
     try:

@@ -7,10 +7,9 @@ import pathlib
 from bedside_train.bundle import statistics, validity
 from bedside_train.text import ontology
 
+from .checks import labels
 from .errors import ExportError
-from .frames import MEAN, STD, labelled, labels
-
-LICENCE = "CC-BY-NC-SA-4.0"
+from .frames import MEAN, STD, labelled
 
 # Frames of these kinds were fed with rows and columns swapped in training: CAMUS' echo frames
 # come in the array order of NIfTI, the apex of the probe on the left.

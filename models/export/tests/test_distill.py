@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from bedside_export import distill, frames, pack
+from bedside_export import distill, frames, pack, student, teachers
 from bedside_export.errors import ExportError
 from bedside_train import data
 from inputs import CONFIG, write
@@ -42,7 +42,7 @@ def test_error_on_held_out_frames_falls_and_a_run_resumes(inputs, monkeypatch):
         remembered = sorted((inputs / "run/teacher").iterdir())
         assert len(remembered) == 40
         # The teacher is not asked again, and the run goes on from its last step.
-        monkeypatch.setattr(distill.CheckpointTeacher, "__call__", None)
+        monkeypatch.setattr(teachers.CheckpointTeacher, "__call__", None)
         first, after = distill.distill(arguments(inputs, "--steps", "120"), CONFIG)
     assert first == before
     assert torch.load(inputs / "run/last.pt", weights_only=True)["step"] == 120
@@ -64,7 +64,7 @@ def test_the_student_sees_frames_as_the_runtime_resizes_them(side):
         antialias=True,
     )
     wanted = data.normalise(exact[0].permute(1, 2, 0).numpy())
-    assert np.abs(distill.student_input(frame, side)[0] - wanted).max() <= 1 / min(data.STD)
+    assert np.abs(student.student_input(frame, side)[0] - wanted).max() <= 1 / min(data.STD)
 
 
 @pytest.mark.export

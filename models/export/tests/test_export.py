@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 from bedside_export import __main__ as command
-from bedside_export import distill, frames, manifest, pack, precision
+from bedside_export import frames, manifest, pack, precision, teachers, tokenizer
 from bedside_export.errors import ExportError
 from bedside_export.runner import Graphs
 from bedside_train.bundle import enlarge, sigmoid
@@ -146,8 +146,10 @@ def test_the_bundle_round_trips(inputs, tmp_path, program):
     frame, prompt = frames.synthetic(3, 96), "polyp in colon endoscope"
     answers = []
     for teacher in (
-        distill.BundleTeacher(out, tmp_path / "unpacked"),
-        distill.CheckpointTeacher(inputs / "small.pt", inputs / "clip", 64, CONFIG),
+        teachers.BundleTeacher(out, tmp_path / "unpacked"),
+        teachers.CheckpointTeacher(
+            inputs / "small.pt", tokenizer.build(inputs / "clip"), 64, CONFIG
+        ),
     ):
         answers.append(teacher(frame, [teacher.encode(prompt)])[1])
     assert precision.relative_error(*answers) < 1e-2, "a bundle teaches as its checkpoint does"
@@ -196,6 +198,7 @@ def test_ranges_are_calibrated_once_for_every_way(source, tmp_path):
         (["--bedside", "/no/such/program"], ["cargo build"]),
         (["--tokenizer", "/nowhere"], ["vocab.json", "clip-vit-base-patch32"]),
         (["--checkpoint", "/nowhere.pt"], ["no such file"]),
+        (["--frames", "3"], ["--frames 3", "4"]),
         (["--precision", "f32,int8", "--calibrate", "/nowhere"], ["no such folder"]),
     ],
 )

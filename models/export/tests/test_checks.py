@@ -1,0 +1,55 @@
+"""What can be refused at once is refused without waiting for torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+EXPORT = ["--checkpoint", "/nowhere.pt", "--tokenizer", "/nowhere", "--out", "x.bedside"]
+DISTILL = ["--teacher", "/nowhere.pt", "--frames", "/nowhere", "--prompt", "polyp"]
+DISTILL += ["--run", "run", "--out", "x.bedside"]
+SLOW = ["torch", "onnx", "onnxruntime", "cv2", "numpy"]
+
+
+def without(modules, command, argv, folder):
+    """Run a command where some modules cannot be imported. -> exit code, output"""
+    code = f"import sys; sys.modules.update(dict.fromkeys({modules!r})); "
+    code += f"from bedside_export.{command} import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv], capture_output=True, text=True, cwd=folder
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    "command, argv, words",
+    [
+        ("__main__", ["--help"], "--checkpoint"),
+        ("__main__", EXPORT, "/nowhere.pt: no such file"),
+        ("__main__", [*EXPORT, "--size", "100"], "multiple of 32"),
+        ("__main__", [*EXPORT, "--out", "x.onnx"], "NAME.bedside"),
+        ("distill", ["--help"], "--teacher"),
+        ("distill", DISTILL, "/nowhere.pt: no such file"),
+        ("distill", [*DISTILL, "--side", "50"], "multiples of 32"),
+    ],
+)
+def test_help_and_wrong_options_load_nothing_slow(tmp_path, command, argv, words):
+    more = ["--bedside", "true"] if "--help" not in argv else []
+    code, said = without(SLOW, command, [*argv, *more], tmp_path)
+    assert code == (0 if "--help" in argv else 2)
+    assert words in said, said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "more, words",
+    [
+        ([], "vocab.json"),
+        (["--calibrate", "/nowhere"], "no such folder"),
+    ],
+)
+def test_wrong_files_are_refused_before_torch_is_there(tmp_path, more, words):
+    (tmp_path / "x.pt").write_bytes(b"\x80\x02}.")
+    argv = [*EXPORT, "--bedside", "true", "--checkpoint", "x.pt", *more]
+    code, said = without(["torch"], "__main__", argv, tmp_path)
+    assert code == 2 and words in said and "Traceback" not in said, said
