@@ -67,7 +67,7 @@ def check(args):
         raise ExportError(f"--frames {args.frames}; hint: {FEWEST} at the very least")
     if args.labelled and args.target_dist:
         raise ExportError("--labelled and --target-dist exclude each other; hint: choose one")
-    checks.bundle(args.out)
+    checks.writable(args.out)
     if args.keep and args.keep.exists() and any(args.keep.iterdir()):
         raise ExportError(f"--keep {args.keep} is not empty; hint: name a new folder")
     checks.checkpoint_file(args.checkpoint)

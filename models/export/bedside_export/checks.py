@@ -1,7 +1,9 @@
 """What can be refused before torch is imported, which takes seconds: options, files, folders."""
 
 import csv
+import os
 import pathlib
+import shutil
 import zipfile
 
 from .errors import CheckpointError, ExportError
@@ -40,10 +42,34 @@ def checkpoint_file(path):
     return archive
 
 
-def bundle(path):
-    """Raise unless a bundle can be written there."""
-    if path.suffix != ".bedside" or not path.absolute().parent.is_dir():
-        raise ExportError(f"--out {path}; hint: NAME.bedside in a folder that is there")
+def report_of(out):
+    """The folder beside a bundle that its report is in."""
+    return out.with_suffix(".report")
+
+
+def writable(out):
+    """Raise unless a bundle and its report can be written there."""
+    parent, report = out.absolute().parent, report_of(out)
+    if out.suffix != ".bedside" or not parent.is_dir():
+        raise ExportError(f"--out {out}; hint: NAME.bedside in a folder that is there")
+    if out.is_dir() or (report.exists() and not report.is_dir()):
+        wrong = out if out.is_dir() else report
+        raise ExportError(f"{wrong} is in the way; hint: move it, or name another --out")
+    for folder in (parent, report):
+        if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
+            raise ExportError(
+                f"{folder}: cannot be written to; hint: ask for the right, or name another --out"
+            )
+
+
+def space(folder, needed, what):
+    """Raise unless so many bytes are free on the disk of ``folder``."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ExportError(
+            f"{folder}: {free / 1e9:.1f} GB free, but {what} needs {needed / 1e9:.1f} GB; hint: "
+            "free some, or name a folder on another disk"
+        )
 
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}

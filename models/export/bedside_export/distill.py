@@ -57,7 +57,7 @@ def check(args):
         raise ExportError("--side and --size are multiples of 32; hint: 256 and 512")
     if not args.teacher.is_file():
         raise ExportError(f"{args.teacher}: no such file; hint: a checkpoint or a bundle")
-    checks.bundle(args.out)
+    checks.writable(args.out)
     words = None
     if args.teacher.suffix != ".bedside":
         checks.checkpoint_file(args.teacher)

@@ -12,11 +12,15 @@ class CheckpointError(ExportError):
 
 
 def run(command):
-    """Call a command's work; -> its exit code. Bad input ends in one line on standard error."""
+    """Call a command's work; -> its exit code. Bad input, and files that can't be read or written,
+    end in one line on standard error."""
     try:
         command()
     except ExportError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"error: {error}; hint: look at the path and its disk", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -5,14 +5,24 @@ import json
 import pathlib
 import shutil
 import sys
-import tempfile
 import time
 
 import numpy as np
 import torch
 from bedside_train.text import ontology
 
-from . import checkpoint, frames, graphs, manifest, pack, precision, prompts, report
+from . import (
+    checkpoint,
+    frames,
+    graphs,
+    manifest,
+    pack,
+    precision,
+    prompts,
+    report,
+    scratch,
+    tokenizer,
+)
 from .errors import ExportError
 from .model import Config
 from .runner import Graphs
@@ -139,11 +149,11 @@ def export(args, given):
     meta = list(dict.fromkeys(r["meta_object"] for r in ontology()))
     classes = None
     if args.meta:
-        texts = [[words.encode(m).ids] for m in [*meta, "background"]]
+        texts = [[tokenizer.ids(words, m)] for m in [*meta, "background"]]
         classes = class_embeddings(model.text_encoder, texts)
 
-    with tempfile.TemporaryDirectory(dir=args.out.absolute().parent) as scratch:
-        work, folder = pathlib.Path(scratch) / "source", pathlib.Path(scratch) / "report"
+    with scratch.beside(args.out) as made:
+        work, folder = made / "source", made / "report"
         work.mkdir()
         note("graphs in f32")
         encoder, decoder = Encoder(model, args.size), Decoder(model, class_embeddings=classes)
@@ -210,7 +220,7 @@ def export(args, given):
         for p in set(paths) - set(args.precision):
             for part in paths[p]:
                 (work / part).unlink()
-        words.save(str(work / "tokenizer.json"))
+        tokenizer.save(words, work / "tokenizer.json")
         (work / "prompts.json").write_text(json.dumps(table))
         (work / "model-card.md").write_text(card(args, facts))
         text = {"graph": "text.onnx", "tokenizer": "tokenizer.json"}
@@ -221,6 +231,5 @@ def export(args, given):
         del runners
         note("packing, and the self-tests in bedside")
         if args.keep:
-            shutil.copytree(work, args.keep, dirs_exist_ok=True)
-        note(pack.pack(given.bedside, work, args.out))
-        note(f"report in {report.show(folder, args.out)}")
+            scratch.copy(work, args.keep)
+        note(pack.pack(given.bedside, work, folder, args.out))

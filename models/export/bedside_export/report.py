@@ -4,7 +4,6 @@ import base64
 import html
 import io
 import json
-import shutil
 
 import numpy as np
 from bedside_train.bundle import enlarge
@@ -53,13 +52,6 @@ def picture(graphs, frame, prompt, side=256):
 
 def summary(values):
     return {"mean": float(np.mean(values)), "worst": float(np.min(values)), "n": len(values)}
-
-
-def show(folder, bundle):
-    """The report beside the bundle that it is of. -> its folder"""
-    target = bundle.with_suffix(".report")
-    shutil.copytree(folder, target, dirs_exist_ok=True)
-    return target
 
 
 def write(folder, title, facts, graphs, frames, prompts, sizes, notes):

@@ -4,11 +4,9 @@ import copy
 import hashlib
 import json
 import math
-import pathlib
 import random
 import shutil
 import sys
-import tempfile
 
 import numpy as np
 import torch
@@ -20,7 +18,7 @@ from bedside_train.model import META_CLASSES, WIDTH, Student
 from bedside_train.text import package_file, pad
 from PIL import Image
 
-from . import frames, manifest, pack, prompts, report
+from . import frames, manifest, pack, prompts, report, scratch
 from .errors import ExportError
 from .runner import Graphs
 from .selftest import self_tests
@@ -118,8 +116,8 @@ def train(pupil, kept, tokens, mask, metas, args, run):
             "step": step,
             "before": before,
         }
-        torch.save(state, last.with_suffix(".part"))
-        last.with_suffix(".part").replace(last)
+        with scratch.whole(last) as part:
+            torch.save(state, part)
 
     pupil.train()
     while step < args.steps:
@@ -207,8 +205,7 @@ def write(average, teacher, rows, given, shown, figures, args, work):
     table = prompts.table(teacher.encode, teacher.dim, set(args.prompt))
     (work / "prompts.json").write_text(json.dumps(table))
     (work / "bundle.json").write_text(json.dumps(said, indent=1))
-    packed = pack.pack(given.bedside, work, args.out)
-    return f"{packed}\nreport in {report.show(folder, args.out)}"
+    return pack.pack(given.bedside, work, folder, args.out)
 
 
 def identity(args):
@@ -227,13 +224,13 @@ def distill(args, given, config):
     said, mine = args.run / "identity.json", identity(args)
     if said.exists() and json.loads(said.read_text()) != mine:
         raise ExportError(f"{args.run} belongs to another teacher or prompts; hint: another --run")
-    said.write_text(json.dumps(mine, indent=1))
+    with scratch.whole(said) as part:
+        part.write_text(json.dumps(mine, indent=1))
 
     torch.manual_seed(0)
-    with tempfile.TemporaryDirectory(dir=args.run) as scratch:
-        scratch = pathlib.Path(scratch)
+    with scratch.beside(args.run / "work") as made:
         if args.teacher.suffix == ".bedside":
-            teacher = BundleTeacher(args.teacher, scratch)
+            teacher = BundleTeacher(args.teacher, made)
         else:
             teacher = CheckpointTeacher(args.teacher, given.words, args.size, config)
         rows = [teacher.encode(p).astype(np.float16).astype(np.float32) for p in args.prompt]
@@ -249,7 +246,7 @@ def distill(args, given, config):
                 )
             )
         average, before, after = train(pupil, kept, tokens, mask, metas, args, args.run)
-        work = scratch / "source"
+        work = made / "source"
         work.mkdir()
         print(
             write(average, teacher, rows, given, shown, (before, after), args, work),

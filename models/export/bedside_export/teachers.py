@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from . import checkpoint, frames, prompts
 from .errors import ExportError
 from .runner import Graphs, session
+from .scratch import whole
 from .split import Decoder, Encoder
 
 
@@ -88,9 +89,8 @@ def remember(teacher, shown, rows, side, folder):
             }
             if not all(np.isfinite(a).all() for a in arrays.values()):
                 raise ExportError("the teacher answers with numbers that are none")
-            part = path.with_suffix(".part.npz")
-            np.savez(part, **arrays)
-            part.replace(path)
+            with whole(path) as part:
+                np.savez(part, **arrays)
             print(f"teacher: {i + 1} of {len(shown)} frames", file=sys.stderr)
         with np.load(path) as stored:
             small = cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA)

@@ -221,13 +221,15 @@ def test_a_bundle_that_fails_on_the_device_replaces_nothing(tmp_path, fails):
         f'[ $1 = {fails} ] && echo "error: 1 of 2 failed" >&2 && exit 4\nexit 0\n'
     )
     program.chmod(0o755)
-    (tmp_path / "source").mkdir()
+    for name in ("source", "report"):
+        (tmp_path / name).mkdir()
     bundle = tmp_path / "x.bedside"
     bundle.write_text("old")
     with pytest.raises(ExportError, match=f"bedside {fails}: error: 1 of 2 failed"):
-        pack.pack(program, tmp_path / "source", bundle)
+        pack.pack(program, tmp_path / "source", tmp_path / "report", bundle)
     assert bundle.read_text() == "old"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bedside", "source", "x.bedside"]
+    there = sorted(p.name for p in tmp_path.iterdir())
+    assert there == ["bedside", "report", "source", "x.bedside"]
 
 
 def test_labels_are_checked_before_minutes_are_spent(tmp_path):
