@@ -20,6 +20,27 @@ def check_side(side):
         )
 
 
+SAVED = (".pt", ".pth", ".ckpt", ".bin")  # how PyTorch's files are called
+CHECKPOINT = "biomedparse_v1.pt, a fine-tuned copy, or a folder with one of them"
+TOKENIZER = "folder with CLIP's vocab.json and merges.txt; default: that of the checkpoint"
+
+
+def located(checkpoint, tokenizer):
+    """The checkpoint's file and the vocabulary's folder. One folder may hold all of them."""
+    folder = checkpoint.parent
+    if checkpoint.is_dir():
+        folder = checkpoint
+        found = sorted(p for p in folder.iterdir() if p.suffix in SAVED)
+        if len(found) != 1:
+            names = ", ".join(p.name for p in found) or "none"
+            raise CheckpointError(
+                f"{folder}: one checkpoint is wanted in it, there is {names}; hint: a folder with "
+                "biomedparse_v1.pt, vocab.json and merges.txt, or the path of the file itself"
+            )
+        checkpoint = found[0]
+    return checkpoint, tokenizer or folder
+
+
 def checkpoint_file(path):
     """Raise unless the file looks like PyTorch's; -> whether it is a zip archive, not a pickle."""
     path = pathlib.Path(path)

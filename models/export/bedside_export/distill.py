@@ -19,8 +19,8 @@ FEWEST = 4  # frames: two are held out
 def arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m bedside_export.distill", description=__doc__)
     add = parser.add_argument
-    add("--teacher", type=pathlib.Path, required=True, help="biomedparse_v1.pt, or a .bedside")
-    add("--tokenizer", help="folder with CLIP's vocab.json and merges.txt, for a checkpoint")
+    add("--teacher", type=pathlib.Path, required=True, help=f"{checks.CHECKPOINT}, or a .bedside")
+    add("--tokenizer", type=pathlib.Path, help=checks.TOKENIZER)
     add("--frames", required=True, help="folder of unlabelled frames")
     add("--most", type=int, default=2000, help="frames to use at most")
     add("--prompt", action="append", required=True, help="as `bedside prompts` spells it in full")
@@ -55,17 +55,16 @@ def check(args):
     bedside = pack.program(args.bedside)
     if args.side % 32 or args.size % 32:
         raise ExportError("--side and --size are multiples of 32; hint: 256 and 512")
-    if not args.teacher.is_file():
-        raise ExportError(f"{args.teacher}: no such file; hint: a checkpoint or a bundle")
     checks.writable(args.out)
     words = None
     if args.teacher.suffix != ".bedside":
+        args.teacher, args.tokenizer = checks.located(args.teacher, args.tokenizer)
         checks.checkpoint_file(args.teacher)
-        if not args.tokenizer:
-            raise ExportError("a checkpoint needs --tokenizer FOLDER, with CLIP's vocabulary")
         from . import tokenizer
 
         words = tokenizer.build(args.tokenizer)
+    elif not args.teacher.is_file():
+        raise ExportError(f"{args.teacher}: no such file; hint: a checkpoint or a bundle")
     found = len(checks.pictures(args.frames))
     if found < FEWEST:
         raise ExportError(f"{args.frames}: {found} frames; hint: some hundreds at least")

@@ -15,7 +15,7 @@ def run(command):
     """Call a command's work; -> its exit code. Bad input, and files that can't be read or written,
     end in one line on standard error."""
     try:
-        command()
+        return command() or 0
     except ExportError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -24,4 +24,3 @@ def run(command):
         return 2
     except KeyboardInterrupt:
         return 130
-    return 0

@@ -2,7 +2,6 @@
 
 import datetime
 import json
-import pathlib
 import shutil
 import sys
 import time
@@ -30,6 +29,7 @@ from .selftest import self_tests
 from .split import Decoder, Encoder, class_embeddings
 
 REPORT_PROMPTS = 5
+INCOMPLETE = 3  # exit code of a bundle that lacks int8, which was asked for
 INT8_SHARE = 0.30  # int8 graphs may weigh this share of f32's; what is left protects nodes
 
 
@@ -54,9 +54,8 @@ def parity(model, runner, frame, rows, limit=1e-4):
     got = runner(frame, rows)["logits"]
     errors = []
     for row, logits in zip(rows, got):
-        rounded = torch.from_numpy(row.astype(np.float16).astype(np.float32))
         with torch.no_grad():
-            want = model(image, rounded).logits.numpy()
+            want = model(image, torch.from_numpy(row)).logits.numpy()
         errors.append(precision.relative_error(logits, want))
     worst, usual = max(errors), float(np.median(errors))
     if usual > limit or worst > 100 * limit:
@@ -111,6 +110,26 @@ def int8(args, work, runner, calibration, held, rows, note):
     }
 
 
+def refuse_poor(args, table, notes, facts):
+    """Take int8 out of ``args.precision`` where it loses too much, unless it was asked for so."""
+    why = report.poor(table)
+    if not why:
+        return
+    if args.allow_poor_int8:
+        facts.append(f"int8 is poor: {why}. It is here by --allow-poor-int8.")
+        print(f"warning: int8 is poor: {why}", file=sys.stderr)
+        return
+    said = (
+        f"int8 is left out of the bundle: {why}; hint: calibrate on more frames of the kinds that "
+        "the device sees, try --sensitivity, or take it as it is with --allow-poor-int8"
+    )
+    if args.precision == ["int8"]:
+        raise ExportError(said)
+    print(f"warning: {said}", file=sys.stderr)
+    notes["int8"]["left out"] = why
+    args.precision.remove("int8")
+
+
 def card(args, facts):
     lines = [
         f"# Model card: {args.name} {args.version}",
@@ -129,20 +148,18 @@ def card(args, facts):
 
 
 def export(args, given):
-    """From what ``__main__.check`` has accepted to the bundle and its report."""
+    """From what ``__main__.check`` has accepted to the bundle and its report. -> exit code"""
     note, words = Progress(), given.words
     shown = frames.folder(args.calibrate, args.frames) if args.calibrate else []
     if not shown:
         shown = [frames.synthetic(100 + i) for i in range(4)]
     held = shown[-max(2, len(shown) // 3) :]
-    references = list(given.references)
     note("reading the checkpoint")
     config = getattr(args, "config", Config.v1())
     model = checkpoint.open_model(args.checkpoint, config)
     if args.lineage is None:
-        path = pathlib.Path(args.checkpoint)
-        written = datetime.date.fromtimestamp(path.stat().st_mtime)
-        args.lineage = f"BiomedParse v1, exported from {path.name} of {written}"
+        written = datetime.date.fromtimestamp(args.checkpoint.stat().st_mtime)
+        args.lineage = f"BiomedParse v1, exported from {args.checkpoint.name} of {written}"
     note("prompt table")
     table = prompts.table(prompts.encoder(model.text_encoder, words), config.dim)
     rows = [np.array(e["tokens"], np.float32) for e in table["entries"]]
@@ -187,13 +204,21 @@ def export(args, given):
         del runner
         runners = {p: Graphs(*(work / part for part in two), args.size) for p, two in paths.items()}
         sizes = {p: sum((work / part).stat().st_size for part in two) for p, two in paths.items()}
+        note("against f32")
+        compared = report.compare(runners, held, choices)
+        if "int8" in args.precision:
+            refuse_poor(args, compared["int8"], notes, facts)
+        note("self-tests")
+        wanted = {p: runners[p] for p in {"f32", *args.precision}}
+        tests, told = self_tests(work, wanted, choices)
         note("report")
         if not args.calibrate:
             facts.append("Frames of this report are synthetic: --calibrate FOLDER shows real ones.")
         title = f"{args.name} {args.version} at {args.size}"
-        report.write(folder, title, facts, runners, held, choices, sizes, notes)
+        report.write(folder, title, facts, runners, compared, held, choices, sizes, notes, told)
         shutil.copy(folder / "report.json", work / "report.json")
 
+        references = [r for r in given.references if r["precision"] in args.precision]
         if args.target_dist:
             facts.append(
                 "Validity references are upstream's, fitted on its own outputs at 1024 in f32."
@@ -205,9 +230,6 @@ def export(args, given):
                 references += manifest.fitted(args.labelled, p, runners[p], dict(zip(keys, rows)))
         for entry in given.left:
             note(f"no form for validity reference {entry}")
-        note("self-tests")
-        wanted = {p: runners[p] for p in {"f32", *args.precision}}
-        tests = self_tests(work, wanted, choices)
         described, variants = [], []
         for p in args.precision:
             encoder, decoder = paths[p]
@@ -233,3 +255,4 @@ def export(args, given):
         if args.keep:
             scratch.copy(work, args.keep)
         note(pack.pack(given.bedside, work, folder, args.out))
+    return INCOMPLETE if "left out" in notes.get("int8", {}) else 0

@@ -172,9 +172,10 @@ def write(average, teacher, rows, given, shown, figures, args, work):
         f"{after['error']:.4f} after; Dice {before['dice']:.3f} before, {after['dice']:.3f} after.",
         f"{args.steps} steps of {args.batch} frames; teacher: {args.teacher.name}.",
     ]
-    report.write(
-        folder, f"{args.name} {args.version}", facts, runners, shown[-8:], choices, sizes, {}
-    )
+    tests, told = self_tests(work, runners, choices)
+    compared = report.compare(runners, shown[-8:], choices)
+    title = f"{args.name} {args.version}"
+    report.write(folder, title, facts, runners, compared, shown[-8:], choices, sizes, {}, told)
     shutil.copy(folder / "report.json", work / "report.json")
     said = {
         "format": 1,
@@ -200,7 +201,7 @@ def write(average, teacher, rows, given, shown, figures, args, work):
         ],
         "validity": [],
         "meta_objects": meta_objects(),
-        "self_tests": self_tests(work, runners, choices),
+        "self_tests": tests,
     }
     table = prompts.table(teacher.encode, teacher.dim, set(args.prompt))
     (work / "prompts.json").write_text(json.dumps(table))
