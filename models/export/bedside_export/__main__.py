@@ -15,8 +15,23 @@ PRECISIONS = ("f32", "f16", "int8")
 FEWEST = 4  # frames: some calibrate, others judge
 
 
+def room():
+    """What is needed beside the bundle, for the help."""
+    told = ", ".join(
+        f"{checks.sizes(p, 512)[1] / 1e9:.1f} GB for {'+'.join(p)}"
+        for p in (PRECISIONS[:1], PRECISIONS[:2], PRECISIONS[::2], PRECISIONS)
+    )
+    return (
+        "Free space is needed in the folder of --out while the bundle is made, the bundle among "
+        f"it: {told}, at 512. Exit codes: 0, 2 for what was refused, 3 for a bundle without the "
+        "int8 that was asked for."
+    )
+
+
 def arguments(argv):
-    parser = argparse.ArgumentParser(prog="python -m bedside_export", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bedside_export", description=__doc__, epilog=room()
+    )
     add = parser.add_argument
     add("--checkpoint", required=True, type=pathlib.Path, help=checks.CHECKPOINT)
     add("--tokenizer", type=pathlib.Path, help=checks.TOKENIZER)
@@ -85,6 +100,7 @@ def check(args):
                 f"{args.calibrate}: {count} frames, but some calibrate and others judge; hint: "
                 f"{FEWEST} at the very least, some tens are good"
             )
+    checks.space(args)
     from . import tokenizer
 
     given = Given(bedside, tokenizer.build(args.tokenizer), [], [])

@@ -83,14 +83,41 @@ def writable(out):
             )
 
 
-def space(folder, needed, what):
-    """Raise unless so many bytes are free on the disk of ``folder``."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise ExportError(
-            f"{folder}: {free / 1e9:.1f} GB free, but {what} needs {needed / 1e9:.1f} GB; hint: "
-            "free some, or name a folder on another disk"
-        )
+CALIBRATING = 2.5  # copies of f32's graphs
+SHARES = {"f32": 1.0, "f16": 0.5, "int8": 0.3}  # of the size of f32's graphs, at most
+
+
+def sizes(precisions, side):
+    """Bytes of v1's unpacked bundle, and the most that is on disk at a time while it is made.
+
+    Packing has all of it twice; int8 has copies of f32's graphs for calibrating.
+    """
+    f32 = 1.15e9 + 0.14e9 * (side / 1024) ** 2  # weights, and codes of positions
+    text = 0.27e9
+    bundle = f32 * sum(SHARES[p] for p in precisions) + text
+    making = f32 * (1 + sum(SHARES[p] for p in precisions if p == "f16")) + text
+    if "int8" in precisions:
+        making += CALIBRATING * f32
+    return bundle, max(2 * bundle, making)
+
+
+def space(args):
+    """Raise unless there is room for what ``args`` ask for."""
+    bundle, most = sizes(args.precision, args.size)
+    beside, wanted = args.out.absolute().parent, {}
+    for folder, needed in ((beside, most), (args.keep, bundle)):
+        if folder is not None:
+            folder = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+            disk = wanted.setdefault(folder.stat().st_dev, [folder, 0])
+            disk[1] += needed
+    for folder, needed in wanted.values():
+        free = shutil.disk_usage(folder).free
+        if free < needed:
+            raise ExportError(
+                f"{folder}: {free / 1e9:.1f} GB free, but {', '.join(args.precision)} at "
+                f"{args.size} needs {needed / 1e9:.1f} GB while it is made; hint: free some, or "
+                "name a folder on another disk"
+            )
 
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}

@@ -1,9 +1,14 @@
 """What can be refused at once is refused without waiting for torch."""
 
+import argparse
+import pathlib
+import shutil
 import subprocess
 import sys
 
 import pytest
+from bedside_export import checks
+from bedside_export.errors import ExportError
 
 EXPORT = ["--checkpoint", "/nowhere.pt", "--tokenizer", "/nowhere", "--out", "x.bedside"]
 DISTILL = ["--teacher", "/nowhere.pt", "--frames", "/nowhere", "--prompt", "polyp"]
@@ -53,3 +58,27 @@ def test_wrong_files_are_refused_before_torch_is_there(tmp_path, more, words):
     argv = [*EXPORT, "--bedside", "true", "--checkpoint", "x.pt", *more]
     code, said = without(["torch"], "__main__", argv, tmp_path)
     assert code == 2 and words in said and "Traceback" not in said, said
+
+
+def room(tmp_path, monkeypatch, free, keep=None):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: argparse.Namespace(free=free))
+    args = argparse.Namespace(precision=["f32"], size=512, keep=keep)
+    args.out = pathlib.Path(tmp_path / "x.bedside")
+    checks.space(args)
+
+
+def test_room_is_made_sure_of_before_the_work(tmp_path, monkeypatch):
+    """Twice the bundle, as measured, and the unpacked source where that is kept."""
+    _, most = checks.sizes(["f32"], 512)
+    assert 2.7e9 < most < 3.1e9, "2.8 GB were measured"
+    room(tmp_path, monkeypatch, most)
+    with pytest.raises(ExportError, match=r"1.0 GB free, but f32 at 512 needs \d.\d GB.*hint: "):
+        room(tmp_path, monkeypatch, 1e9)
+    with pytest.raises(ExportError, match="GB free"):
+        room(tmp_path, monkeypatch, most, keep=tmp_path / "new" / "folder")
+
+
+def test_every_precision_more_needs_more_room():
+    few, more = (checks.sizes(p, 512) for p in (["f32"], ["f32", "f16"]))
+    assert all(a < b for a, b in zip(few, more))
+    assert checks.sizes(["int8"], 512)[0] < few[0] < checks.sizes(["int8"], 512)[1]
