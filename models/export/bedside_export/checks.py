@@ -83,11 +83,11 @@ def writable(out):
             )
 
 
-CALIBRATING = 2.5  # copies of f32's graphs
+CALIBRATING = {False: 1.7, True: 3.0}  # f32's graphs over again: int8 without, with sensitivity
 SHARES = {"f32": 1.0, "f16": 0.5, "int8": 0.3}  # of the size of f32's graphs, at most
 
 
-def sizes(precisions, side):
+def sizes(precisions, side, sensitivity=False):
     """Bytes of v1's unpacked bundle, and the most that is on disk at a time while it is made.
 
     Packing has all of it twice; int8 has copies of f32's graphs for calibrating.
@@ -97,13 +97,13 @@ def sizes(precisions, side):
     bundle = f32 * sum(SHARES[p] for p in precisions) + text
     making = f32 * (1 + sum(SHARES[p] for p in precisions if p == "f16")) + text
     if "int8" in precisions:
-        making += CALIBRATING * f32
+        making += CALIBRATING[sensitivity] * f32
     return bundle, max(2 * bundle, making)
 
 
 def space(args):
     """Raise unless there is room for what ``args`` ask for."""
-    bundle, most = sizes(args.precision, args.size)
+    bundle, most = sizes(args.precision, args.size, args.sensitivity)
     beside, wanted = args.out.absolute().parent, {}
     for folder, needed in ((beside, most), (args.keep, bundle)):
         if folder is not None:

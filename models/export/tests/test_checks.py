@@ -62,7 +62,7 @@ def test_wrong_files_are_refused_before_torch_is_there(tmp_path, more, words):
 
 def room(tmp_path, monkeypatch, free, keep=None):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: argparse.Namespace(free=free))
-    args = argparse.Namespace(precision=["f32"], size=512, keep=keep)
+    args = argparse.Namespace(precision=["f32"], size=512, keep=keep, sensitivity=False)
     args.out = pathlib.Path(tmp_path / "x.bedside")
     checks.space(args)
 
