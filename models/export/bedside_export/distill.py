@@ -93,7 +93,10 @@ def distill(args, config=None):
 
 
 def main(argv=None):
-    return run(lambda: distill(arguments(argv)))
+    def command():
+        distill(arguments(argv))  # whose figures are no exit code
+
+    return run(command)
 
 
 if __name__ == "__main__":

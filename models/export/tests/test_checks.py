@@ -82,3 +82,15 @@ def test_every_precision_more_needs_more_room():
     few, more = (checks.sizes(p, 512) for p in (["f32"], ["f32", "f16"]))
     assert all(a < b for a, b in zip(few, more))
     assert checks.sizes(["int8"], 512)[0] < few[0] < checks.sizes(["int8"], 512)[1]
+
+
+def test_one_folder_may_be_located_for_checkpoint_and_vocabulary(tmp_path):
+    for name in ("vocab.json", "merges.txt", "model.pt"):
+        (tmp_path / name).touch()
+    file, other = tmp_path / "model.pt", tmp_path / "clip"
+    assert checks.located(tmp_path, None) == (file, tmp_path)
+    assert checks.located(file, None) == (file, tmp_path)
+    assert checks.located(tmp_path, other) == (file, other)
+    (tmp_path / "more.pth").touch()
+    with pytest.raises(ExportError, match="one checkpoint is wanted.*model.pt, more.pth; hint: "):
+        checks.located(tmp_path, None)

@@ -93,3 +93,9 @@ def test_a_run_folder_serves_one_teacher_and_one_set_of_prompts(inputs):
 def test_bad_input_is_refused(inputs, more, words):
     with pytest.raises(ExportError, match=words):
         distill.distill(arguments(inputs, *more), CONFIG)
+
+
+def test_the_exit_code_of_a_run_that_went_well_is_0(monkeypatch):
+    monkeypatch.setattr(distill, "arguments", lambda argv: argv)
+    monkeypatch.setattr(distill, "distill", lambda args: ({"error": 0.2}, {"error": 0.1}))
+    assert distill.main([]) == 0
