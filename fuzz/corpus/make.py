@@ -112,6 +112,10 @@ def manifests():
     put("prompts", "long-text", b"\x01\x04\x01" + varint(2**31) + b"polyp")
     put("prompts", "not-finite", table[:-1] + b"\x7c")
     put("prompts", "large-rows", b"\x01" + varint(4096) + b"\x01" + table[3:60])
+    exact = (TINY.parent / "prompts-2.postcard").read_bytes()
+    put("prompts", "tiny-2", exact)
+    put("prompts", "not-finite-2", exact[:-4] + struct.pack("<f", 7e4))
+    put("prompts", "halves-2", b"\x02" + table[1:])
     # As a prompt, this reached terminals.
     put("prompts", "escapes", "\x1b[31mpolyp\x1b[0m\x07")
     put("prompts", "words", "tumor in breast ultrasound")
@@ -120,6 +124,7 @@ def manifests():
     put("pack", "no-tokens.json", json.dumps({"token_dim": 2**63, "entries": []}))
     entry = json.loads((SOURCE / "prompts.json").read_text())["entries"][0]
     put("pack", "large-tokens.json", json.dumps({"token_dim": 4, "entries": [entry | {"tokens": [[1e39] * 4]}]}))
+    put("pack", "exact.json", (SOURCE / "bundle.json").read_text().replace('"format": 1', '"format": 2', 1))
     put("pack", "parts.json", (SOURCE / "bundle.json").read_text().replace("{", '{"parts": [],', 1))
 
 

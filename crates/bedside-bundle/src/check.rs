@@ -130,6 +130,17 @@ pub(crate) fn parts(m: &Manifest) -> Result<(), BundleError> {
 
 /// Check what the manifest says of forms: a misspelled site would quietly feed hearts upright.
 pub(crate) fn against_table(m: &Manifest, table: &PromptTable) -> Result<(), BundleError> {
+    if table.format() != m.format {
+        return Err(BundleError::new(
+            ErrorKind::PromptTable,
+            format!(
+                "a prompt table of format {} in a bundle of format {}",
+                table.format(),
+                m.format
+            ),
+            "pack the model again",
+        ));
+    }
     let decoders = m.variants.iter().filter_map(|v| m.graph(&v.decoder));
     for decoder in decoders {
         if contract::token_dim(decoder) != Some(table.token_dim()) {

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{BundleError, ErrorKind};
 
-/// The bundle format that this version writes and reads.
-pub const FORMAT: u32 = 1;
+/// The newest bundle format that this version reads and writes; it reads all from 1 on.
+///
+/// Format 2 keeps the tokens of prompts in f32, format 1 in f16.
+pub const FORMAT: u32 = 2;
 /// Most bytes of a `manifest.json`.
 pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
@@ -17,7 +19,7 @@ pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 #[non_exhaustive]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// [`FORMAT`].
+    /// 1 to [`FORMAT`].
     pub format: u32,
     /// Name of the model, such as "edge": lower-case letters, digits, `.`, `_` and `-`.
     pub name: String,
@@ -307,10 +309,10 @@ impl Manifest {
             )
         };
         let Gate { format } = serde_json::from_slice(json).map_err(broken)?;
-        if format != FORMAT {
+        if !(1..=FORMAT).contains(&format) {
             return Err(BundleError::new(
                 ErrorKind::Format,
-                format!("format {format}, this bedside reads format {FORMAT}"),
+                format!("format {format}, this bedside reads formats 1 to {FORMAT}"),
                 if format > FORMAT {
                     "update bedside"
                 } else {

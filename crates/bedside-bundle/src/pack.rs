@@ -125,7 +125,8 @@ struct Plan {
 impl Plan {
     fn new(source: &Path) -> Result<Self, BundleError> {
         let mut manifest = read_manifest(source).map_err(|e| e.in_part(SOURCE_MANIFEST))?;
-        let prompts = read_prompts(source).map_err(|e| e.in_part(SOURCE_PROMPTS))?;
+        let prompts =
+            read_prompts(source, manifest.format).map_err(|e| e.in_part(SOURCE_PROMPTS))?;
         let mut summaries = vec![(PROMPT_TABLE.to_owned(), summary(prompts.as_slice())?)];
         for file in folder::list(source)? {
             match file.name.as_str() {
@@ -205,8 +206,8 @@ fn read_manifest(source: &Path) -> Result<Manifest, BundleError> {
     Ok(manifest)
 }
 
-/// The bytes of `prompts.postcard`.
-fn read_prompts(source: &Path) -> Result<Vec<u8>, BundleError> {
+/// The bytes of `prompts.postcard` in a bundle of that format.
+fn read_prompts(source: &Path, format: u32) -> Result<Vec<u8>, BundleError> {
     let json = read_source(source, SOURCE_PROMPTS, MAX_SOURCE_PROMPTS_BYTES)?;
     let prompts: SourcePrompts = serde_json::from_slice(&json).map_err(|e| {
         let hint = "docs/bundle-format.md lists the fields";
@@ -217,7 +218,11 @@ fn read_prompts(source: &Path) -> Result<Vec<u8>, BundleError> {
         .into_iter()
         .map(entry)
         .collect::<Result<_, _>>()?;
-    PromptTable::new(prompts.token_dim, entries)?.to_bytes()
+    let table = match format {
+        1 => PromptTable::new(prompts.token_dim, entries)?,
+        _ => PromptTable::exact(prompts.token_dim, entries)?,
+    };
+    table.to_bytes()
 }
 
 fn entry(source: SourcePrompt) -> Result<PromptEntry, BundleError> {

@@ -12,8 +12,6 @@ use crate::manifest::printable;
 
 /// Most bytes of a `prompts.postcard`.
 pub const MAX_PROMPT_TABLE_BYTES: u64 = 64 << 20;
-/// Layout of the bytes; the first of them.
-const VERSION: u8 = 1;
 /// Most token rows of an entry. BiomedParse's text encoder stops at 77.
 const MAX_ROWS: usize = 512;
 /// Largest token dimension.
@@ -24,8 +22,17 @@ const MAX_ENTRIES: u32 = 4096;
 /// The tokens of every form that a model knows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PromptTable {
+    layout: Layout,
     token_dim: usize,
     entries: Vec<PromptEntry>,
+}
+
+/// How tokens are kept in the bytes; the first of them is its number, and that of the bundle's
+/// format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layout {
+    F16 = 1,
+    F32 = 2,
 }
 
 /// The tokens of one form.
@@ -34,7 +41,7 @@ pub struct PromptEntry {
     form: Form,
     trained: bool,
     rows: usize,
-    tokens: Vec<f16>,
+    tokens: Vec<f32>,
 }
 
 /// What the bytes start with, in postcard; then come the entries. Read on its own, so that the
@@ -51,17 +58,79 @@ struct WireEntry {
     form: Form,
     trained: bool,
     rows: u16,
-    /// f16, little-endian, row-major. As bytes: postcard would spend 3 bytes on a `u16`.
+    /// f16 or f32, little-endian, row-major. As bytes: postcard would spend 3 bytes on a `u16`.
     tokens: Vec<u8>,
 }
 
+impl Layout {
+    fn of(version: u8) -> Option<Self> {
+        [Self::F16, Self::F32]
+            .into_iter()
+            .find(|l| *l as u8 == version)
+    }
+
+    /// The value that is read back.
+    fn kept(self, value: f32) -> f32 {
+        match self {
+            Self::F16 => f16::from_f32(value).to_f32(),
+            Self::F32 => value,
+        }
+    }
+
+    fn write(self, tokens: &[f32]) -> Vec<u8> {
+        match self {
+            Self::F16 => tokens
+                .iter()
+                .flat_map(|v| f16::from_f32(*v).to_le_bytes())
+                .collect(),
+            Self::F32 => tokens.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        }
+    }
+
+    /// `None` where the bytes are not of whole values.
+    fn read(self, bytes: &[u8]) -> Option<Vec<f32>> {
+        match self {
+            Self::F16 => match bytes.as_chunks::<2>() {
+                (values, []) => Some(
+                    values
+                        .iter()
+                        .map(|b| f16::from_le_bytes(*b).to_f32())
+                        .collect(),
+                ),
+                _ => None,
+            },
+            Self::F32 => match bytes.as_chunks::<4>() {
+                (values, []) => Some(values.iter().map(|b| f32::from_le_bytes(*b)).collect()),
+                _ => None,
+            },
+        }
+    }
+}
+
 impl PromptTable {
-    /// A table of entries that all have rows of `token_dim` values.
+    /// A table of entries that all have rows of `token_dim` values, which are rounded to f16: for
+    /// bundles of format 1.
     ///
     /// # Errors
     /// [`ErrorKind::PromptTable`] when it has no entry, a form twice, or entries of another
     /// token dimension; [`ErrorKind::TooLarge`] above 4096 entries.
     pub fn new(token_dim: usize, entries: Vec<PromptEntry>) -> Result<Self, BundleError> {
+        Self::with(Layout::F16, token_dim, entries)
+    }
+
+    /// As [`new`](Self::new), with the values as they are: for bundles of format 2.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn exact(token_dim: usize, entries: Vec<PromptEntry>) -> Result<Self, BundleError> {
+        Self::with(Layout::F32, token_dim, entries)
+    }
+
+    fn with(
+        layout: Layout,
+        token_dim: usize,
+        mut entries: Vec<PromptEntry>,
+    ) -> Result<Self, BundleError> {
         if !(1..=MAX_TOKEN_DIM).contains(&token_dim) {
             return Err(fail(format!(
                 "token_dim is {token_dim}, not 1 to {MAX_TOKEN_DIM}"
@@ -85,7 +154,14 @@ impl PromptTable {
                 )));
             }
         }
-        Ok(Self { token_dim, entries })
+        for value in entries.iter_mut().flat_map(|e| &mut e.tokens) {
+            *value = layout.kept(*value);
+        }
+        Ok(Self {
+            layout,
+            token_dim,
+            entries,
+        })
     }
 
     /// The table in the bytes of a `prompts.postcard`.
@@ -98,21 +174,23 @@ impl PromptTable {
         if bytes.len() as u64 > MAX_PROMPT_TABLE_BYTES {
             return Err(too_large());
         }
-        match bytes.first() {
-            Some(&VERSION) => {}
-            Some(&other) => {
-                return Err(BundleError::new(
-                    ErrorKind::Format,
-                    format!("prompt table version {other}, this bedside reads version {VERSION}"),
-                    if other > VERSION {
-                        "update bedside"
-                    } else {
-                        "pack the model again"
-                    },
-                ));
-            }
-            None => return Err(fail("the table has no bytes".to_owned())),
-        }
+        let Some(&version) = bytes.first() else {
+            return Err(fail("the table has no bytes".to_owned()));
+        };
+        let Some(layout) = Layout::of(version) else {
+            let newest = Layout::F32 as u8;
+            return Err(BundleError::new(
+                ErrorKind::Format,
+                format!(
+                    "prompt table version {version}, this bedside reads versions 1 to {newest}"
+                ),
+                if version > newest {
+                    "update bedside"
+                } else {
+                    "pack the model again"
+                },
+            ));
+        };
         let broken = |e| fail(format!("not a prompt table ({e})"));
         let (head, mut rest) = postcard::take_from_bytes::<WireHead>(bytes).map_err(broken)?;
         if head.entries > MAX_ENTRIES {
@@ -123,12 +201,12 @@ impl PromptTable {
         for _ in 0..head.entries {
             let entry;
             (entry, rest) = postcard::take_from_bytes(rest).map_err(broken)?;
-            entries.push(PromptEntry::from_wire(entry, token_dim)?);
+            entries.push(PromptEntry::from_wire(entry, layout, token_dim)?);
         }
         if !rest.is_empty() {
             return Err(fail(format!("{} bytes after the table's end", rest.len())));
         }
-        Self::new(token_dim, entries)
+        Self::with(layout, token_dim, entries)
     }
 
     /// The bytes of a `prompts.postcard`; [`from_bytes`](Self::from_bytes) reads them back.
@@ -137,20 +215,25 @@ impl PromptTable {
     /// [`ErrorKind::TooLarge`] above [`MAX_PROMPT_TABLE_BYTES`].
     pub fn to_bytes(&self) -> Result<Vec<u8>, BundleError> {
         let head = WireHead {
-            version: VERSION,
+            version: self.layout as u8,
             token_dim: u16::try_from(self.token_dim).map_err(|_| too_large())?,
             entries: u32::try_from(self.entries.len()).map_err(|_| too_large())?,
         };
         let broken = |e: postcard::Error| fail(e.to_string());
         let mut bytes = postcard::to_stdvec(&head).map_err(broken)?;
         for entry in &self.entries {
-            bytes = postcard::to_extend(&entry.to_wire()?, bytes).map_err(broken)?;
+            bytes = postcard::to_extend(&entry.to_wire(self.layout)?, bytes).map_err(broken)?;
         }
         if bytes.len() as u64 > MAX_PROMPT_TABLE_BYTES {
             Err(too_large())
         } else {
             Ok(bytes)
         }
+    }
+
+    /// The bundle format that this table belongs to.
+    pub(crate) fn format(&self) -> u32 {
+        self.layout as u32
     }
 
     /// Number of values in a token row, the D of the decoder's `tokens [P,T,D]`.
@@ -180,11 +263,11 @@ impl PromptTable {
 }
 
 impl PromptEntry {
-    /// An entry from token rows in f32, rounded to f16.
+    /// An entry from token rows.
     ///
     /// # Errors
     /// [`ErrorKind::PromptTable`] when there are no rows or more than 512, when their lengths
-    /// differ, or when a value is not finite in f16.
+    /// differ, or when a value is not finite in f16, which decoders may compute in.
     pub fn new(form: Form, trained: bool, rows: &[Vec<f32>]) -> Result<Self, BundleError> {
         let width = rows.first().map_or(0, Vec::len);
         if rows.iter().any(|r| r.len() != width) {
@@ -193,7 +276,7 @@ impl PromptEntry {
                 printable(&form.text())
             )));
         }
-        let tokens = rows.iter().flatten().map(|v| f16::from_f32(*v)).collect();
+        let tokens = rows.iter().flatten().copied().collect();
         Self {
             form,
             trained,
@@ -222,7 +305,7 @@ impl PromptEntry {
                 self.rows
             )));
         }
-        if !self.tokens.iter().all(|v| v.is_finite()) {
+        if !self.tokens.iter().all(|v| f16::from_f32(*v).is_finite()) {
             return Err(fail(format!(
                 "{shown:?} has a value that is not finite in f16"
             )));
@@ -230,16 +313,15 @@ impl PromptEntry {
         Ok(self)
     }
 
-    fn from_wire(wire: WireEntry, token_dim: usize) -> Result<Self, BundleError> {
+    fn from_wire(wire: WireEntry, layout: Layout, token_dim: usize) -> Result<Self, BundleError> {
         let rows = usize::from(wire.rows);
-        if wire.tokens.len() != rows * token_dim * 2 {
+        let tokens = layout.read(&wire.tokens);
+        let Some(tokens) = tokens.filter(|t| t.len() == rows * token_dim) else {
             let text = printable(&wire.form.text());
             return Err(fail(format!(
                 "{text:?}: rows are not of {token_dim} values"
             )));
-        }
-        let (pairs, _) = wire.tokens.as_chunks::<2>();
-        let tokens = pairs.iter().map(|b| f16::from_le_bytes(*b)).collect();
+        };
         Self {
             form: wire.form,
             trained: wire.trained,
@@ -249,12 +331,12 @@ impl PromptEntry {
         .checked()
     }
 
-    fn to_wire(&self) -> Result<WireEntry, BundleError> {
+    fn to_wire(&self, layout: Layout) -> Result<WireEntry, BundleError> {
         Ok(WireEntry {
             form: self.form.clone(),
             trained: self.trained,
             rows: u16::try_from(self.rows).map_err(|_| too_large())?,
-            tokens: self.tokens.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            tokens: layout.write(&self.tokens),
         })
     }
 
@@ -275,7 +357,7 @@ impl PromptEntry {
 
     /// The tokens, `[rows, token_dim]` row-major.
     pub fn tokens_f32(&self) -> Vec<f32> {
-        self.tokens.iter().map(|v| v.to_f32()).collect()
+        self.tokens.clone()
     }
 }
 
@@ -381,7 +463,8 @@ mod tests {
             .to_bytes()
             .unwrap();
         refused(b"", ErrorKind::PromptTable, "no bytes");
-        refused(&[2, 0], ErrorKind::Format, "version 2");
+        refused(&[3, 0], ErrorKind::Format, "version 3");
+        refused(&[0, 0], ErrorKind::Format, "version 0");
         refused(&[1, 2, 0], ErrorKind::PromptTable, "empty");
         refused(
             &[1, 2, 0xff, 0xff, 0xff, 0xff, 0x0f],
@@ -402,6 +485,33 @@ mod tests {
         refused(&infinite, ErrorKind::PromptTable, "not finite");
     }
 
+    #[test]
+    fn exact_tables_hold_the_same_to_the_same_rules() {
+        let bytes = PromptTable::exact(2, vec![entry(0, 1, 2)])
+            .unwrap()
+            .to_bytes()
+            .unwrap();
+        for end in [f32::INFINITY, f32::NAN, 70_000.0] {
+            let bad = [&bytes[..bytes.len() - 4], &end.to_le_bytes()].concat();
+            refused(&bad, ErrorKind::PromptTable, "not finite");
+        }
+        let halved = [&[1], &bytes[1..]].concat();
+        refused(&halved, ErrorKind::PromptTable, "rows are not of 2 values");
+    }
+
+    #[test]
+    fn rounding_is_a_matter_of_the_table() {
+        let fine = 1.0 + 1.0 / 4096.0;
+        let entries = || vec![PromptEntry::new(form(0), true, &[vec![fine]]).unwrap()];
+        let f16 = PromptTable::new(1, entries()).unwrap();
+        let f32 = PromptTable::exact(1, entries()).unwrap();
+        assert_eq!(f16.entries()[0].tokens_f32(), [1.0]);
+        assert_eq!(f32.entries()[0].tokens_f32(), [fine]);
+        assert_eq!((f16.format(), f32.format()), (1, 2));
+        let size = |t: &PromptTable| t.to_bytes().unwrap().len();
+        assert_eq!(size(&f32), size(&f16) + 2);
+    }
+
     proptest! {
         #[test]
         fn tables_survive_the_round_trip(
@@ -411,6 +521,10 @@ mod tests {
             let entries: Vec<PromptEntry> = sizes.iter().enumerate().map(|(i, (rows, trained, v))| {
                 PromptEntry::new(form(i), *trained, &vec![vec![*v; dim]; *rows]).unwrap()
             }).collect();
+            let exact = PromptTable::exact(dim, entries.clone()).unwrap();
+            let again = PromptTable::from_bytes(&exact.to_bytes().unwrap()).unwrap();
+            prop_assert_eq!(&again, &exact);
+            prop_assert_eq!(again.entries(), &entries[..]);
             let table = PromptTable::new(dim, entries).unwrap();
             let again = PromptTable::from_bytes(&table.to_bytes().unwrap()).unwrap();
             prop_assert_eq!(&again, &table);
@@ -423,8 +537,11 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_give_an_answer(mut bytes in prop::collection::vec(any::<u8>(), 1..200)) {
-            bytes[0] = VERSION;
+        fn any_bytes_give_an_answer(
+            mut bytes in prop::collection::vec(any::<u8>(), 1..200),
+            version in 1..3u8,
+        ) {
+            bytes[0] = version;
             if let Ok(table) = PromptTable::from_bytes(&bytes) {
                 prop_assert!(table.entries().iter().all(|e| e.rows() > 0));
             }

@@ -333,7 +333,7 @@ fn senseless_manifests_are_refused() {
             "/format",
             json!(7),
             Format,
-            "format 7, this bedside reads format 1; hint: update bedside",
+            "format 7, this bedside reads formats 1 to 2; hint: update bedside",
         ),
         ("/format", json!(0), Format, "format 0"),
         ("/format", json!("1"), Manifest, "invalid type"),
@@ -513,6 +513,60 @@ fn tokens_have_to_fit_the_decoder() {
     });
     let packed = pack(&source, temp.path().join("out.bedside"));
     refused(packed, ErrorKind::Contract, "tokens of 5 values");
+}
+
+/// `source/` packed as format 2.
+fn packed_exactly() -> (TempDir, Bundle) {
+    let (temp, source) = source();
+    edit(&source.join("bundle.json"), |json| {
+        json["format"] = json!(2)
+    });
+    let bundle = pack(&source, temp.path().join("out.bedside")).unwrap();
+    (temp, bundle)
+}
+
+#[test]
+fn format_2_keeps_tokens_as_the_exporter_wrote_them() {
+    let (_temp, bundle) = packed_exactly();
+    let bytes = bundle.part("prompts.postcard").unwrap();
+    assert_eq!(bytes, fs::read(golden("prompts-2.postcard")).unwrap());
+    let prompts: Value =
+        serde_json::from_slice(&fs::read(golden("source/prompts.json")).unwrap()).unwrap();
+    let table = bundle.prompt_table().unwrap();
+    for (entry, wanted) in table
+        .entries()
+        .iter()
+        .zip(prompts["entries"].as_array().unwrap())
+    {
+        let wanted: Vec<Vec<f32>> = serde_json::from_value(wanted["tokens"].clone()).unwrap();
+        assert_eq!(entry.tokens_f32(), wanted.concat());
+    }
+    let rounded = Bundle::open(golden("golden.bedside")).unwrap();
+    assert_eq!(rounded.manifest().format, 1, "older bundles are read");
+    assert_ne!(rounded.prompt_table().unwrap().entries(), table.entries());
+}
+
+#[test]
+fn a_prompt_table_belongs_to_the_format_of_its_bundle() {
+    let (temp, bundle) = packed_exactly();
+    let (_old, folder) = unpacked();
+    // Old readers see the format first and refuse what they would not understand.
+    let exact = bundle.part("prompts.postcard").unwrap();
+    fs::write(folder.join("prompts.postcard"), &exact).unwrap();
+    edit(&folder.join("manifest.json"), |json| {
+        for part in json["parts"].as_array_mut().unwrap() {
+            if part["name"] == "prompts.postcard" {
+                *part = serde_json::to_value(bundle.manifest().part("prompts.postcard")).unwrap();
+            }
+        }
+    });
+    let text = "table of format 2 in a bundle of format 1";
+    refused(open_and_verify(&folder), ErrorKind::PromptTable, text);
+    edit(&folder.join("manifest.json"), |json| {
+        json["format"] = json!(2)
+    });
+    open_and_verify(&folder).unwrap();
+    drop(temp);
 }
 
 /// A graph that gives `rows` f32 [1,T,4] for `ids` i64 [1,T], as far as its ends tell.

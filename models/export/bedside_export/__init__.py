@@ -1,6 +1,3 @@
 """Export BiomedParse v1: checkpoint in, encoder, decoder and text graphs out."""
 
-from .checkpoint import CheckpointError
-from .model import BiomedParse, Config
-
-__all__ = ["BiomedParse", "CheckpointError", "Config"]
+LICENCE = "CC-BY-NC-SA-4.0"  # of Microsoft's weights, and of what is made of them

@@ -1,35 +1,40 @@
 """Export BiomedParse v1 to a bundle: ``python -m bedside_export --help``."""
 
 import argparse
-import datetime
-import json
+import dataclasses
 import pathlib
-import shutil
 import sys
-import tempfile
-import time
 
-import numpy as np
-import torch
-from bedside_train.text import ontology
-
-from . import checkpoint, frames, graphs, manifest, pack, precision, prompts, report, tokenizer
+from . import LICENCE, checks, pack
 from .errors import ExportError, run
-from .model import Config, check_side
-from .runner import Graphs
-from .selftest import self_tests
-from .split import Decoder, Encoder, class_embeddings
+
+# Modules that import numpy, onnxruntime or torch are imported where they are needed: help and
+# errors in options come at once.
 
 PRECISIONS = ("f32", "f16", "int8")
-REPORT_PROMPTS = 5
-INT8_SHARE = 0.30  # int8 graphs may weigh this share of f32's; what is left protects nodes
+FEWEST = 4  # frames: some calibrate, others judge
+
+
+def room():
+    """What is needed beside the bundle, for the help."""
+    told = ", ".join(
+        f"{checks.sizes(p, 512)[1] / 1e9:.1f} GB for {'+'.join(p)}"
+        for p in (PRECISIONS[:1], PRECISIONS[:2], PRECISIONS[::2], PRECISIONS)
+    )
+    return (
+        "Free space is needed in the folder of --out while the bundle is made, the bundle among "
+        f"it: {told}, at 512. Exit codes: 0, 2 for what was refused, 3 for a bundle without the "
+        "int8 that was asked for."
+    )
 
 
 def arguments(argv):
-    parser = argparse.ArgumentParser(prog="python -m bedside_export", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m bedside_export", description=__doc__, epilog=room()
+    )
     add = parser.add_argument
-    add("--checkpoint", required=True, help="biomedparse_v1.pt, or a fine-tuned copy")
-    add("--tokenizer", required=True, help="folder with CLIP's vocab.json and merges.txt")
+    add("--checkpoint", required=True, type=pathlib.Path, help=checks.CHECKPOINT)
+    add("--tokenizer", type=pathlib.Path, help=checks.TOKENIZER)
     add("--out", type=pathlib.Path, required=True, help="bundle to write, NAME.bedside")
     add("--size", type=int, default=512, help="input side in pixels, a multiple of 32")
     add("--precision", default="f32", help="of f32, f16, int8, with commas; the first is default")
@@ -39,9 +44,14 @@ def arguments(argv):
     add("--target-dist", help="BiomedParse's target_dist.json, carried over as it is")
     add("--meta", action="store_true", help="let the decoder answer meta objects too")
     add("--sensitivity", action="store_true", help="measure int8 part by part, protect the worst")
+    add(
+        "--allow-poor-int8",
+        action="store_true",
+        help="write int8 that loses more than 0.01 of Dice or 1 %% of the queries against f32",
+    )
     add("--name", default="biomedparse-v1")
     add("--version", default="1.0.0", help="of the weights")
-    add("--licence", default=manifest.LICENCE, help="of the weights")
+    add("--licence", default=LICENCE, help="of the weights")
     add("--lineage", help="where the weights come from; default: the checkpoint's name and date")
     add("--bedside", help="the `bedside` program; default: on PATH, or built in this checkout")
     add("--keep", type=pathlib.Path, help="folder to leave the unpacked source in")
@@ -50,243 +60,64 @@ def arguments(argv):
     return args
 
 
+@dataclasses.dataclass
+class Given:
+    """What checking has read."""
+
+    bedside: str  # the program
+    words: object  # CLIP's tokenizer
+    references: list  # of validity, carried over
+    left: list  # upstream's references that have no form here
+
+
 def check(args):
-    """Everything that can be refused before minutes are spent."""
+    """Everything that can be refused before minutes are spent; -> what was read meanwhile."""
     unknown = [p for p in args.precision if p not in PRECISIONS]
     if unknown or len(set(args.precision)) != len(args.precision):
         raise ExportError(
             f"--precision {','.join(args.precision)}; hint: each once, of {', '.join(PRECISIONS)}"
         )
-    try:
-        check_side(args.size)
-    except ValueError as error:
-        raise ExportError(f"--size: {error}") from error
+    checks.check_side(args.size)
     if "int8" in args.precision and not args.calibrate:
         raise ExportError(
             "int8 needs frames to calibrate on; hint: --calibrate FOLDER with some tens of frames "
             "of the kinds that the device will see"
         )
+    if args.frames < FEWEST:
+        raise ExportError(f"--frames {args.frames}; hint: {FEWEST} at the very least")
     if args.labelled and args.target_dist:
         raise ExportError("--labelled and --target-dist exclude each other; hint: choose one")
-    if args.labelled:
-        manifest.check_labelled(args.labelled)
-    if args.out.suffix != ".bedside" or not args.out.absolute().parent.is_dir():
-        raise ExportError(f"--out {args.out}; hint: NAME.bedside in a folder that is there")
+    checks.writable(args.out)
     if args.keep and args.keep.exists() and any(args.keep.iterdir()):
         raise ExportError(f"--keep {args.keep} is not empty; hint: name a new folder")
-    return pack.program(args.bedside)
+    args.checkpoint, args.tokenizer = checks.located(args.checkpoint, args.tokenizer)
+    checks.checkpoint_file(args.checkpoint)
+    bedside = pack.program(args.bedside)
+    if args.calibrate:
+        count = len(checks.pictures(args.calibrate))
+        if count < FEWEST:
+            raise ExportError(
+                f"{args.calibrate}: {count} frames, but some calibrate and others judge; hint: "
+                f"{FEWEST} at the very least, some tens are good"
+            )
+    checks.space(args)
+    from . import tokenizer
 
-
-class Progress:
-    """One line a step, with the time it took, on standard error."""
-
-    def __init__(self):
-        self.start = time.time()
-
-    def __call__(self, text):
-        print(f"[{time.time() - self.start:6.0f} s] {text}", file=sys.stderr, flush=True)
-
-
-def parity(model, runner, frame, rows, limit=1e-4):
-    """Largest relative difference of onnxruntime's f32 logits to the plain network's.
-
-    The median over the prompts must be within ``limit``. A single prompt may be a hundred times
-    further off: where a logit of an attention mask is next to 0, rounding decides what a query
-    sees, in the plain network as well.
-    """
-    image = torch.from_numpy(frames.encoder_input(frame, runner.side))
-    got = runner(frame, rows)["logits"]
-    errors = []
-    for row, logits in zip(rows, got):
-        rounded = torch.from_numpy(row.astype(np.float16).astype(np.float32))
-        with torch.no_grad():
-            want = model(image, rounded).logits.numpy()
-        errors.append(precision.relative_error(logits, want))
-    worst, usual = max(errors), float(np.median(errors))
-    if usual > limit or worst > 100 * limit:
-        raise ExportError(
-            f"the exported graphs differ from the network by {usual:.2g}, more than {limit}, and "
-            f"by {worst:.2g} at worst; "
-            "hint: use the versions that pyproject.toml pins"
-        )
-    return worst
-
-
-def int8(args, work, runner, calibration, held, rows, note):
-    """int8 graphs; -> what was done and why, for the report.
-
-    Both ways of quantizing matrix products are made, and the one whose logits are nearer to
-    f32's on two frames of ``held``, which are not calibrated on, is kept.
-    """
-    held = held[-2:]
-    feeds = [{"image": frames.encoder_input(f, args.size)} for f in calibration]
-    judge = lambda feature: runner.decode(feature, rows)["logits"]  # noqa: E731
-    wanted = [judge(runner.encode(f)) for f in held]
-    runner.encoder = None  # gigabytes that calibration needs
-
-    keep, table = [], []
-    ranges = work.parent / "ranges.json"
-    if args.sensitivity:
-        note("int8: sensitivity of each part")
-        asked = [{"image": frames.encoder_input(f, args.size)} for f in held]
-        table = precision.sensitivity(work / "encoder.f32.onnx", feeds, asked, judge, ranges)
-        keep = precision.protect(work / "encoder.f32.onnx", table, INT8_SHARE)
-    errors = {}
-    for way, static in (("dynamic", ("Conv",)), ("static", ("Conv", "MatMul"))):
-        note(f"int8: convolutions static, matrix products {way}")
-        target = work / f"encoder.{way}.onnx"
-        precision.to_int8(work / "encoder.f32.onnx", target, feeds, static, keep, ranges)
-        lower = Graphs(target, work / "decoder.f32.onnx", args.size)
-        got = [judge(lower.encode(f)) for f in held]
-        del lower
-        errors[way] = max(precision.relative_error(g, w) for g, w in zip(got, wanted))
-    best = min(errors, key=errors.get)
-    for way in errors:
-        path = work / f"encoder.{way}.onnx"
-        path.replace(work / "encoder.int8.onnx") if way == best else path.unlink()
-    note("int8: decoder, matrix products dynamic")
-    precision.to_int8(work / "decoder.f32.onnx", work / "decoder.int8.onnx", [], ())
-    return {
-        "convolutions": "static QDQ, activations u8 by frames, weights i8 per channel",
-        "matrix products": best,
-        "logit error by way": errors,
-        "sensitivity": [{"part": p, "nodes": len(n), "logit error": e} for p, n, e in table],
-        "kept in f32 as most sensitive": keep,
-    }
-
-
-def card(args, facts):
-    lines = [
-        f"# Model card: {args.name} {args.version}",
-        "",
-        "**Research use only. Not a medical device. Not for clinical decisions.**",
-        "",
-        f"BiomedParse v1 at {args.size} x {args.size}, {', '.join(args.precision)}.",
-        f"Weights: {args.licence}. {args.lineage}.",
-        "",
-        *(f"* {fact}" for fact in facts),
-        "* The model was trained on present objects only: it answers every prompt with a mask.",
-        "* Accuracy at sizes other than 1024 is not published; measure it with `bedside eval`.",
-        "",
-    ]
-    return "\n".join(lines)
+    given = Given(bedside, tokenizer.build(args.tokenizer), [], [])
+    if args.labelled or args.target_dist:
+        from . import manifest
+    if args.labelled:
+        manifest.check_labelled(args.labelled)
+    if args.target_dist:
+        given.references, given.left = manifest.carried(args.target_dist, args.precision)
+    return given
 
 
 def export(args):
-    note = Progress()
-    bedside = check(args)
-    words = tokenizer.build(args.tokenizer)
-    taken = max(args.frames, 4)
-    shown = frames.folder(args.calibrate, taken) if args.calibrate else []
-    if not shown:
-        shown = [frames.synthetic(100 + i) for i in range(4)]
-    if len(shown) < 4:
-        raise ExportError(
-            f"{args.calibrate}: {len(shown)} frames, but some calibrate and others judge; hint: "
-            "4 at the very least, some tens are good"
-        )
-    held = shown[-max(2, len(shown) // 3) :]
-    references, left = [], []
-    if args.target_dist:
-        references, left = manifest.carried(args.target_dist, args.precision)
-    note("reading the checkpoint")
-    config = getattr(args, "config", Config.v1())
-    model = checkpoint.open_model(args.checkpoint, config)
-    if args.lineage is None:
-        path = pathlib.Path(args.checkpoint)
-        written = datetime.date.fromtimestamp(path.stat().st_mtime)
-        args.lineage = f"BiomedParse v1, exported from {path.name} of {written}"
-    note("prompt table")
-    table = prompts.table(prompts.encoder(model.text_encoder, words), config.dim)
-    rows = [np.array(e["tokens"], np.float32) for e in table["entries"]]
-    meta = list(dict.fromkeys(r["meta_object"] for r in ontology()))
-    classes = None
-    if args.meta:
-        texts = [[words.encode(m).ids] for m in [*meta, "background"]]
-        classes = class_embeddings(model.text_encoder, texts)
+    given = check(args)
+    from . import exporter
 
-    with tempfile.TemporaryDirectory(dir=args.out.absolute().parent) as scratch:
-        work, folder = pathlib.Path(scratch) / "source", pathlib.Path(scratch) / "report"
-        work.mkdir()
-        note("graphs in f32")
-        encoder, decoder = Encoder(model, args.size), Decoder(model, class_embeddings=classes)
-        signatures = {
-            "encoder": graphs.export_encoder(encoder, work / "encoder.f32.onnx"),
-            "decoder": graphs.export_decoder(decoder, encoder, work / "decoder.f32.onnx"),
-            "text": graphs.export_text(model.text_encoder, work / "text.onnx"),
-        }
-        del encoder, decoder
-        texts = [r["text"] for r in ontology()]
-        spread = range(0, len(rows), len(rows) // REPORT_PROMPTS)
-        choices = [(texts[i], rows[i]) for i in spread][:REPORT_PROMPTS]
-        asked = [row for _, row in choices]
-        paths = {"f32": ("encoder.f32.onnx", "decoder.f32.onnx")}
-        runner = Graphs(*(work / p for p in paths["f32"]), args.size)
-        note("f32 against the plain network")
-        off = parity(model, runner, shown[0], asked)
-        facts = [f"f32 graphs differ from the PyTorch network by {off:.1e} of the largest logit."]
-        del model
-        notes = {}
-        for p in args.precision:
-            if p == "f32":
-                continue
-            paths[p] = (f"encoder.{p}.onnx", f"decoder.{p}.onnx")
-            if p == "f16":
-                note("f16")
-                for a, b in zip(paths["f32"], paths[p]):
-                    precision.to_f16(work / a, work / b)
-            else:
-                notes[p] = int8(args, work, runner, shown[: -len(held)], held, asked, note)
-        del runner
-        runners = {p: Graphs(*(work / part for part in two), args.size) for p, two in paths.items()}
-        sizes = {p: sum((work / part).stat().st_size for part in two) for p, two in paths.items()}
-        note("report")
-        if not args.calibrate:
-            facts.append("Frames of this report are synthetic: --calibrate FOLDER shows real ones.")
-        title = f"{args.name} {args.version} at {args.size}"
-        report.write(folder, title, facts, runners, held, choices, sizes, notes)
-        shutil.copy(folder / "report.json", work / "report.json")
-
-        if args.target_dist:
-            facts.append(
-                "Validity references are upstream's, fitted on its own outputs at 1024 in f32."
-            )
-        if args.labelled:
-            keys = [(e["object"], e["modality"], e["site"]) for e in table["entries"]]
-            for p in args.precision:
-                note(f"validity at {p}")
-                references += manifest.fitted(args.labelled, p, runners[p], dict(zip(keys, rows)))
-        for entry in left:
-            note(f"no form for validity reference {entry}")
-        note("self-tests")
-        wanted = {p: runners[p] for p in {"f32", *args.precision}}
-        tests = self_tests(work, wanted, choices)
-        described, variants = [], []
-        for p in args.precision:
-            encoder, decoder = paths[p]
-            variants.append({"precision": p, "encoder": encoder, "decoder": decoder})
-            described += [
-                signatures["encoder"] | {"part": encoder},
-                signatures["decoder"] | {"part": decoder},
-            ]
-        described.append(signatures["text"])
-        for p in set(paths) - set(args.precision):
-            for part in paths[p]:
-                (work / part).unlink()
-        words.save(str(work / "tokenizer.json"))
-        (work / "prompts.json").write_text(json.dumps(table))
-        (work / "model-card.md").write_text(card(args, facts))
-        text = {"graph": "text.onnx", "tokenizer": "tokenizer.json"}
-        said = manifest.manifest(
-            args, described, variants, references, tests, meta if args.meta else [], text
-        )
-        (work / "bundle.json").write_text(json.dumps(said, indent=1))
-        del runners
-        note("packing, and the self-tests in bedside")
-        if args.keep:
-            shutil.copytree(work, args.keep, dirs_exist_ok=True)
-        note(pack.pack(bedside, work, args.out))
-        note(f"report in {report.show(folder, args.out)}")
+    return exporter.export(args, given)
 
 
 def main(argv=None):

@@ -8,13 +8,14 @@ import fnmatch
 import functools
 import importlib.resources
 import json
-import pathlib
 import pickle
+import re
 import zipfile
 
 import torch
 
-from .errors import ExportError
+from .checks import REMEDY, checkpoint_file
+from .errors import CheckpointError
 from .model import BiomedParse, Config
 
 # Keys of v1 that inference with a text prompt does not read. Their shapes, which are checked
@@ -32,36 +33,15 @@ DROPPED = [
 BERT_VOCABULARY = 30522  # of BiomedBERT, where the token table has CLIP's 49408 in v1
 BERT_WIDTH = 768
 MAY_BE_ZERO = ("bias", "logit_scale", "level_embed.weight", "query_embed.weight")
-REMEDY = "hint: give the published biomedparse_v1.pt or a fine-tuned copy with the same keys"
-
-
-class CheckpointError(ExportError):
-    """One line: what is wrong with a checkpoint and, after ``hint:``, what to do about it."""
 
 
 def load(path):
     """The state dict in a file, name -> tensor. Only tensors are read; no code in it is run."""
-    path = pathlib.Path(path)
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file; hint: give the path of biomedparse_v1.pt")
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: not a file; hint: give the path of biomedparse_v1.pt itself"
-        )
-    with path.open("rb") as file:
-        start = file.read(64)
-    archive = start.startswith(b"PK\x03\x04")
-    if start.startswith(b"version https://git-lfs"):
-        message = "a Git LFS pointer in place of the weights; hint: fetch them with `git lfs pull`"
-        raise CheckpointError(f"{path}: {message}")
-    if not archive and not start.startswith(b"\x80"):
-        raise CheckpointError(f"{path}: not a PyTorch checkpoint; {REMEDY}")
-    if archive and not zipfile.is_zipfile(path):
-        raise CheckpointError(f"{path}: truncated; hint: download or copy it again")
+    archive = checkpoint_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except pickle.UnpicklingError as e:
-        if archive and _mentions(path, b"pytorch-lightning_version"):
+        if archive and _mentions_v2(path):
             raise CheckpointError(f"{path}: {_V2}") from None
         if any(word in str(e) for word in _OBJECT):
             message = "holds Python objects besides tensors, which are not loaded for safety"
@@ -79,32 +59,56 @@ def load(path):
 
 # What PyTorch says of a pickle that asks for more than tensors.
 _OBJECT = ("Unsupported global", "Unsupported class", "unrecognized function", "to instantiate")
+
+# What training scripts put around a state dict, and in front of its keys.
+WRAPPERS = ("state_dict", "model", "module")
+PREFIX = re.compile(r"((?:module\.|model\.)+)(?:backbone|sem_seg_head)\.")
+
+# Modules that v2 has and v1 has not. A file is v2 by these, whatever wrote it and around it.
+V2_KEYS = ("sem_seg_head.predictor.language_encoder.", "output_deconv.", "output_conv.")
 _V2 = "a BiomedParse v2 checkpoint, which is another network; hint: give biomedparse_v1.pt"
 
 
-def _mentions(path, word):
-    """Whether an archive's pickle holds these bytes; it is read as bytes only."""
+def _mentions_v2(path):
+    """Whether an archive's pickle holds names of v2; it is read as bytes only."""
     with zipfile.ZipFile(path) as archive:
-        names = [n for n in archive.namelist() if n.endswith("data.pkl")]
-        return any(word in archive.read(n) for n in names)
+        pickles = [archive.read(n) for n in archive.namelist() if n.endswith("data.pkl")]
+    return any(key.encode() in content for key in V2_KEYS for content in pickles)
+
+
+def _unwrapped(content):
+    """The innermost dictionary, its keys without the prefix that wrapping the module gave them."""
+    while isinstance(content, dict):
+        inner = next((content[w] for w in WRAPPERS if isinstance(content.get(w), dict)), None)
+        if inner is None:
+            break
+        content = inner
+    if not isinstance(content, dict):
+        raise CheckpointError(f"holds a {type(content).__name__}, not a state dict; {REMEDY}")
+    prefix = next((m[1] for m in map(PREFIX.match, map(str, content)) if m), "")
+    return {k.removeprefix(prefix) if isinstance(k, str) else k: v for k, v in content.items()}
 
 
 def _state_dict(content):
-    if not isinstance(content, dict):
-        raise CheckpointError(f"holds a {type(content).__name__}, not a state dict; {REMEDY}")
-    if "pytorch-lightning_version" in content or "state_dict" in content:
+    content = _unwrapped(content)
+    if any(str(key).startswith(V2_KEYS) for key in content):
         raise CheckpointError(_V2)
-    if "model" in content and isinstance(content["model"], dict):
-        content = content["model"]
     for key, value in content.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             kind = type(value).__name__
             raise CheckpointError(f"{key!r} is a {kind}, not a tensor; {REMEDY}")
-    if any("boltz" in key.lower() for key in content):
-        raise CheckpointError(_V2)
     if not any(key.startswith(("backbone.", "sem_seg_head.")) for key in content):
-        raise CheckpointError(f"holds no BiomedParse weights; {REMEDY}")
-    return dict(content)
+        raise CheckpointError(f"holds no BiomedParse weights but {_some(content)}; {REMEDY}")
+    return content
+
+
+def _some(keys):
+    """The first keys, and how many there are."""
+    keys = list(keys)
+    if not keys:
+        return "nothing"
+    shown = ", ".join(map(str, keys[:3])) + (", ..." if len(keys) > 3 else "")
+    return f"{len(keys)} key{'s'[: len(keys) != 1]}: {shown}"
 
 
 @functools.cache
@@ -134,15 +138,16 @@ def check_shapes(shapes, config=None):
     config = config or Config.v1()
     _check_text_path(shapes, config)
     expected = loaded_shapes(config) | dropped_shapes(config)
+    missing = [key for key in expected if key not in shapes]
+    unknown = [key for key in shapes if key not in expected]
+    said = [f"lacks {_some(missing)}"] * bool(missing)
+    said += [f"has what BiomedParse v1 has not, {_some(unknown)}"] * bool(unknown)
+    if said:
+        raise CheckpointError(f"{', and '.join(said)}; {REMEDY}")
     for key, shape in expected.items():
-        if key not in shapes:
-            raise CheckpointError(f"key {key} is missing; {REMEDY}")
         if tuple(shapes[key]) != shape:
             found = list(shapes[key])
             raise CheckpointError(f"key {key} has shape {found}, not {list(shape)}; {REMEDY}")
-    for key in shapes:
-        if key not in expected:
-            raise CheckpointError(f"key {key} is not one of BiomedParse v1; {REMEDY}")
 
 
 def _check_text_path(shapes, config):

@@ -1,18 +1,17 @@
 """Frames as the runtime feeds them: padded to a square with black, resized, normalised."""
 
-import csv
 import pathlib
 
 import numpy as np
 from bedside_train.data import square
 from PIL import Image, UnidentifiedImageError
 
+from .checks import labels, pictures
 from .errors import ExportError
 
 # Red, green and blue on the scale 0 to 255: ImageNet's, which BiomedParse v1 was trained with.
 MEAN = (123.675, 116.280, 103.530)
 STD = (58.395, 57.120, 57.375)
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 
 
 def encoder_input(frame, side):
@@ -33,36 +32,9 @@ def read(path, mode="RGB"):
 
 def folder(path, most):
     """Up to ``most`` pictures of a folder, spread evenly over its sorted names."""
-    path = pathlib.Path(path)
-    if not path.is_dir():
-        raise ExportError(f"{path}: no such folder; hint: name a folder of pictures")
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-    if not files:
-        raise ExportError(
-            f"{path}: no pictures in it; hint: put some tens of frames there, PNG or JPEG"
-        )
+    files = pictures(path)
     step = max(1, len(files) / most)
     return [read(files[int(i * step)]) for i in range(min(most, len(files)))]
-
-
-COLUMNS = ("file", "mask", "split", "modality", "object")
-
-
-def labels(path, split="train"):
-    """Rows with a mask of a folder's manifest.csv, as ``bedside eval`` reads it."""
-    name = pathlib.Path(path) / "manifest.csv"
-    hint = f"hint: columns {', '.join(COLUMNS)}"
-    try:
-        with name.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{name}: {error}; {hint}") from error
-    if any(row.get(column) is None for row in rows for column in COLUMNS):
-        raise ExportError(f"{name}: a column is missing; {hint}")
-    rows = [r for r in rows if r["split"] == split and r["mask"]]
-    if not rows:
-        raise ExportError(f"{name}: no masks in split '{split}'; hint: label some frames")
-    return rows
 
 
 def labelled(path, split="train"):

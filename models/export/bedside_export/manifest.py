@@ -7,10 +7,9 @@ import pathlib
 from bedside_train.bundle import statistics, validity
 from bedside_train.text import ontology
 
+from .checks import labels
 from .errors import ExportError
-from .frames import MEAN, STD, labelled, labels
-
-LICENCE = "CC-BY-NC-SA-4.0"
+from .frames import MEAN, STD, labelled
 
 # Frames of these kinds were fed with rows and columns swapped in training: CAMUS' echo frames
 # come in the array order of NIfTI, the apex of the probe on the left.
@@ -136,7 +135,7 @@ def fitted(path, precision, graphs, tokens):
 def manifest(args, graphs, variants, references, tests, meta, text):
     """``bundle.json``."""
     out = {
-        "format": 1,
+        "format": 2,  # tokens in f32: rounding them costs more than all else that is done here
         "name": args.name,
         "version": args.version,
         "description": f"BiomedParse v1 at {args.size} x {args.size}: FocalNet-L, 82 object types",

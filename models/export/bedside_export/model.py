@@ -11,13 +11,12 @@ import typing
 import torch
 from torch import nn
 
+from .checks import check_side
 from .focalnet import FocalNet
 from .layers import Container
 from .mask_decoder import MaskDecoder, normalise
 from .pixel_decoder import PixelDecoder
 from .text_encoder import LanguageEncoder
-
-STRIDE = 32  # the input side has to be a multiple of this
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,12 +77,6 @@ class Answer(typing.NamedTuple):
     cosines: torch.Tensor  # [Q], between class vectors and the prompt's class embedding
     masks: torch.Tensor  # [Q,h,w], the masks of all queries
     classes: torch.Tensor  # [Q,D], the class vectors of all queries
-
-
-def check_side(side):
-    """Raise ValueError where the network cannot take images of this side."""
-    if side < STRIDE or side % STRIDE:
-        raise ValueError(f"input side {side} is not a multiple of {STRIDE}; take 256, 512 or 1024")
 
 
 class BiomedParse(nn.Module):

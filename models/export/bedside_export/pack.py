@@ -3,8 +3,8 @@
 import pathlib
 import shutil
 import subprocess
-import tempfile
 
+from . import checks, scratch
 from .errors import ExportError
 
 
@@ -23,20 +23,28 @@ def program(told):
 def _say(*command):
     said = subprocess.run([str(c) for c in command], capture_output=True, text=True)
     if said.returncode:
-        raise ExportError(f"bedside {command[1]}: {said.stdout}{said.stderr.strip()}")
+        told = f"{said.stdout}{said.stderr}".strip()
+        if said.returncode < 0:
+            told = f"{told} ended by signal {-said.returncode}; hint: memory or disk may be short"
+        raise ExportError(f"bedside {command[1]}: {told.strip()}")
     return said.stdout.strip()
 
 
-def pack(program, source, bundle):
-    """Pack and verify; the bundle is the old file or the whole new one. -> what was said.
+def pack(program, source, report, out):
+    """Pack, verify, and put bundle and report where they belong. -> what was said.
 
     Verifying runs the self-tests of every precision in the runtime that the device has, so a
-    bundle that is there has passed them.
+    bundle that is there has passed them. What was there before is replaced by renaming, which
+    needs no space, when all the rest has been done.
     """
-    with tempfile.TemporaryDirectory(dir=bundle.absolute().parent) as scratch:
-        new = pathlib.Path(scratch) / bundle.name
-        _say(program, "pack", source, new)
-        verified = _say(program, "verify", new)
-        size = new.stat().st_size
-        new.replace(bundle)
-    return f"wrote {bundle}, {size} bytes\n{verified}"
+    with scratch.beside(out) as made:
+        bundle, ready = made / out.name, scratch.copy(report, made / "report")
+        _say(program, "pack", source, bundle)
+        verified = _say(program, "verify", bundle)
+        size = bundle.stat().st_size
+        folder = checks.report_of(out)
+        folder.mkdir(exist_ok=True)
+        bundle.replace(out)
+        for file in ready.iterdir():
+            file.replace(folder / file.name)
+    return f"{verified}\nwrote {out}, {size} bytes; report in {folder}"

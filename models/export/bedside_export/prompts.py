@@ -4,14 +4,16 @@ import numpy as np
 import torch
 from bedside_train.text import ontology
 
+from .tokenizer import ids
 
-def encoder(text_encoder, tokenizer):
+
+def encoder(text_encoder, words):
     """A checkpoint's own text encoder: prompt -> token rows f32 [T, D], start and end included."""
 
     def encode(prompt):
-        ids = torch.tensor([tokenizer.encode(prompt.strip().lower()).ids])
+        row = torch.tensor([ids(words, prompt)])
         with torch.no_grad():
-            return text_encoder(ids)[0].numpy().astype(np.float32)
+            return text_encoder(row)[0].numpy().astype(np.float32)
 
     return encode
 

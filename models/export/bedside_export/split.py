@@ -26,9 +26,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from .checks import check_side
 from .layers import as_map, map_size, sine_position
 from .mask_decoder import LEVELS, normalise
-from .model import check_side
 
 BLOCKED = -1e4  # bias of what attention must not see; its exponential is 0, and f16 holds it
 LEVEL_STRIDES = (32, 16, 8)

@@ -3,7 +3,10 @@
 The real one is not ours to keep here. Words that are not in it fall apart into letters.
 """
 
+import hashlib
 import json
+import pathlib
+import tempfile
 
 SIZE = 49408
 # Pieces that BiomedParse's prompts fall into, with CLIP's ids.
@@ -43,7 +46,16 @@ def write(folder):
             whole += part
             vocabulary.setdefault(whole, next(free))
     folder.mkdir(exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    ordered = dict(sorted(vocabulary.items(), key=lambda item: item[1]))
+    text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":"))
+    (folder / "vocab.json").write_text(text, encoding="utf-8")
     lines = ["#version: 0.2", *(f"{a} {b}" for a, b in merges)]
-    (folder / "merges.txt").write_text("\n".join(lines) + "\n")
+    (folder / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return folder
+
+
+def digests():
+    """What ``tokenizer.PUBLISHED`` would be if this were CLIP's."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = write(pathlib.Path(scratch))
+        return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in folder.iterdir()}

@@ -1,12 +1,13 @@
 """The student comes nearer to a small random teacher on frames that it did not learn from."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from bedside_export import distill, frames, pack
+from bedside_export import distill, frames, pack, student, teachers
 from bedside_export.errors import ExportError
 from bedside_train import data
 from inputs import CONFIG, write
@@ -29,10 +30,15 @@ def arguments(inputs, *more):
     )
 
 
+def packed(program, source, report, out):
+    shutil.copytree(report, out.with_suffix(".report"))
+    return "packed"
+
+
 @pytest.fixture(autouse=True)
 def unpacked(monkeypatch):
     monkeypatch.setattr(pack, "program", lambda told: "bedside")
-    monkeypatch.setattr(pack, "pack", lambda *_: "packed")
+    monkeypatch.setattr(pack, "pack", packed)
 
 
 @pytest.mark.export
@@ -42,7 +48,7 @@ def test_error_on_held_out_frames_falls_and_a_run_resumes(inputs, monkeypatch):
         remembered = sorted((inputs / "run/teacher").iterdir())
         assert len(remembered) == 40
         # The teacher is not asked again, and the run goes on from its last step.
-        monkeypatch.setattr(distill.CheckpointTeacher, "__call__", None)
+        monkeypatch.setattr(teachers.CheckpointTeacher, "__call__", None)
         first, after = distill.distill(arguments(inputs, "--steps", "120"), CONFIG)
     assert first == before
     assert torch.load(inputs / "run/last.pt", weights_only=True)["step"] == 120
@@ -64,7 +70,7 @@ def test_the_student_sees_frames_as_the_runtime_resizes_them(side):
         antialias=True,
     )
     wanted = data.normalise(exact[0].permute(1, 2, 0).numpy())
-    assert np.abs(distill.student_input(frame, side)[0] - wanted).max() <= 1 / min(data.STD)
+    assert np.abs(student.student_input(frame, side)[0] - wanted).max() <= 1 / min(data.STD)
 
 
 @pytest.mark.export
@@ -87,3 +93,9 @@ def test_a_run_folder_serves_one_teacher_and_one_set_of_prompts(inputs):
 def test_bad_input_is_refused(inputs, more, words):
     with pytest.raises(ExportError, match=words):
         distill.distill(arguments(inputs, *more), CONFIG)
+
+
+def test_the_exit_code_of_a_run_that_went_well_is_0(monkeypatch):
+    monkeypatch.setattr(distill, "arguments", lambda argv: argv)
+    monkeypatch.setattr(distill, "distill", lambda args: ({"error": 0.2}, {"error": 0.1}))
+    assert distill.main([]) == 0

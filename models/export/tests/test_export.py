@@ -1,13 +1,25 @@
 """The command, end to end, on a small network with the true vocabulary size."""
 
 import json
+import shutil
 import subprocess
+import zipfile
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from bedside_export import __main__ as command
-from bedside_export import distill, frames, manifest, pack, precision
+from bedside_export import (
+    checkpoint,
+    frames,
+    manifest,
+    pack,
+    precision,
+    prompts,
+    teachers,
+    tokenizer,
+)
 from bedside_export.errors import ExportError
 from bedside_export.runner import Graphs
 from bedside_train.bundle import enlarge, sigmoid
@@ -37,6 +49,12 @@ def arguments(inputs, out, *more):
     return args
 
 
+def packed(program, source, report, out):
+    """In place of packing: the report is put beside the bundle that is not made."""
+    shutil.copytree(report, out.with_suffix(".report"))
+    return "packed"
+
+
 @pytest.fixture(scope="module")
 def source(inputs, tmp_path_factory):
     """The unpacked source of every precision; packing is replaced by nothing."""
@@ -52,12 +70,13 @@ def source(inputs, tmp_path_factory):
         "--keep",
         str(folder / "kept"),
         "--sensitivity",
+        "--allow-poor-int8",
         "--target-dist",
         str(target_dist(folder)),
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pack, "program", lambda told: "bedside")
-        patch.setattr(pack, "pack", lambda *_: "packed")
+        patch.setattr(pack, "pack", packed)
         command.export(args)
     return folder
 
@@ -72,6 +91,7 @@ def target_dist(folder):
 @pytest.mark.export
 def test_every_precision_answers_and_says_how_well(source):
     report = json.loads((source / "small.report/report.json").read_text())
+    assert report["self_tests"]["candidates"] > 2 and len(report["self_tests"]["chosen"]) == 2
     assert set(report["precisions"]) == {"f32", "f16", "int8"}
     for precision_, least in (("f16", 0.95), ("int8", 0.8)):
         entry = report["precisions"][precision_]
@@ -91,8 +111,43 @@ def test_every_precision_answers_and_says_how_well(source):
 
 
 @pytest.mark.export
+def test_the_report_knows_which_query_answered(inputs, source):
+    """As the plain network has it, on frames and prompts where several queries win."""
+    model = checkpoint.open_model(inputs / "small.pt", CONFIG)
+    kept = source / "kept"
+    graphs = Graphs(kept / "encoder.f32.onnx", kept / "decoder.f32.onnx", 64)
+    entries = json.loads((kept / "prompts.json").read_text())["entries"][::9]
+    rows = [np.array(e["tokens"], np.float32) for e in entries]
+    seen = set()
+    for seed in range(3):
+        frame = frames.synthetic(seed)
+        image = torch.from_numpy(frames.encoder_input(frame, 64))
+        wanted = [model(image, torch.from_numpy(r)).query for r in rows]
+        assert graphs(frame, rows)["query"].tolist() == wanted
+        seen |= set(wanted)
+    assert len(seen) > 1
+
+
+@pytest.mark.export
+def test_poor_int8_stays_out_of_the_bundle(inputs, tmp_path, monkeypatch, capsys):
+    """Random weights lose much in int8; the f32 that was asked for is written."""
+    monkeypatch.setattr(pack, "program", lambda told: "bedside")
+    monkeypatch.setattr(pack, "pack", lambda *_: "packed")
+    more = ["--precision", "f32,int8", "--calibrate", str(inputs / "frames")]
+    more += ["--keep", str(tmp_path / "kept")]
+    assert command.export(arguments(inputs, tmp_path / "x.bedside", *more)) == 3
+    assert "int8 is left out of the bundle: mean Dice" in capsys.readouterr().err
+    said = json.loads((tmp_path / "kept/bundle.json").read_text())
+    assert [v["precision"] for v in said["variants"]] == ["f32"]
+    assert not list((tmp_path / "kept").glob("*int8*"))
+    report = json.loads((tmp_path / "kept/report.json").read_text())
+    assert "mean Dice" in report["precisions"]["int8"]["notes"]["left out"]
+
+
+@pytest.mark.export
 def test_the_manifest_tells_what_the_runtime_needs(source):
     said = json.loads((source / "kept/bundle.json").read_text())
+    assert said["format"] == 2
     assert said["licence"] == "CC-BY-NC-SA-4.0"
     assert said["orientation"] == [{"modality": "ultrasound", "site": "heart", "transpose": True}]
     assert {w["site"] for w in said["windows"]} >= {"abdomen", "lung", "liver"}
@@ -138,16 +193,26 @@ def test_the_bundle_round_trips(inputs, tmp_path, program):
     """tract passes the self-tests at every precision; one altered byte and nothing passes."""
     out = tmp_path / "small.bedside"
     more = ["--precision", "f32,f16,int8", "--calibrate", str(inputs / "frames")]
+    more += ["--allow-poor-int8"]
     command.export(arguments(inputs, out, *more))
     said = subprocess.run([program, "verify", str(out)], capture_output=True, text=True)
     assert said.returncode == 0, said.stdout + said.stderr
     assert all(f" {p} " in said.stdout for p in ("f32", "f16", "int8"))
 
+    with zipfile.ZipFile(out) as bundle:
+        manifest_, stored = json.loads(bundle.read("manifest.json")), bundle.read(
+            "prompts.postcard"
+        )
+    words = tokenizer.build(inputs / "clip")
+    model = checkpoint.open_model(inputs / "small.pt", CONFIG)
+    tokens = prompts.encoder(model.text_encoder, words)("polyp in colon endoscope")
+    assert manifest_["format"] == 2 and tokens.astype("<f4").tobytes() in stored, "tokens are exact"
+
     frame, prompt = frames.synthetic(3, 96), "polyp in colon endoscope"
     answers = []
     for teacher in (
-        distill.BundleTeacher(out, tmp_path / "unpacked"),
-        distill.CheckpointTeacher(inputs / "small.pt", inputs / "clip", 64, CONFIG),
+        teachers.BundleTeacher(out, tmp_path / "unpacked"),
+        teachers.CheckpointTeacher(inputs / "small.pt", words, 64, CONFIG),
     ):
         answers.append(teacher(frame, [teacher.encode(prompt)])[1])
     assert precision.relative_error(*answers) < 1e-2, "a bundle teaches as its checkpoint does"
@@ -158,10 +223,11 @@ def test_the_bundle_round_trips(inputs, tmp_path, program):
     assert subprocess.run([program, "verify", str(out)]).returncode != 0
 
 
+@pytest.mark.export
 def test_int8_alone_makes_a_bundle(inputs, tmp_path, program):
     out, kept = tmp_path / "small.bedside", tmp_path / "kept"
     more = ["--precision", "int8", "--calibrate", str(inputs / "frames"), "--keep", str(kept)]
-    command.export(arguments(inputs, out, *more))
+    command.export(arguments(inputs, out, *more, "--allow-poor-int8"))
     assert out.exists()
     graphs = {p.name for p in kept.glob("*.onnx")}
     assert graphs == {"encoder.int8.onnx", "decoder.int8.onnx", "text.onnx"}
@@ -196,6 +262,8 @@ def test_ranges_are_calibrated_once_for_every_way(source, tmp_path):
         (["--bedside", "/no/such/program"], ["cargo build"]),
         (["--tokenizer", "/nowhere"], ["vocab.json", "clip-vit-base-patch32"]),
         (["--checkpoint", "/nowhere.pt"], ["no such file"]),
+        (["--checkpoint", "/dev"], ["/dev", "one checkpoint", "none", "vocab.json"]),
+        (["--frames", "3"], ["--frames 3", "4"]),
         (["--precision", "f32,int8", "--calibrate", "/nowhere"], ["no such folder"]),
     ],
 )
@@ -218,13 +286,15 @@ def test_a_bundle_that_fails_on_the_device_replaces_nothing(tmp_path, fails):
         f'[ $1 = {fails} ] && echo "error: 1 of 2 failed" >&2 && exit 4\nexit 0\n'
     )
     program.chmod(0o755)
-    (tmp_path / "source").mkdir()
+    for name in ("source", "report"):
+        (tmp_path / name).mkdir()
     bundle = tmp_path / "x.bedside"
     bundle.write_text("old")
     with pytest.raises(ExportError, match=f"bedside {fails}: error: 1 of 2 failed"):
-        pack.pack(program, tmp_path / "source", bundle)
+        pack.pack(program, tmp_path / "source", tmp_path / "report", bundle)
     assert bundle.read_text() == "old"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["bedside", "source", "x.bedside"]
+    there = sorted(p.name for p in tmp_path.iterdir())
+    assert there == ["bedside", "report", "source", "x.bedside"]
 
 
 def test_labels_are_checked_before_minutes_are_spent(tmp_path):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from bedside_export import split
+from bedside_export.errors import ExportError
 from bedside_export.layers import flat
 from bedside_export.mask_decoder import normalise
 from helpers import PROMPTS, assert_alive, assert_close, error, image
@@ -205,7 +206,7 @@ def test_score_grows_with_the_match():
 
 @pytest.mark.parametrize("side", [0, 31, 33, 250])
 def test_side_has_to_fit(model, side):
-    with pytest.raises(ValueError, match="multiple of 32"):
+    with pytest.raises(ExportError, match="multiple of 32"):
         split.Encoder(model, side)
 
 

@@ -2,7 +2,7 @@
 
 An independent second writer of the format: the archive by Python's zipfile, the prompt table
 by a few lines of postcard. ``source/`` is what an exporter writes, ``golden.bedside`` what
-packing it must give, byte for byte.
+packing it must give, byte for byte; ``prompts-2.postcard`` its prompt table in format 2.
 """
 
 import hashlib
@@ -120,8 +120,8 @@ def blob(data):
     return varint(len(data)) + data
 
 
-def postcard(table, targets):
-    out = bytes([1]) + varint(table["token_dim"]) + varint(len(table["entries"]))
+def postcard(table, targets, version=1):
+    out = bytes([version]) + varint(table["token_dim"]) + varint(len(table["entries"]))
     for e in table["entries"]:
         for text in (e["object"], targets[e["object"]]):
             out += blob(text.encode())
@@ -129,7 +129,7 @@ def postcard(table, targets):
         for text in (e["site"], e["acquisition"]):
             out += blob(text.encode())
         out += bytes([e["trained"]]) + varint(len(e["tokens"]))
-        out += blob(np.array(e["tokens"], np.float32).astype("<f2").tobytes())
+        out += blob(np.array(e["tokens"], np.float32).astype({1: "<f2", 2: "<f4"}[version]).tobytes())
     return out
 
 
@@ -221,11 +221,12 @@ def source(folder):
     }  # fmt: skip
     (folder / "bundle.json").write_text(json.dumps(manifest, indent=1))
     (folder / "prompts.json").write_text(json.dumps(table))
-    return manifest, postcard(table, targets)
+    return manifest, [postcard(table, targets, version) for version in (1, 2)]
 
 
 def golden(folder, path):
-    manifest, prompts = source(folder)
+    manifest, (prompts, exact) = source(folder)
+    path.with_name("prompts-2.postcard").write_bytes(exact)
     files = [p for p in folder.rglob("*") if p.is_file() and p.suffix != ".json"]
     parts = {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
     parts["prompts.postcard"] = prompts
