@@ -31,7 +31,7 @@ def arguments(inputs, *more):
 
 
 def packed(program, source, report, out):
-    shutil.copytree(report, out.with_suffix(".report"))
+    shutil.copytree(report, out.with_suffix(".report"), dirs_exist_ok=True)
     return "packed"
 
 

@@ -51,7 +51,7 @@ def arguments(inputs, out, *more):
 
 def packed(program, source, report, out):
     """In place of packing: the report is put beside the bundle that is not made."""
-    shutil.copytree(report, out.with_suffix(".report"))
+    shutil.copytree(report, out.with_suffix(".report"), dirs_exist_ok=True)
     return "packed"
 
 
