@@ -18,7 +18,7 @@ use crate::kernel::product::{F32Panels, I8Panels};
 use crate::passes::rewrite::{Coded, rewrite};
 use crate::tests::{in_strips, noise, weights};
 
-fn run(model: TypedModel, inputs: &[Tensor]) -> Vec<f32> {
+pub(crate) fn run(model: TypedModel, inputs: &[Tensor]) -> Vec<f32> {
     let inputs = inputs.iter().cloned().map(Tensor::into_tvalue).collect();
     let out = model.into_runnable().unwrap().run(inputs).unwrap();
     let plain = out[0].try_as_plain_ram().unwrap();
@@ -159,7 +159,7 @@ proptest! {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         for cpu in Cpu::supported() {
             for (code, x, bias) in [(None, &x, &bias), (Some(code), &read, &none)] {
-                let model = rewrite(&case.graph(code, &w, bias), &coded, cpu).unwrap();
+                let model = rewrite(&case.graph(code, &w, bias), &coded, cpu, 1 << 20).unwrap();
                 let own = |n: &TypedNode| ["Convolution.f32", "Convolution.u8", "Depthwise"].contains(&n.op.name().as_ref());
                 prop_assert!(model.nodes().iter().any(own));
                 let (want, got) = (case.sums(x, &w, bias), run(model.clone(), &input));
@@ -253,6 +253,7 @@ fn an_expansion_has_the_channels_that_the_window_reads() {
     let part: Strip<f32, _> = Strip {
         depthwise: &depthwise,
         rows: 0..2,
+        first: 0,
         blocks: 0..2,
         residual: &[],
         epilogue: &epilogue,

@@ -9,6 +9,8 @@
 //! checks, instructions chosen at run time, and output memory that is not cleared first.
 
 #[cfg(test)]
+mod blocks;
+#[cfg(test)]
 mod extremes;
 mod kernel;
 mod ops;

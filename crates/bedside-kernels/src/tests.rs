@@ -63,6 +63,7 @@ pub(crate) fn in_strips(
             compute(Strip {
                 depthwise,
                 rows: first..(first + 2).min(height),
+                first: 0,
                 blocks: block..(block + 2).min(blocks),
                 residual: &[],
                 epilogue: &epilogue,
@@ -339,6 +340,35 @@ fn nan_passes_a_limit() {
                 assert!(out[20..].iter().all(|v| *v == clip.1.min(7.0)), "{cpu}");
             }
         }
+    }
+}
+
+/// As a product that is stored first does.
+#[test]
+fn nan_passes_the_limit_of_an_expansion() {
+    let window = Window {
+        channels: 20,
+        input: [1, 3],
+        output: [1, 3],
+        kernel: [1, 1],
+        stride: [1, 1],
+        before: [0, 0],
+    };
+    let depthwise = Depthwise::new(window, 0, &[0.0; 20], |_, _| 1.0);
+    let panels = F32Panels::new(1, &[0.0; 20], |_, _| 1.0);
+    let epilogue = Epilogue {
+        clip: Some((0.0, 6.0)),
+        ..Epilogue::default()
+    };
+    for cpu in Cpu::supported() {
+        // SAFETY: one thread alone writes.
+        let out = in_strips(&depthwise, 20, |part| unsafe {
+            let mut source = Expansion::of_f32(&[7.0, f32::NAN, -1.0], &panels, &epilogue);
+            strip(cpu, part, &mut source);
+        });
+        assert!(out[..20].iter().all(|v| *v == 6.0), "{cpu}");
+        assert!(out[20..40].iter().all(|v| v.is_nan()), "{cpu}");
+        assert!(out[40..].iter().all(|v| *v == 0.0), "{cpu}");
     }
 }
 

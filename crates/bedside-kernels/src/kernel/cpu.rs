@@ -122,6 +122,20 @@ impl Cpu {
     }
 }
 
+/// Bytes of a core's own cache, the L2: where the system tells, else what is common.
+pub(crate) fn cache() -> usize {
+    const COMMON: usize = 1 << 20;
+    static FOUND: OnceLock<usize> = OnceLock::new();
+    *FOUND.get_or_init(|| {
+        let said = std::fs::read_to_string("/sys/devices/system/cpu/cpu0/cache/index2/size");
+        let found = said.ok().and_then(|said| {
+            let kilobytes: usize = said.trim().strip_suffix('K')?.parse().ok()?;
+            Some(kilobytes << 10)
+        });
+        found.map_or(COMMON, |size| size.clamp(COMMON / 4, 4 * COMMON))
+    })
+}
+
 impl fmt::Display for Cpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let simd = match self.simd {

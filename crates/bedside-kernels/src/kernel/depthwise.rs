@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::cpu::{Cpu, Simd, compiled_for_each};
 use super::epilogue::{Element, Epilogue, Place, Sink};
 use super::lanes::{LANES, Lanes, flat, lanes};
-use super::product::{F32Panels, I8Panels, WIDE};
+use super::product::{Codes, F32Panels, I8Panels, Lines, WIDE};
 use super::vector::Reals;
 
 /// Shape of a depthwise convolution over [h, w, channels].
@@ -194,14 +194,16 @@ pub(crate) struct Expansion<'a> {
 /// The smaller one, whole, and what it is multiplied with.
 enum Pixels<'a> {
     F32(&'a [f32], &'a F32Panels),
-    U8 {
-        pixels: &'a [u8],
-        panels: &'a I8Panels,
-        /// Memory for what the kernels read in place of codes.
-        wide: Vec<i16>,
-        /// The first row that was made ready.
-        first: usize,
-    },
+    U8(CodedPixels<'a>),
+}
+
+struct CodedPixels<'a> {
+    pixels: &'a [u8],
+    panels: &'a I8Panels,
+    /// Memory for what the kernels read in place of codes.
+    wide: Vec<i16>,
+    /// The first row that was made ready.
+    first: usize,
 }
 
 impl<'a> Expansion<'a> {
@@ -211,38 +213,81 @@ impl<'a> Expansion<'a> {
     }
 
     pub(crate) fn of_u8(pixels: &'a [u8], panels: &'a I8Panels, epilogue: &'a Epilogue) -> Self {
-        let pixels = Pixels::U8 {
+        let pixels = Pixels::U8(CodedPixels {
             pixels,
             panels,
             wide: Vec::new(),
             first: 0,
-        };
+        });
         Self { pixels, epilogue }
+    }
+
+    /// Write rows whose epilogue needs no more than registers; false when it does.
+    fn lines(
+        &self,
+        simd: Simd,
+        blocks: &Range<usize>,
+        rows: &Range<usize>,
+        to: &mut Padded<'_>,
+        width: usize,
+    ) -> bool {
+        let mut lines = Lines {
+            lanes: to.lanes.get_mut(to.before..).unwrap_or_default(),
+            count: rows.len(),
+            width,
+            line: to.width,
+            group: to.group,
+        };
+        match &self.pixels {
+            Pixels::F32(pixels, panels) => {
+                let Some(limits) = self.epilogue.limits().filter(|_| panels.whole()) else {
+                    return false;
+                };
+                let from = pixels.get(rows.start * width * panels.depth()..);
+                let from = from.unwrap_or_default();
+                panels.lines(simd, blocks.clone(), from, &mut lines, limits);
+            }
+            Pixels::U8(pixels) => {
+                let Some(steps) = self.epilogue.stepped() else {
+                    return false;
+                };
+                let codes = pixels.codes(rows.start, width);
+                pixels
+                    .panels
+                    .lines(simd, blocks.clone(), codes, &mut lines, steps);
+            }
+        }
+        true
+    }
+}
+
+impl CodedPixels<'_> {
+    /// From a row on, as the kernels read them.
+    fn codes(&self, row: usize, width: usize) -> Codes<'_> {
+        let line = width * self.panels.depth();
+        let pixels = self.pixels.get(row * line..).unwrap_or_default();
+        let wide = self.wide.get((row - self.first) * line..);
+        self.panels.codes(pixels, wide.unwrap_or_default())
     }
 }
 
 impl Drop for Expansion<'_> {
     fn drop(&mut self) {
-        if let Pixels::U8 { wide, .. } = &mut self.pixels {
-            WIDE.set(std::mem::take(wide));
+        if let Pixels::U8(pixels) = &mut self.pixels {
+            WIDE.set(std::mem::take(&mut pixels.wide));
         }
     }
 }
 
 impl Source for Expansion<'_> {
     fn prepare(&mut self, cpu: Cpu, rows: Range<usize>, window: &Window) {
-        if let Pixels::U8 {
-            pixels,
-            panels,
-            wide,
-            first,
-        } = &mut self.pixels
-        {
-            let line = window.input[1] * panels.depth();
-            let used = pixels.get(rows.start * line..rows.end * line);
-            *first = rows.start;
-            *wide = WIDE.take();
-            panels.prepare(cpu.simd, used.unwrap_or_default(), wide);
+        if let Pixels::U8(pixels) = &mut self.pixels {
+            let line = window.input[1] * pixels.panels.depth();
+            let used = pixels.pixels.get(rows.start * line..rows.end * line);
+            pixels.first = rows.start;
+            pixels.wide = WIDE.take();
+            let used = used.unwrap_or_default();
+            pixels.panels.prepare(cpu.simd, used, &mut pixels.wide);
         }
     }
 
@@ -257,6 +302,9 @@ impl Source for Expansion<'_> {
         let width = window.input[1];
         let count = rows.len() * width;
         let (group, line, before) = (to.group, to.width, to.before);
+        if self.lines(cpu.simd, &blocks, &rows, to, width) {
+            return;
+        }
         let out = Sink::new(flat(to.lanes));
         let start = blocks.start;
         let mut take = |panel: usize, row: usize, sums: &[Lanes<f32>]| {
@@ -285,16 +333,9 @@ impl Source for Expansion<'_> {
                 let from = pixels.get(rows.start * width * panels.depth()..);
                 panels.sums(cpu.simd, blocks, from.unwrap_or_default(), count, &mut take);
             }
-            Pixels::U8 {
-                pixels,
-                panels,
-                wide,
-                first,
-            } => {
-                let line = width * panels.depth();
-                let pixels = pixels.get(rows.start * line..).unwrap_or_default();
-                let wide = wide.get((rows.start - first) * line..).unwrap_or_default();
-                let codes = panels.codes(pixels, wide);
+            Pixels::U8(pixels) => {
+                let codes = pixels.codes(rows.start, width);
+                let panels = pixels.panels;
                 panels.sums(cpu.simd, blocks, codes, count, &mut take);
             }
         }
@@ -306,14 +347,16 @@ pub(crate) struct Strip<'a, R, O> {
     pub(crate) depthwise: &'a Depthwise,
     /// Output rows, at least one.
     pub(crate) rows: Range<usize>,
+    /// The output row that [`Self::out`] starts with.
+    pub(crate) first: usize,
     /// Groups of sixteen channels.
     pub(crate) blocks: Range<usize>,
-    /// Of the same shape as the whole output, or empty.
+    /// Of the same shape as [`Self::out`], or empty.
     pub(crate) residual: &'a [R],
     pub(crate) epilogue: &'a Epilogue,
     /// Memory, kept between calls.
     pub(crate) scratch: &'a mut Vec<Lanes<f32>>,
-    /// The whole output.
+    /// The output from row [`Self::first`] on.
     pub(crate) out: Sink<'a, O>,
 }
 
@@ -351,7 +394,7 @@ pub(crate) unsafe fn strip<R: Element, O: Element>(
     let tall = (strip.rows.len() - 1) * stride[0] + kernel[0];
     let group = tall * padded;
     let zero = Lanes([0.0; LANES]);
-    scratch.resize(side * group, zero);
+    grow(&mut scratch, side * group, zero);
     // Rows of the input that are read, and where the first of them lies in the scratch memory.
     let top = strip.rows.start * stride[0];
     let first = top.saturating_sub(before[0]).min(height);
@@ -359,7 +402,7 @@ pub(crate) unsafe fn strip<R: Element, O: Element>(
     let inside = first..end.clamp(first, height);
     // The strip may lie below all of the input.
     let above = (first + before[0]).saturating_sub(top).min(tall);
-    for scratch in scratch.chunks_exact_mut(group) {
+    for scratch in scratch.chunks_exact_mut(group).take(side) {
         for (y, row) in scratch.chunks_exact_mut(padded).enumerate() {
             if y < above || y >= above + inside.len() {
                 row.fill(zero);
@@ -398,6 +441,13 @@ pub(crate) unsafe fn strip<R: Element, O: Element>(
     *strip.scratch = scratch;
 }
 
+/// At least so many elements; memory that is there is not cleared.
+pub(crate) fn grow<T: Copy>(memory: &mut Vec<T>, len: usize, value: T) {
+    if memory.len() < len {
+        memory.resize(len, value);
+    }
+}
+
 /// Writes the sums of some whole runs, from a row and column of the output on, of a group of
 /// channels.
 type Compute<'a> = dyn FnMut(usize, usize, usize, &mut [Lanes<f32>]) + 'a;
@@ -421,7 +471,7 @@ impl<R: Element, O: Element> Strip<'_, R, O> {
                     let place = Place {
                         column,
                         columns: LANES.min(channels - column),
-                        start: (row * output[1] + x) * channels + column,
+                        start: ((row - self.first) * output[1] + x) * channels + column,
                         stride: channels,
                     };
                     let (sums, residual) = (&sums[..used], self.residual);
@@ -444,7 +494,7 @@ impl<R: Element, O: Element> Strip<'_, R, O> {
         } = self.depthwise.window;
         assert!(input.len() == height * width * channels && channels.is_multiple_of(LANES));
         let across = (RUN - 1) * stride[1] + kernel[1];
-        patch.resize(kernel[0] * across, Lanes([0.0; LANES]));
+        grow(patch, kernel[0] * across, Lanes([0.0; LANES]));
         let within = |first: usize, before: usize, len: usize, all: usize| {
             first >= before && first - before + len <= all
         };
@@ -470,13 +520,17 @@ impl<R: Element, O: Element> Strip<'_, R, O> {
                         line: width * channels,
                     }
                 } else {
-                    for (at, lanes) in patch.iter_mut().enumerate() {
-                        let y = (top + at / across).wrapping_sub(before[0]);
-                        let x = (left + at % across).wrapping_sub(before[1]);
-                        let from = (y < height && x < width)
-                            .then(|| (y * width + x) * channels + block * LANES)
-                            .and_then(|pixel| input.get(pixel..)?.first_chunk::<LANES>());
-                        lanes.0 = from.copied().unwrap_or([0.0; LANES]);
+                    for (ky, lanes) in patch.chunks_exact_mut(across).take(kernel[0]).enumerate() {
+                        let y = (top + ky).wrapping_sub(before[0]);
+                        let line = input.get(y.wrapping_mul(width * channels)..);
+                        let line = line.filter(|_| y < height).unwrap_or_default();
+                        for (kx, lanes) in lanes.iter_mut().enumerate() {
+                            let x = (left + kx).wrapping_sub(before[1]);
+                            let from = (x < width)
+                                .then(|| x * channels + block * LANES)
+                                .and_then(|pixel| line.get(pixel..)?.first_chunk::<LANES>());
+                            lanes.0 = from.copied().unwrap_or([0.0; LANES]);
+                        }
                     }
                     Input {
                         at: patch.as_ptr().cast(),

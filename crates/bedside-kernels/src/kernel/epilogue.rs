@@ -259,6 +259,18 @@ impl Epilogue {
         finish(simd, self, sums, place, residual, out);
     }
 
+    /// The limits, when that is all there is.
+    pub(crate) fn limits(&self) -> Option<(f32, f32)> {
+        let alone = matches!(self.kind(), kind::BARE | kind::CLIPPED);
+        alone.then(|| self.clip.unwrap_or((f32::NEG_INFINITY, f32::INFINITY)))
+    }
+
+    /// Factors and the code whose steps are stored, when that is all there is.
+    pub(crate) fn stepped(&self) -> Option<(&[Lanes<f32>], Quant)> {
+        let alone = self.kind() == kind::CODED;
+        self.factor.as_deref().zip(self.steps).filter(|_| alone)
+    }
+
     /// What the inner loops for these steps are compiled for.
     fn kind(&self) -> u8 {
         let Self {
@@ -324,6 +336,7 @@ impl Epilogue {
             KIND,
             kind::ADDED | kind::CODED_ADDED | kind::SCALED | kind::ANY
         ) && self.residual.is_some();
+        const HALF: usize = LANES / 2;
         // One check for all rows.
         let end = (sums.len().saturating_sub(1).checked_mul(place.stride))
             .and_then(|last| last.checked_add(place.start)?.checked_add(place.columns));
@@ -349,6 +362,20 @@ impl Epilogue {
                         }
                         let values = fixed.row::<KIND, FMA, R, O>(sums.0, &factor, &bias, &other);
                         to.add(at).cast::<[O; LANES]>().write_unaligned(values);
+                    }
+                }
+                // Half a group, as many networks have it, without a call either.
+                HALF => {
+                    for (m, sums) in sums.iter().enumerate() {
+                        let at = m * place.stride;
+                        let mut other = [R::default(); LANES];
+                        if added {
+                            let from = from.add(at).cast::<[R; HALF]>().read_unaligned();
+                            other[..HALF].copy_from_slice(&from);
+                        }
+                        let values = fixed.row::<KIND, FMA, R, O>(sums.0, &factor, &bias, &other);
+                        let values = *values.first_chunk::<HALF>().unwrap_unchecked();
+                        to.add(at).cast::<[O; HALF]>().write_unaligned(values);
                     }
                 }
                 count => {

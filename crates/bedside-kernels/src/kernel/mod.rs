@@ -11,4 +11,5 @@ pub(crate) mod range;
 pub(crate) mod recode;
 pub(crate) mod softmax;
 pub(crate) mod strided;
+pub(crate) mod turn;
 pub(crate) mod vector;

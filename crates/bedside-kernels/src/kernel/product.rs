@@ -17,7 +17,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::cpu::{Cpu, Dot, Simd, compiled_for_each};
-use super::epilogue::{Element, Epilogue, Place, Sink, copy};
+use super::epilogue::{Element, Epilogue, MAGIC, Place, Quant, Sink, copy};
 use super::lanes::{LANES, Lanes, lanes};
 use super::packed::Matrix;
 #[cfg(not(target_arch = "x86_64"))]
@@ -47,7 +47,7 @@ trait Panels {
     /// Add the products of `M` rows, the first at `rows`, each `depth` after the one before, with
     /// the columns of `N` panels from `panel` on: those of the stretch from `start` on. The sums of
     /// a panel are `sums[..M]`, those of the next `step` further on; the first stretch writes them,
-    /// from what sums start from, whatever was there.
+    /// from what sums start from, whatever was there. What is stored goes through `end` before.
     ///
     /// # Safety
     /// The processor has the instructions. `rows` points to `M * depth` elements, `sums` to
@@ -60,7 +60,100 @@ trait Panels {
         start: usize,
         sums: *mut Lanes<f32>,
         step: usize,
+        end: impl End,
     );
+}
+
+/// What is done to sums before they leave the registers, as an [`Epilogue`] does it.
+trait End: Copy {
+    /// # Safety
+    /// As of [`Reals`]; there is such a panel.
+    unsafe fn end<V: Reals>(self, sum: V, panel: usize) -> V;
+}
+
+/// Nothing.
+#[derive(Clone, Copy)]
+struct Bare;
+
+impl End for Bare {
+    #[inline(always)]
+    unsafe fn end<V: Reals>(self, sum: V, _: usize) -> V {
+        sum
+    }
+}
+
+/// Sums are kept within limits; NaN stays.
+#[derive(Clone, Copy)]
+struct Clipped {
+    low: f32,
+    high: f32,
+}
+
+impl End for Clipped {
+    #[inline(always)]
+    unsafe fn end<V: Reals>(self, sum: V, _: usize) -> V {
+        // SAFETY: the caller's.
+        unsafe { V::splat(self.high).lesser(V::splat(self.low).greater(sum)) }
+    }
+}
+
+/// Sums become steps of a code.
+#[derive(Clone, Copy)]
+struct Stepped<'a> {
+    /// For each panel.
+    factors: &'a [Lanes<f32>],
+    code: Quant,
+}
+
+impl End for Stepped<'_> {
+    #[inline(always)]
+    unsafe fn end<V: Reals>(self, sum: V, panel: usize) -> V {
+        let zero = f32::from(self.code.zero);
+        // SAFETY: the caller's.
+        unsafe {
+            let steps = sum.multiply(V::load(self.factors.as_ptr().add(panel).cast()));
+            let steps = steps
+                .greater(V::splat(-zero))
+                .lesser(V::splat(255.0 - zero));
+            steps.add(V::splat(MAGIC)).add(V::splat(-MAGIC))
+        }
+    }
+}
+
+/// What is done with panels and rows, compiled for each kind of them.
+trait Job {
+    /// In tiles of `ROWS` rows and `N` panels at most: as many sums as the registers hold beside
+    /// what is multiplied.
+    fn run<P: Panels, const ROWS: usize, const N: usize>(self, panels: &P, rows: &[P::Input]);
+}
+
+/// Sums of `count` rows with some panels are handed on in chunks.
+struct Chunks<'a, 'b> {
+    range: Range<usize>,
+    count: usize,
+    take: &'a mut Take<'b>,
+}
+
+/// Sums of the pixels of some lines with some panels are stored in a map with padding, for rows
+/// that are multiplied whole.
+struct IntoLines<'a, 'b, E> {
+    range: Range<usize>,
+    to: &'a mut Lines<'b>,
+    end: E,
+}
+
+/// Lines of a map, sixteen channels at a time.
+pub(crate) struct Lines<'a> {
+    /// From the first pixel of the first panel on.
+    pub(crate) lanes: &'a mut [Lanes<f32>],
+    /// How many.
+    pub(crate) count: usize,
+    /// Pixels of a line.
+    pub(crate) width: usize,
+    /// From a line to the next.
+    pub(crate) line: usize,
+    /// From a panel to the next.
+    pub(crate) group: usize,
 }
 
 /// f32 weights.
@@ -156,25 +249,55 @@ impl F32Panels {
         count: usize,
         take: &mut Take<'_>,
     ) {
+        self.each(
+            simd,
+            rows,
+            Chunks {
+                range: panels,
+                count,
+                take,
+            },
+        );
+    }
+
+    /// Whether rows are multiplied whole.
+    pub(crate) fn whole(&self) -> bool {
+        self.depth <= WHOLE
+    }
+
+    /// Sums of pixels with some panels, within limits, as lines; only for rows that are multiplied
+    /// [whole](Self::whole).
+    pub(crate) fn lines(
+        &self,
+        simd: Simd,
+        panels: Range<usize>,
+        rows: &[f32],
+        to: &mut Lines<'_>,
+        (low, high): (f32, f32),
+    ) {
+        let (range, end) = (panels, Clipped { low, high });
+        self.each(simd, rows, IntoLines { range, to, end });
+    }
+
+    fn each(&self, simd: Simd, rows: &[f32], job: impl Job) {
         match simd {
             #[cfg(target_arch = "x86_64")]
-            Simd::Baseline => {
-                tiles::<_, 2, 1>(&OfReals::<Sse>::new(self), panels, rows, count, take)
-            }
+            Simd::Baseline => job.run::<_, 2, 1>(&OfReals::<Sse>::new(self), rows),
             #[cfg(not(target_arch = "x86_64"))]
-            Simd::Baseline => {
-                tiles::<_, 6, 1>(&OfReals::<Array<f32>>::new(self), panels, rows, count, take);
-            }
+            Simd::Baseline => job.run::<_, 6, 1>(&OfReals::<Array<f32>>::new(self), rows),
             // SAFETY: values of `Simd` other than the baseline come from `Cpu::supported`, which
             // asked the processor.
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx2 => unsafe { avx2(&OfReals::new(self), panels, rows, count, take) },
+            Simd::Avx2 => unsafe { avx2(&OfReals::new(self), rows, job) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Simd::Avx512 => unsafe { avx512(&OfReals::new(self), panels, rows, count, take) },
+            Simd::Avx512 => unsafe { avx512(&OfReals::new(self), rows, job) },
         }
     }
 }
+
+/// Rows no longer than this are multiplied whole.
+const WHOLE: usize = 1024;
 
 /// [`F32Panels`], multiplied in vectors of `V`.
 struct OfReals<'a, V>(&'a F32Panels, PhantomData<V>);
@@ -199,7 +322,7 @@ impl<V: Reals> Panels for OfReals<'_, V> {
     #[inline(always)]
     fn stretch(&self) -> usize {
         match self.0.depth {
-            0..=1024 => self.0.depth,
+            0..=WHOLE => self.0.depth,
             _ => 512,
         }
     }
@@ -212,11 +335,12 @@ impl<V: Reals> Panels for OfReals<'_, V> {
         start: usize,
         sums: *mut Lanes<f32>,
         step: usize,
+        end: impl End,
     ) {
         // SAFETY: the panels are ours, and the caller vouches for the rest.
         unsafe {
             let depth = self.0.depth;
-            let end = depth.min(start + self.stretch());
+            let last = depth.min(start + self.stretch());
             let weights = self.0.panels.as_ptr().add(panel * depth);
             let mut all = [[V::splat(0.0); M]; N];
             for n in 0..N {
@@ -230,7 +354,7 @@ impl<V: Reals> Panels for OfReals<'_, V> {
                     all[n][m] = V::load(from.cast());
                 }
             }
-            for k in start..end {
+            for k in start..last {
                 let mut columns = [V::splat(0.0); N];
                 for n in 0..N {
                     columns[n] = V::load(weights.add(n * depth + k).cast());
@@ -244,7 +368,8 @@ impl<V: Reals> Panels for OfReals<'_, V> {
             }
             for n in 0..N {
                 for m in 0..M {
-                    all[n][m].store(sums.add(n * step + m).cast());
+                    let sum = end.end(all[n][m], panel + n);
+                    sum.store(sums.add(n * step + m).cast());
                 }
             }
         }
@@ -358,38 +483,55 @@ impl I8Panels {
         count: usize,
         take: &mut Take<'_>,
     ) {
+        self.each(
+            simd,
+            rows,
+            Chunks {
+                range: panels,
+                count,
+                take,
+            },
+        );
+    }
+
+    /// Sums of pixels with some panels, as lines in steps of a code: `factors` has a group for each
+    /// panel.
+    pub(crate) fn lines(
+        &self,
+        simd: Simd,
+        panels: Range<usize>,
+        rows: Codes<'_>,
+        to: &mut Lines<'_>,
+        (factors, code): (&[Lanes<f32>], Quant),
+    ) {
+        assert!(factors.len() >= self.offsets.len());
+        let (range, end) = (panels, Stepped { factors, code });
+        self.each(simd, rows, IntoLines { range, to, end });
+    }
+
+    fn each(&self, simd: Simd, rows: Codes<'_>, job: impl Job) {
         // SAFETY: values of `Simd` and `Dot` other than the least come from `Cpu::supported`, which
         // asked the processor.
         #[cfg(target_arch = "x86_64")]
         unsafe {
             match (rows, simd) {
                 (Codes::Wide(rows), Simd::Baseline) => {
-                    tiles::<_, 2, 1>(&OfCodes::<Wide128>::new(self), panels, rows, count, take);
+                    job.run::<_, 2, 1>(&OfCodes::<Wide128>::new(self), rows);
                 }
-                (Codes::Wide(rows), Simd::Avx2) => {
-                    wide256(&OfCodes::new(self), panels, rows, count, take);
-                }
-                (Codes::Wide(rows), Simd::Avx512) => {
-                    wide512(&OfCodes::new(self), panels, rows, count, take);
-                }
-                (Codes::Bytes(rows), Simd::Avx512) => {
-                    vnni512(&OfCodes::new(self), panels, rows, count, take);
-                }
-                (Codes::Bytes(rows), _) => {
-                    avxvnni(&OfCodes::new(self), panels, rows, count, take);
-                }
+                (Codes::Wide(rows), Simd::Avx2) => wide256(&OfCodes::new(self), rows, job),
+                (Codes::Wide(rows), Simd::Avx512) => wide512(&OfCodes::new(self), rows, job),
+                (Codes::Bytes(rows), Simd::Avx512) => vnni512(&OfCodes::new(self), rows, job),
+                (Codes::Bytes(rows), _) => avxvnni(&OfCodes::new(self), rows, job),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
         match (rows, simd) {
             (Codes::Wide(rows), Simd::Baseline) => {
-                tiles::<_, 4, 1>(&OfCodes::<Wide>::new(self), panels, rows, count, take);
+                job.run::<_, 4, 1>(&OfCodes::<Wide>::new(self), rows);
             }
             // SAFETY: as above.
             #[cfg(target_arch = "aarch64")]
-            (Codes::Bytes(rows), _) => unsafe {
-                sdot_tiles(&Sdot(self), panels, rows, count, take);
-            },
+            (Codes::Bytes(rows), _) => unsafe { sdot_tiles(&Sdot(self), rows, job) },
             #[cfg(not(target_arch = "aarch64"))]
             (Codes::Bytes(_), _) => {}
         }
@@ -444,6 +586,7 @@ impl<V: Integers> Panels for OfCodes<'_, V> {
         _: usize,
         sums: *mut Lanes<f32>,
         step: usize,
+        end: impl End,
     ) {
         // SAFETY: the panels are ours, and the caller vouches for the rest.
         unsafe {
@@ -473,7 +616,8 @@ impl<V: Integers> Panels for OfCodes<'_, V> {
             }
             for n in 0..N {
                 for m in 0..M {
-                    all[n][m].store(sums.add(n * step + m).cast());
+                    let sum = end.end(all[n][m].real(), panel + n);
+                    sum.store(sums.add(n * step + m).cast());
                 }
             }
         }
@@ -504,6 +648,7 @@ impl Panels for Sdot<'_> {
         _: usize,
         to: *mut Lanes<f32>,
         step: usize,
+        end: impl End,
     ) {
         use std::arch::aarch64::{
             int32x4_t, vcvtq_f32_s32, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vld1q_s32,
@@ -546,6 +691,7 @@ impl Panels for Sdot<'_> {
                     for q in 0..4 {
                         vst1q_f32(to.add(4 * q), vcvtq_f32_s32(sums[q]));
                     }
+                    end.end(Array::<f32>::load(to), panel + n).store(to);
                 }
             }
         }
@@ -662,64 +808,96 @@ thread_local! {
 /// Rows whose sums are ended together: they stay in the nearest cache, and are some tiles.
 const CHUNK: usize = 48;
 
-/// Stretch by stretch and panel by panel, so that a stretch of a panel stays in the nearest cache
-/// while all rows pass by. A tile is `ROWS` rows and `N` panels at most: as many sums as the
-/// registers hold beside what is multiplied.
-#[inline(always)]
-fn tiles<P: Panels, const ROWS: usize, const N: usize>(
-    panels: &P,
-    range: Range<usize>,
-    rows: &[P::Input],
-    count: usize,
-    take: &mut Take<'_>,
-) {
-    let depth = panels.depth();
-    assert!(
-        count
-            .checked_mul(depth)
-            .is_some_and(|all| all <= rows.len())
-    );
-    assert!(range.start <= range.end && range.end <= panels.count());
-    let whole = panels.stretch() >= depth;
-    let mut chunk = [[Lanes([0.0; LANES]); CHUNK]; N];
-    let mut partial = PARTIAL.take();
-    if !whole {
-        partial.resize(count * range.len(), Lanes([0.0; LANES]));
+impl Job for Chunks<'_, '_> {
+    /// Stretch by stretch and panel by panel, so that a stretch of a panel stays in the nearest cache
+    /// while all rows pass by.
+    #[inline(always)]
+    fn run<P: Panels, const ROWS: usize, const N: usize>(self, panels: &P, rows: &[P::Input]) {
+        let Self { range, count, take } = self;
+        let depth = panels.depth();
+        assert!(
+            count
+                .checked_mul(depth)
+                .is_some_and(|all| all <= rows.len())
+        );
+        assert!(range.start <= range.end && range.end <= panels.count());
+        let whole = panels.stretch() >= depth;
+        let mut chunk = [[Lanes([0.0; LANES]); CHUNK]; N];
+        let mut partial = PARTIAL.take();
+        if !whole {
+            partial.resize(count * range.len(), Lanes([0.0; LANES]));
+        }
+        for start in (0..depth).step_by(panels.stretch()) {
+            let last = depth - start <= panels.stretch();
+            let mut panel = range.start;
+            while panel < range.end {
+                let side = if range.end - panel < N { 1 } else { N };
+                for first in (0..count).step_by(CHUNK) {
+                    let len = CHUNK.min(count - first);
+                    let (sums, step) = match whole {
+                        true => (chunk.as_flattened_mut(), CHUNK),
+                        false => {
+                            let at = (panel - range.start) * count + first;
+                            (partial.get_mut(at..).unwrap_or_default(), count)
+                        }
+                    };
+                    assert!((side - 1) * step + len <= sums.len());
+                    // SAFETY: so many rows, sums and panels there are.
+                    unsafe {
+                        let rows = rows.as_ptr().add(first * depth);
+                        let sums = sums.as_mut_ptr();
+                        match side == N {
+                            true => column::<P, ROWS, N>(
+                                panels, panel, rows, start, sums, step, len, Bare,
+                            ),
+                            false => column::<P, ROWS, 1>(
+                                panels, panel, rows, start, sums, step, len, Bare,
+                            ),
+                        }
+                    }
+                    if last {
+                        for n in 0..side {
+                            take(panel + n, first, &sums[n * step..][..len]);
+                        }
+                    }
+                }
+                panel += side;
+            }
+        }
+        PARTIAL.set(partial);
     }
-    for start in (0..depth).step_by(panels.stretch()) {
-        let last = depth - start <= panels.stretch();
+}
+
+impl<E: End> Job for IntoLines<'_, '_, E> {
+    #[inline(always)]
+    fn run<P: Panels, const ROWS: usize, const N: usize>(self, panels: &P, rows: &[P::Input]) {
+        let Self { range, to, end } = self;
+        let (depth, count) = (panels.depth(), range.len());
+        if count == 0 || to.count == 0 {
+            return;
+        }
+        let used = (count - 1) * to.group + (to.count - 1) * to.line + to.width;
+        assert!(to.count * to.width * depth <= rows.len() && used <= to.lanes.len());
+        assert!(range.end <= panels.count() && depth <= panels.stretch());
         let mut panel = range.start;
         while panel < range.end {
             let side = if range.end - panel < N { 1 } else { N };
-            for first in (0..count).step_by(CHUNK) {
-                let len = CHUNK.min(count - first);
-                let (sums, step) = match whole {
-                    true => (chunk.as_flattened_mut(), CHUNK),
-                    false => {
-                        let at = (panel - range.start) * count + first;
-                        (partial.get_mut(at..).unwrap_or_default(), count)
-                    }
-                };
-                assert!((side - 1) * step + len <= sums.len());
+            for y in 0..to.count {
+                let at = (panel - range.start) * to.group + y * to.line;
                 // SAFETY: so many rows, sums and panels there are.
                 unsafe {
-                    let rows = rows.as_ptr().add(first * depth);
-                    let sums = sums.as_mut_ptr();
+                    let rows = rows.as_ptr().add(y * to.width * depth);
+                    let sums = to.lanes.as_mut_ptr().add(at);
+                    let (step, len) = (to.group, to.width);
                     match side == N {
-                        true => column::<P, ROWS, N>(panels, panel, rows, start, sums, step, len),
-                        false => column::<P, ROWS, 1>(panels, panel, rows, start, sums, step, len),
-                    }
-                }
-                if last {
-                    for n in 0..side {
-                        take(panel + n, first, &sums[n * step..][..len]);
+                        true => column::<P, ROWS, N>(panels, panel, rows, 0, sums, step, len, end),
+                        false => column::<P, ROWS, 1>(panels, panel, rows, 0, sums, step, len, end),
                     }
                 }
             }
             panel += side;
         }
     }
-    PARTIAL.set(partial);
 }
 
 /// `len` rows, in tiles of `ROWS` or fewer.
@@ -727,6 +905,7 @@ fn tiles<P: Panels, const ROWS: usize, const N: usize>(
 /// # Safety
 /// As of [`Panels::tile`], for `len` rows.
 #[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "a tile's, and how many rows")]
 unsafe fn column<P: Panels, const ROWS: usize, const N: usize>(
     panels: &P,
     panel: usize,
@@ -735,46 +914,42 @@ unsafe fn column<P: Panels, const ROWS: usize, const N: usize>(
     sums: *mut Lanes<f32>,
     step: usize,
     len: usize,
+    end: impl End,
 ) {
     let mut row = 0;
     // SAFETY: the caller's.
     unsafe {
         let at = |row: usize| (rows.add(row * panels.depth()), sums.add(row));
-        while row + ROWS <= len {
+        // Two tiles of four rows rather than one of six and two of one.
+        while row + ROWS <= len && !(ROWS == 6 && row + 8 == len) {
             let (rows, sums) = at(row);
-            panels.tile::<ROWS, N>(panel, rows, start, sums, step);
+            panels.tile::<ROWS, N>(panel, rows, start, sums, step, end);
             row += ROWS;
         }
-        if ROWS > 6 && row + 6 <= len {
+        if ROWS > 8 && row + 8 <= len {
             let (rows, sums) = at(row);
-            panels.tile::<6, N>(panel, rows, start, sums, step);
-            row += 6;
+            panels.tile::<8, N>(panel, rows, start, sums, step, end);
+            row += 8;
         }
-        if ROWS > 4 && row + 4 <= len {
+        while ROWS > 4 && row + 4 <= len {
             let (rows, sums) = at(row);
-            panels.tile::<4, N>(panel, rows, start, sums, step);
+            panels.tile::<4, N>(panel, rows, start, sums, step, end);
             row += 4;
         }
         while row < len {
             let (rows, sums) = at(row);
-            panels.tile::<1, N>(panel, rows, start, sums, step);
+            panels.tile::<1, N>(panel, rows, start, sums, step, end);
             row += 1;
         }
     }
 }
 
-/// [`tiles`] compiled for the instructions of a kind of panels.
+/// A [`Job`] compiled for the instructions of a kind of panels.
 macro_rules! compiled_tiles {
     ($($name:ident: $panels:ty, $features:literal, $rows:literal, $side:literal;)+) => {$(
         #[target_feature(enable = $features)]
-        fn $name(
-            panels: &$panels,
-            range: Range<usize>,
-            rows: &[<$panels as Panels>::Input],
-            count: usize,
-            take: &mut Take<'_>,
-        ) {
-            tiles::<$panels, $rows, $side>(panels, range, rows, count, take);
+        fn $name(panels: &$panels, rows: &[<$panels as Panels>::Input], job: impl Job) {
+            job.run::<$panels, $rows, $side>(panels, rows);
         }
     )+};
 }

@@ -22,6 +22,12 @@ pub(crate) trait Reals: Copy {
     unsafe fn store(self, to: *mut f32);
     /// `self * factor + sum`, fused where the processor can.
     unsafe fn multiply_add(self, factor: Self, sum: Self) -> Self;
+    unsafe fn multiply(self, factor: Self) -> Self;
+    unsafe fn add(self, other: Self) -> Self;
+    /// The greater; where either is NaN, `other`.
+    unsafe fn greater(self, other: Self) -> Self;
+    /// The lesser; where either is NaN, `other`.
+    unsafe fn lesser(self, other: Self) -> Self;
 }
 
 /// Sixteen i32, and how products of codes with weights are added to them.
@@ -34,6 +40,8 @@ pub(crate) trait Integers: Copy {
     type Input: Copy + Default + 'static;
     /// A group of a row's elements, in every column.
     type Group: Copy;
+    /// The sums as f32.
+    type Real: Reals;
     /// Elements of a row that are multiplied at once.
     const GROUP: usize;
 
@@ -42,8 +50,7 @@ pub(crate) trait Integers: Copy {
     unsafe fn splat(from: *const Self::Input) -> Self::Group;
     /// Add the products of a group with its weights.
     unsafe fn dot(self, group: Self::Group, weights: Self) -> Self;
-    /// As f32.
-    unsafe fn store(self, to: *mut f32);
+    unsafe fn real(self) -> Self::Real;
 }
 
 /// Arrays, for processors without vectors of their own here: compilers make some of these.
@@ -80,6 +87,38 @@ mod portable {
             }
             sum
         }
+        #[inline(always)]
+        unsafe fn multiply(mut self, factor: Self) -> Self {
+            for lane in 0..LANES {
+                self.0[lane] *= factor.0[lane];
+            }
+            self
+        }
+        #[inline(always)]
+        unsafe fn add(mut self, other: Self) -> Self {
+            for lane in 0..LANES {
+                self.0[lane] += other.0[lane];
+            }
+            self
+        }
+        #[inline(always)]
+        unsafe fn greater(mut self, other: Self) -> Self {
+            for lane in 0..LANES {
+                if !(self.0[lane] > other.0[lane]) {
+                    self.0[lane] = other.0[lane];
+                }
+            }
+            self
+        }
+        #[inline(always)]
+        unsafe fn lesser(mut self, other: Self) -> Self {
+            for lane in 0..LANES {
+                if !(self.0[lane] < other.0[lane]) {
+                    self.0[lane] = other.0[lane];
+                }
+            }
+            self
+        }
     }
 
     /// Products of i16: `smlal` on aarch64.
@@ -91,6 +130,7 @@ mod portable {
     impl Integers for Wide {
         type Input = i16;
         type Group = i16;
+        type Real = Array<f32>;
         const GROUP: usize = 1;
 
         #[inline(always)]
@@ -124,13 +164,12 @@ mod portable {
             self
         }
         #[inline(always)]
-        unsafe fn store(self, to: *mut f32) {
+        unsafe fn real(self) -> Array<f32> {
             let mut reals = [0.0; LANES];
             for lane in 0..LANES {
                 reals[lane] = self.sums[lane] as f32;
             }
-            // SAFETY: the caller's.
-            unsafe { to.cast::<[f32; LANES]>().write_unaligned(reals) }
+            Array(reals)
         }
     }
 }
@@ -149,7 +188,7 @@ mod x86 {
     /// [`Reals`] of `$count` registers of `$width` numbers each.
     macro_rules! reals {
         ($(#[$doc:meta])* $name:ident, [$register:ty; $count:literal], $width:literal,
-         $splat:ident, $load:ident, $store:ident, |$a:ident, $b:ident, $c:ident| $fma:expr) => {
+         $splat:ident, $load:ident, $store:ident, $mul:ident, $add:ident, $max:ident, $min:ident, |$a:ident, $b:ident, $c:ident| $fma:expr) => {
             $(#[$doc])*
             #[derive(Clone, Copy)]
             pub(crate) struct $name([$register; $count]);
@@ -191,23 +230,41 @@ mod x86 {
                     }
                     sum
                 }
+                pairs! { multiply $mul, add $add, greater $max, lesser $min }
             }
         };
+    }
+
+    /// Operations on two of these, register by register.
+    macro_rules! pairs {
+        ($($name:ident $op:ident),+) => {$(
+            #[inline(always)]
+            unsafe fn $name(mut self, other: Self) -> Self {
+                for i in 0..self.0.len() {
+                    // SAFETY: the caller's.
+                    self.0[i] = unsafe { $op(self.0[i], other.0[i]) };
+                }
+                self
+            }
+        )+};
     }
 
     reals! {
         /// SSE2, which multiplies and adds apart.
         Sse, [__m128; 4], 4, _mm_set1_ps, _mm_loadu_ps, _mm_storeu_ps,
+        _mm_mul_ps, _mm_add_ps, _mm_max_ps, _mm_min_ps,
         |a, b, c| _mm_add_ps(_mm_mul_ps(a, b), c)
     }
     reals! {
         /// AVX2 and FMA.
         Ymm, [__m256; 2], 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps,
+        _mm256_mul_ps, _mm256_add_ps, _mm256_max_ps, _mm256_min_ps,
         |a, b, c| _mm256_fmadd_ps(a, b, c)
     }
     reals! {
         /// AVX-512.
         Zmm, [__m512; 1], 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps,
+        _mm512_mul_ps, _mm512_add_ps, _mm512_max_ps, _mm512_min_ps,
         |a, b, c| _mm512_fmadd_ps(a, b, c)
     }
 
@@ -215,7 +272,7 @@ mod x86 {
     macro_rules! integers {
         ($(#[$doc:meta])* $name:ident, [$register:ty; $count:literal], $width:literal,
          $input:ty, $group:literal, $load:ident, |$from:ident| $weights:expr, $splat:ident,
-         |$sum:ident, $row:ident, $weight:ident| $dot:expr, $store:ident, $real:ident) => {
+         |$sum:ident, $row:ident, $weight:ident| $dot:expr, $real:ident, $reals:ident) => {
             $(#[$doc])*
             #[derive(Clone, Copy)]
             pub(crate) struct $name([$register; $count]);
@@ -225,6 +282,7 @@ mod x86 {
             impl Integers for $name {
                 type Input = $input;
                 type Group = $register;
+                type Real = $reals;
                 const GROUP: usize = $group;
 
                 #[inline(always)]
@@ -258,11 +316,9 @@ mod x86 {
                     self
                 }
                 #[inline(always)]
-                unsafe fn store(self, to: *mut f32) {
-                    for i in 0..$count {
-                        // SAFETY: the caller's.
-                        unsafe { $store(to.add($width * i), $real(self.0[i])) }
-                    }
+                unsafe fn real(self) -> $reals {
+                    // SAFETY: the caller's.
+                    $reals(self.0.map(|sums| unsafe { $real(sums) }))
                 }
             }
         };
@@ -282,7 +338,7 @@ mod x86 {
             ]
         },
         _mm_set1_epi32, |sum, row, weight| _mm_add_epi32(sum, _mm_madd_epi16(row, weight)),
-        _mm_storeu_ps, _mm_cvtepi32_ps
+        _mm_cvtepi32_ps, Sse
     }
     integers! {
         /// `vpmaddwd` of AVX2.
@@ -292,14 +348,14 @@ mod x86 {
             _mm256_cvtepi8_epi16(_mm_loadu_si128(from.add(16).cast())),
         ],
         _mm256_set1_epi32, |sum, row, weight| _mm256_add_epi32(sum, _mm256_madd_epi16(row, weight)),
-        _mm256_storeu_ps, _mm256_cvtepi32_ps
+        _mm256_cvtepi32_ps, Ymm
     }
     integers! {
         /// `vpmaddwd` of AVX-512BW.
         Wide512, [__m512i; 1], 16, i16, 2, _mm512_loadu_si512,
         |from| [_mm512_cvtepi8_epi16(_mm256_loadu_si256(from.cast()))],
         _mm512_set1_epi32, |sum, row, weight| _mm512_add_epi32(sum, _mm512_madd_epi16(row, weight)),
-        _mm512_storeu_ps, _mm512_cvtepi32_ps
+        _mm512_cvtepi32_ps, Zmm
     }
     integers! {
         /// `vpdpbusd` of AVX-VNNI.
@@ -309,13 +365,13 @@ mod x86 {
             _mm256_loadu_si256(from.add(32).cast()),
         ],
         _mm256_set1_epi32, |sum, row, weight| _mm256_dpbusd_avx_epi32(sum, row, weight),
-        _mm256_storeu_ps, _mm256_cvtepi32_ps
+        _mm256_cvtepi32_ps, Ymm
     }
     integers! {
         /// `vpdpbusd` of AVX-512 VNNI.
         Vnni512, [__m512i; 1], 16, u8, 4, _mm512_loadu_si512,
         |from| [_mm512_loadu_si512(from.cast())],
         _mm512_set1_epi32, |sum, row, weight| _mm512_dpbusd_epi32(sum, row, weight),
-        _mm512_storeu_ps, _mm512_cvtepi32_ps
+        _mm512_cvtepi32_ps, Zmm
     }
 }

@@ -1,12 +1,13 @@
 //! Convolutions over NHWC, dense and depthwise.
 
 use std::cell::RefCell;
+use std::ops::Range;
 use std::sync::Arc;
 
 use tract_core::internal::*;
 
 use crate::kernel::cpu::Cpu;
-use crate::kernel::depthwise::{Depthwise, Expansion, Map, Source, Strip, Window, strip};
+use crate::kernel::depthwise::{Depthwise, Expansion, Map, Source, Strip, Window, grow, strip};
 use crate::kernel::epilogue::{Element, Epilogue, Quant, Sink};
 use crate::kernel::lanes::{LANES, Lanes};
 use crate::kernel::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
@@ -30,6 +31,8 @@ pub(crate) enum Kernel {
 #[derive(Debug)]
 pub(crate) struct ConvolutionPlan {
     pub(crate) cpu: Cpu,
+    /// Bytes of a core's own cache.
+    pub(crate) cache: usize,
     /// `channels` are the input's.
     pub(crate) window: Window,
     pub(crate) out_channels: usize,
@@ -47,6 +50,9 @@ pub(crate) struct Convolution {
     pub(crate) plan: Arc<ConvolutionPlan>,
     /// A convolution of single pixels whose output is this one's input, computed as it is read.
     expansion: Option<Arc<ConvolutionPlan>>,
+    /// A convolution of single pixels whose input is this one's output, computed while that is in
+    /// the cache.
+    projection: Option<Arc<ConvolutionPlan>>,
 }
 
 impl From<ConvolutionPlan> for Convolution {
@@ -54,20 +60,54 @@ impl From<ConvolutionPlan> for Convolution {
         Self {
             plan: Arc::new(plan),
             expansion: None,
+            projection: None,
         }
     }
 }
 
 impl PartialEq for Convolution {
     fn eq(&self, other: &Self) -> bool {
-        let same = |(a, b)| Arc::ptr_eq(a, b);
-        Arc::ptr_eq(&self.plan, &other.plan)
+        self.plans()
+            .map(Arc::as_ptr)
+            .eq(other.plans().map(Arc::as_ptr))
             && self.expansion.is_some() == other.expansion.is_some()
-            && self.expansion.iter().zip(&other.expansion).all(same)
     }
 }
 
 impl Eq for Convolution {}
+
+impl Convolution {
+    /// In the order in which they are computed.
+    fn plans(&self) -> impl Iterator<Item = &Arc<ConvolutionPlan>> {
+        let (before, after) = (self.expansion.iter(), self.projection.iter());
+        before.chain([&self.plan]).chain(after)
+    }
+
+    /// Whose output this stores.
+    fn last(&self) -> &ConvolutionPlan {
+        self.projection.as_ref().unwrap_or(&self.plan)
+    }
+
+    fn run<R: Element, O: Element>(
+        &self,
+        input: &Tensor,
+        residual: &[R],
+        out: &mut [O],
+    ) -> TractResult<()> {
+        match (&self.expansion, &self.projection) {
+            (expansion, Some(projection)) => {
+                let bands = Bands {
+                    depthwise: &self.plan,
+                    projection,
+                    residual,
+                };
+                bands.run(expansion.as_deref(), input, out)
+            }
+            (Some(expansion), None) => self.plan.expanded(expansion, input, out),
+            (None, None) => self.plan.run(input, residual, out),
+        }
+    }
+}
 
 impl ConvolutionPlan {
     fn out_shape(&self) -> [usize; 4] {
@@ -98,6 +138,21 @@ impl ConvolutionPlan {
             && self.epilogue.residual.is_none()
             && before.epilogue.residual.is_none()
             && before.epilogue.out.map_or(0, |code| code.zero) == self.zero
+    }
+
+    /// Whether this can be computed from what `before` stores while that is in the cache, and gains
+    /// by it: what fits the cache whole is there anyway.
+    fn projects(&self, before: &Self) -> bool {
+        let element = match before.epilogue.out {
+            Some(_) => size_of::<u8>(),
+            None => size_of::<f32>(),
+        };
+        let bytes = before.out_shape().iter().product::<usize>() * element;
+        matches!(before.kernel, Kernel::Depthwise(_))
+            && !matches!(self.kernel, Kernel::Depthwise(_))
+            && self.direct()
+            && before.epilogue.residual.is_none()
+            && bytes > self.cache / 2
     }
 
     /// Whether a row of the product is a pixel of the input as it lies there.
@@ -172,18 +227,51 @@ impl ConvolutionPlan {
             let count = out.len() / width;
             scratch.with_borrow_mut(|rows| {
                 // What is written too much of a row, the next one overwrites.
-                rows.resize(count * self.depth + LANES, T::default());
-                for i in 0..count {
-                    let row = rows.get_mut(i * self.depth..).unwrap_or_default();
-                    self.gather(input, first + i, padding, row);
-                }
+                grow(rows, count * self.depth + LANES, T::default());
+                self.gather(input, first..first + count, padding, rows);
                 finish(rows, out);
             });
         });
     }
 
+    /// The windows of some output pixels, tap by tap, one after another.
+    fn gather<T: Copy>(&self, input: &[T], pixels: Range<usize>, padding: T, rows: &mut [T]) {
+        let Window {
+            channels,
+            input: [height, width],
+            output,
+            kernel,
+            stride,
+            before,
+        } = self.window;
+        let line = kernel[1] * channels;
+        let (mut y, mut x) = (pixels.start / output[1], pixels.start % output[1]);
+        for (i, pixel) in pixels.enumerate() {
+            let row = rows.get_mut(i * self.depth..).unwrap_or_default();
+            let (top, left) = (y * stride[0], x * stride[1]);
+            let inside = before[0] <= top
+                && top - before[0] + kernel[0] <= height
+                && before[1] <= left
+                && left - before[1] + kernel[1] <= width;
+            if inside {
+                let mut start = ((top - before[0]) * width + left - before[1]) * channels;
+                for ky in 0..kernel[0] {
+                    let to = row.get_mut(ky * line..).unwrap_or_default();
+                    copy_short(input.get(start..).unwrap_or_default(), to, line);
+                    start += width * channels;
+                }
+            } else {
+                self.gather_at_edge(input, pixel, padding, row);
+            }
+            x += 1;
+            if x == output[1] {
+                (x, y) = (0, y + 1);
+            }
+        }
+    }
+
     /// The window of output pixel `pixel`, tap by tap, at the start of `row`.
-    fn gather<T: Copy>(&self, input: &[T], pixel: usize, padding: T, row: &mut [T]) {
+    fn gather_at_edge<T: Copy>(&self, input: &[T], pixel: usize, padding: T, row: &mut [T]) {
         let Window {
             channels,
             input: [height, width],
@@ -255,6 +343,7 @@ impl ConvolutionPlan {
             PADDED.with_borrow_mut(|scratch| {
                 let part = Strip {
                     depthwise,
+                    first: 0,
                     rows: (line * rows).min(height)..((line + 1) * rows).min(height),
                     blocks: blocks * group / groups..blocks * (group + 1) / groups,
                     residual,
@@ -313,6 +402,136 @@ impl ConvolutionPlan {
     }
 }
 
+/// A depthwise convolution and one of single pixels, band by band: what lies between, a few rows
+/// of the output at a time, stays in the cache.
+struct Bands<'a, R> {
+    depthwise: &'a ConvolutionPlan,
+    projection: &'a ConvolutionPlan,
+    residual: &'a [R],
+}
+
+impl<R: Element> Bands<'_, R> {
+    fn run<O: Element>(
+        &self,
+        expansion: Option<&ConvolutionPlan>,
+        input: &Tensor,
+        out: &mut [O],
+    ) -> TractResult<()> {
+        let Kernel::Depthwise(Depthwise { zero, .. }) = &self.depthwise.kernel else {
+            bail!("not a depthwise convolution");
+        };
+        let zero = *zero;
+        match expansion.map(|e| (&e.kernel, &e.epilogue)) {
+            Some((Kernel::F32(panels), epilogue)) => {
+                let input = slice::<f32>(input)?;
+                self.of(|| Expansion::of_f32(input, panels, epilogue), out)
+            }
+            Some((Kernel::U8(panels), epilogue)) => {
+                let input = slice::<u8>(input)?;
+                self.of(|| Expansion::of_u8(input, panels, epilogue), out)
+            }
+            Some((Kernel::Depthwise(_), _)) => bail!("a depthwise convolution does not expand"),
+            None if input.datum_type() == DatumType::U8 => {
+                let input = slice::<u8>(input)?;
+                self.of(|| Map { input, zero }, out)
+            }
+            None => {
+                let input = slice::<f32>(input)?;
+                self.of(|| Map { input, zero }, out)
+            }
+        }
+    }
+
+    fn of<O: Element, S: Source>(
+        &self,
+        source: impl Fn() -> S + Sync,
+        out: &mut [O],
+    ) -> TractResult<()> {
+        let cpu = self.depthwise.cpu;
+        match &self.projection.kernel {
+            Kernel::F32(panels) => self.bands(source, out, &REALS, |rows, out| {
+                product_f32(cpu, panels, &rows, out);
+            }),
+            Kernel::U8(panels) => self.bands(source, out, &CODES, |rows, out| {
+                product_u8(cpu, panels, &rows, out);
+            }),
+            Kernel::Depthwise(_) => bail!("a depthwise convolution does not project"),
+        }
+    }
+
+    fn bands<T: Element, O: Element, S: Source>(
+        &self,
+        source: impl Fn() -> S + Sync,
+        out: &mut [O],
+        scratch: &'static std::thread::LocalKey<RefCell<Vec<T>>>,
+        product: impl Fn(Rows<'_, T, R>, &mut [O]) + Sync,
+    ) -> TractResult<()> {
+        let Self {
+            depthwise: plan,
+            projection,
+            residual,
+        } = *self;
+        let Kernel::Depthwise(depthwise) = &plan.kernel else {
+            bail!("not a depthwise convolution");
+        };
+        let Window {
+            output: [height, width],
+            stride,
+            channels,
+            ..
+        } = plan.window;
+        let line = width * projection.out_channels;
+        // What a row of the output asks of the cache: what is expanded, what lies between, what is
+        // stored.
+        let bytes =
+            plan.cpu.simd.panels() * stride[0] * depthwise.padded_width() * size_of::<Lanes<f32>>()
+                + width * channels * size_of::<T>()
+                + line * size_of::<O>();
+        let least = match threads() {
+            1 => 1,
+            threads => 2 * threads,
+        };
+        let rows = (plan.cache / 2 / bytes).clamp(2, height.max(2));
+        let bands = height.div_ceil(rows).max(least);
+        // Even bands: the last is no stub.
+        let rows = height.div_ceil(bands);
+        for_blocks(out, rows * line, |index, out| {
+            let first = index * rows;
+            let count = out.len() / line;
+            let mut between = scratch.take();
+            let len = count * width * channels;
+            grow(&mut between, len, T::default());
+            let between_rows = between.get_mut(..len).unwrap_or_default();
+            PADDED.with_borrow_mut(|padded| {
+                let part = Strip {
+                    depthwise,
+                    rows: first..first + count,
+                    first,
+                    blocks: 0..channels.div_ceil(LANES),
+                    residual: &[] as &[f32],
+                    epilogue: &plan.epilogue,
+                    scratch: padded,
+                    out: Sink::new(between_rows),
+                };
+                #[allow(unsafe_code, reason = "strips share their output")]
+                // SAFETY: this one has its output alone.
+                unsafe {
+                    strip(plan.cpu, part, &mut source());
+                }
+            });
+            let residual = residual.get(first * line..).unwrap_or_default();
+            let rows = Rows {
+                rows: between_rows,
+                residual: residual.get(..out.len()).unwrap_or_default(),
+                epilogue: &projection.epilogue,
+            };
+            product(rows, out);
+            scratch.set(between);
+        });
+        Ok(())
+    }
+}
+
 /// The first `len` elements, and some more where that is quicker.
 fn copy_short<T: Copy>(from: &[T], to: &mut [T], len: usize) {
     match (from.first_chunk::<LANES>(), to.first_chunk_mut::<LANES>()) {
@@ -323,21 +542,22 @@ fn copy_short<T: Copy>(from: &[T], to: &mut [T], len: usize) {
 
 impl Op for Convolution {
     fn name(&self) -> StaticName {
-        match (&self.plan.kernel, &self.expansion) {
-            (Kernel::F32(_), _) => "Convolution.f32".into(),
-            (Kernel::U8(_), _) => "Convolution.u8".into(),
-            (Kernel::Depthwise(_), None) => "Depthwise".into(),
-            (Kernel::Depthwise(_), Some(_)) => "ExpandDepthwise".into(),
+        match (&self.plan.kernel, &self.expansion, &self.projection) {
+            (Kernel::F32(_), ..) => "Convolution.f32".into(),
+            (Kernel::U8(_), ..) => "Convolution.u8".into(),
+            (Kernel::Depthwise(_), None, None) => "Depthwise".into(),
+            (Kernel::Depthwise(_), Some(_), None) => "ExpandDepthwise".into(),
+            (Kernel::Depthwise(_), None, Some(_)) => "DepthwiseProject".into(),
+            (Kernel::Depthwise(_), Some(_), Some(_)) => "ExpandDepthwiseProject".into(),
         }
     }
 
     fn info(&self) -> TractResult<Vec<String>> {
-        let plans = self.expansion.iter().chain([&self.plan]);
         let line = |plan: &Arc<ConvolutionPlan>| {
             let ConvolutionPlan { cpu, window, .. } = &**plan;
             format!("{cpu} {window:?} to {} channels", plan.out_channels)
         };
-        Ok(plans.map(line).collect())
+        Ok(self.plans().map(line).collect())
     }
 
     op_as_typed_op!();
@@ -349,32 +569,28 @@ impl EvalOp for Convolution {
     fn eval(&self, _: &EvalContext, inputs: TVec<TValue>) -> TractResult<TVec<TValue>> {
         let plan = &self.plan;
         let input = &inputs[0];
-        let shape = plan.out_shape();
+        let other = inputs.get(1);
+        let shape = self.last().out_shape();
         // What is shorter would leave outputs as the memory had them.
         let reads = self.expansion.as_ref().unwrap_or(plan).in_shape();
         ensure!(
-            input.shape() == reads && inputs.get(1).is_none_or(|o| o.shape() == shape),
+            input.shape() == reads && other.is_none_or(|o| o.shape() == shape),
             "a convolution of {reads:?} to {shape:?} was given {inputs:?}"
         );
-        if let Some(expansion) = &self.expansion {
-            return Ok(tvec!(match plan.epilogue.out {
-                Some(_) => filled::<u8>(&shape, |out| plan.expanded(expansion, input, out))?,
-                None => filled::<f32>(&shape, |out| plan.expanded(expansion, input, out))?,
-            }));
-        }
-        let other = inputs.get(1);
         let coded = other.is_some_and(|o| o.datum_type() == DatumType::U8);
-        let out = match (plan.epilogue.out.is_some(), other) {
-            (true, None) => filled(&shape, |out| plan.run::<u8, u8>(input, &[], out))?,
-            (false, None) => filled(&shape, |out| plan.run::<f32, f32>(input, &[], out))?,
-            (true, Some(o)) if coded => {
-                filled(&shape, |out| plan.run::<u8, u8>(input, slice(o)?, out))?
-            }
-            (true, Some(o)) => filled(&shape, |out| plan.run::<f32, u8>(input, slice(o)?, out))?,
-            (false, Some(o)) if coded => {
-                filled(&shape, |out| plan.run::<u8, f32>(input, slice(o)?, out))?
-            }
-            (false, Some(o)) => filled(&shape, |out| plan.run::<f32, f32>(input, slice(o)?, out))?,
+        macro_rules! run {
+            ($r:ty, $o:ty) => {
+                filled(&shape, |out| {
+                    let other = other.map_or(Ok(&[] as &[_]), |o| slice(o))?;
+                    self.run::<$r, $o>(input, other, out)
+                })?
+            };
+        }
+        let out = match (coded || other.is_none(), self.last().epilogue.out.is_some()) {
+            (true, true) => run!(u8, u8),
+            (false, true) => run!(f32, u8),
+            (true, false) if coded => run!(u8, f32),
+            (_, false) => run!(f32, f32),
         };
         Ok(tvec!(out))
     }
@@ -383,18 +599,18 @@ impl EvalOp for Convolution {
 impl TypedOp for Convolution {
     fn output_facts(&self, _: &[&TypedFact]) -> TractResult<TVec<TypedFact>> {
         Ok(tvec!(
-            stored(&self.plan.epilogue).fact(self.plan.out_shape())
+            stored(&self.last().epilogue).fact(self.last().out_shape())
         ))
     }
 
     fn cost(&self, _: &[&TypedFact]) -> TractResult<TVec<(Cost, TDim)>> {
-        let plans = self.expansion.iter().chain([&self.plan]);
-        let products: usize = plans.map(|plan| plan.products()).sum();
+        let products: usize = self.plans().map(|plan| plan.products()).sum();
         Ok(tvec!((Cost::FMA(f32::datum_type()), products.to_dim())))
     }
 
-    /// A depthwise convolution takes in the convolution of single pixels before it, so that what
-    /// lies between, the largest activations of many networks, is never written to memory.
+    /// A depthwise convolution takes in the convolution of single pixels before it, and one of
+    /// single pixels takes in the depthwise before it, so that what lies between, the largest
+    /// activations of many networks, is never written to memory.
     fn declutter(
         &self,
         model: &TypedModel,
@@ -402,20 +618,32 @@ impl TypedOp for Convolution {
     ) -> TractResult<Option<TypedModelPatch>> {
         let from = node.inputs[0];
         let before = model.node(from.node);
-        let Some(expansion) = before.op_as::<Self>() else {
+        let Some(op) = before.op_as::<Self>() else {
             return Ok(None);
         };
         let alone = model.outlet_successors(from).len() == 1 && !model.outputs.contains(&from);
-        if !alone || !self.plan.expands(&expansion.plan) || self.expansion.is_some() {
+        if !alone || op.projection.is_some() || self.expansion.is_some() {
             return Ok(None);
         }
-        let op = Self {
-            plan: self.plan.clone(),
-            expansion: Some(expansion.plan.clone()),
+        let op = if op.expansion.is_none() && self.plan.expands(&op.plan) {
+            Self {
+                expansion: Some(op.plan.clone()),
+                ..self.clone()
+            }
+        } else if self.projection.is_none() && self.plan.projects(&op.plan) {
+            Self {
+                projection: Some(self.plan.clone()),
+                ..op.clone()
+            }
+        } else {
+            return Ok(None);
         };
         let mut patch = TypedModelPatch::default();
-        let input = patch.tap_model(model, before.inputs[0])?;
-        let outlet = patch.wire_node(&node.name, op, &[input])?[0];
+        let inputs = before.inputs[..1].iter().chain(&node.inputs[1..]);
+        let inputs: TVec<OutletId> = inputs
+            .map(|input| patch.tap_model(model, *input))
+            .collect::<TractResult<_>>()?;
+        let outlet = patch.wire_node(&node.name, op, &inputs)?[0];
         patch.shunt_outside(model, node.id.into(), outlet)?;
         Ok(Some(patch))
     }

@@ -2,14 +2,17 @@
 
 use tract_core::internal::*;
 
-use crate::kernel::epilogue::{Element, Quant, copy};
+use crate::kernel::cpu::Cpu;
+use crate::kernel::epilogue::{Element, Quant};
 use crate::kernel::lanes::LANES;
+use crate::kernel::turn::{interleave, turn};
 use crate::ops::{filled, for_blocks, slice};
 
 /// Between [1, channels, h, w] and [1, h, w, channels]; codes become real where `code` says how,
 /// and reals become codes where `out` does.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Relayout {
+    pub(crate) cpu: Cpu,
     /// To NHWC, else from it.
     pub(crate) to_nhwc: bool,
     pub(crate) code: Option<Quant>,
@@ -30,58 +33,20 @@ impl Relayout {
         })
     }
 
-    /// A matrix [rows, columns] is turned, in squares of sixteen.
+    /// A matrix [rows, columns] is turned, sixteen columns at a time.
     fn run<T: Element, O: Element>(&self, columns: usize, input: &[T], out: &mut [O]) {
         let rows = input.len() / columns;
-        if rows <= FEW {
-            return self.interleave(rows, columns, input, out);
-        }
-        for_blocks(out, LANES * rows, |index, out| {
-            let first = index * LANES;
-            let width = out.len() / rows;
-            for start in (0..rows).step_by(LANES) {
-                let mut square = [[O::default(); LANES]; LANES];
-                let lines = input.chunks(columns).skip(start).take(LANES);
-                for (row, line) in lines.enumerate() {
-                    let mut from = [T::default(); LANES];
-                    copy(
-                        line.get(first..first + width).unwrap_or_default(),
-                        &mut from,
-                    );
-                    for lane in 0..LANES {
-                        square[lane][row] = O::store::<false>(from[lane].real(self.code), self.out);
-                    }
-                }
-                for (line, out) in square.iter().zip(out.chunks_mut(rows)) {
-                    copy(line, out.get_mut(start..).unwrap_or_default());
-                }
-            }
-        });
-    }
-}
-
-/// So few channels are interleaved pixel by pixel.
-const FEW: usize = 4;
-
-impl Relayout {
-    fn interleave<T: Element, O: Element>(
-        &self,
-        rows: usize,
-        columns: usize,
-        input: &[T],
-        out: &mut [O],
-    ) {
+        let (simd, code, to) = (self.cpu.simd, self.code, self.out);
+        // So few channels are interleaved pixel by pixel.
+        const FEW: usize = 4;
         const BLOCK: usize = 64 * LANES;
-        for_blocks(out, BLOCK * rows, |index, out| {
-            for (i, out) in out.chunks_mut(LANES * rows).enumerate() {
-                let first = index * BLOCK + i * LANES;
-                for (row, line) in input.chunks_exact(columns).enumerate() {
-                    let mut from = [T::default(); LANES];
-                    copy(line.get(first..).unwrap_or_default(), &mut from);
-                    let stored = from.map(|x| O::store::<false>(x.real(self.code), self.out));
-                    let targets = out.iter_mut().skip(row).step_by(rows);
-                    targets.zip(stored).for_each(|(t, s)| *t = s);
-                }
+        let few = rows <= FEW;
+        for_blocks(out, if few { BLOCK } else { LANES } * rows, |index, out| {
+            let first = index * if few { BLOCK } else { LANES };
+            let input = input.get(first..).unwrap_or_default();
+            match few {
+                true => interleave(simd, input, columns, rows, code, to, out),
+                false => turn(simd, input, columns, rows, code, to, out),
             }
         });
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use tract_core::internal::*;
 
-use crate::kernel::cpu::Cpu;
+use crate::kernel::cpu::{Cpu, cache};
 
 mod attention;
 mod dynamic;
@@ -34,7 +34,7 @@ pub fn lower(
     coded: &HashMap<String, Coded>,
     cpu: Cpu,
 ) -> TractResult<TypedModel> {
-    let mut lowered = rewrite::rewrite(&model, coded, cpu)?;
+    let mut lowered = rewrite::rewrite(&model, coded, cpu, cache())?;
     // No older model lives on beside a newer one: weights are let go as they are packed.
     drop(model);
     dynamic::dynamic(&mut lowered, cpu)?;

@@ -79,7 +79,7 @@ pub(crate) fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel
             }
             None => {
                 let ends = (0..node.outputs.len()).map(|slot| OutletId::new(id, slot));
-                let op = relayout(&model, node)?.unwrap_or_else(|| node.op.clone());
+                let op = relayout(&model, node, cpu)?.unwrap_or_else(|| node.op.clone());
                 (op, ends.collect())
             }
         };
@@ -203,7 +203,11 @@ fn release(model: &mut TypedModel, outlet: OutletId) {
 
 /// The operator for an axis that is moved past two others in an f32 image, which tract moves
 /// element by element on one thread.
-fn relayout(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Box<dyn TypedOp>>> {
+fn relayout(
+    model: &TypedModel,
+    node: &TypedNode,
+    cpu: Cpu,
+) -> TractResult<Option<Box<dyn TypedOp>>> {
     let to_nhwc = match node.op_as::<AxisOp>() {
         Some(AxisOp::Move(1, 3)) => true,
         Some(AxisOp::Move(3, 1)) => false,
@@ -218,6 +222,7 @@ fn relayout(model: &TypedModel, node: &TypedNode) -> TractResult<Option<Box<dyn 
         return Ok(None);
     }
     Ok(Some(Box::new(Relayout {
+        cpu,
         to_nhwc,
         code: None,
         out: None,

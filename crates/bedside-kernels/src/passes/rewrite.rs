@@ -82,7 +82,8 @@ impl Coded {
 ///
 /// `model` is as tract's ONNX reader types it, before decluttering, which takes convolutions
 /// apart. `coded` are constants that the ONNX graph dequantizes, by the name that their reals have
-/// in `model`. A constant that is missing there leaves its convolution in f32.
+/// in `model`. A constant that is missing there leaves its convolution in f32. `cache` is the bytes of a
+/// core's own cache: what one operator leaves there for the next is cut to fit.
 ///
 /// # Errors
 /// tract's, when the new graph can't be built.
@@ -90,11 +91,13 @@ pub(crate) fn rewrite(
     model: &TypedModel,
     coded: &HashMap<String, Coded>,
     cpu: Cpu,
+    cache: usize,
 ) -> TractResult<TypedModel> {
     let mut rewriter = Rewriter {
         source: model,
         coded,
         cpu,
+        cache,
         target: TypedModel {
             symbols: model.symbols.clone(),
             ..TypedModel::default()
@@ -144,6 +147,7 @@ struct Rewriter<'a> {
     source: &'a TypedModel,
     coded: &'a HashMap<String, Coded>,
     cpu: Cpu,
+    cache: usize,
     target: TypedModel,
     values: HashMap<OutletId, Mapped>,
     /// Nodes that one before them has taken in.
@@ -180,7 +184,7 @@ impl Rewriter<'_> {
         } else if quantizer(node).is_some() {
             self.quantize(node)?
         } else if node.op_is::<AxisOp>() {
-            self.moved(node)? || self.upsample2x(node)?
+            self.moved(node)? || self.upsample2x(node)? || self.heads(node)?
         } else {
             false
         };
@@ -263,6 +267,7 @@ impl Rewriter<'_> {
             // Where nothing is coded tract moves the axis, or finds that it need not.
             (true, None) => Box::new(AxisOp::Move(3, 1)),
             (true, code) => Box::new(Relayout {
+                cpu: self.cpu,
                 to_nhwc: false,
                 code,
                 out: None,
@@ -287,6 +292,7 @@ impl Rewriter<'_> {
         let op: Box<dyn TypedOp> = match code {
             None => Box::new(AxisOp::Move(1, 3)),
             code => Box::new(Relayout {
+                cpu: self.cpu,
                 to_nhwc: true,
                 code,
                 out: code,
@@ -627,6 +633,7 @@ impl Rewriter<'_> {
         };
         let plan = ConvolutionPlan {
             cpu: self.cpu,
+            cache: self.cache,
             window,
             out_channels,
             depth: padded,
@@ -651,6 +658,7 @@ impl Rewriter<'_> {
             Some(_) => {
                 let plain = self.plain(outlet)?;
                 let op = Relayout {
+                    cpu: self.cpu,
                     to_nhwc: true,
                     code: None,
                     out: None,
@@ -729,6 +737,7 @@ impl Rewriter<'_> {
                     to_codes: true,
                 }),
                 false => Box::new(Relayout {
+                    cpu: self.cpu,
                     to_nhwc: true,
                     code: None,
                     out: Some(quant),
@@ -775,6 +784,60 @@ impl Rewriter<'_> {
             _ => return Ok(false),
         };
         self.values.insert(node.id.into(), held);
+        Ok(true)
+    }
+
+    /// Groups of an image's channels, each of them as [pixels, channels]: what lies so in NHWC need
+    /// not be turned into planes and back.
+    fn heads(&mut self, node: &TypedNode) -> TractResult<bool> {
+        let input = node.inputs[0];
+        let Some([_, channels, h, w]) = self.image(input)? else {
+            return Ok(false);
+        };
+        let Mapped {
+            outlet: held,
+            nhwc,
+            code,
+        } = self.held(input)?;
+        let (mut taken, mut outlet) = (Vec::new(), input);
+        let mut reader = Some(node);
+        while let Some(node) = reader.filter(|n| matches!(n.op_as(), Some(AxisOp::Reshape(..)))) {
+            taken.push(node.id);
+            outlet = node.id.into();
+            reader = self.reader(outlet);
+        }
+        let turns = |n: &&TypedNode| {
+            let either = [AxisOp::Move(2, 3), AxisOp::Move(3, 2)];
+            n.op_as::<AxisOp>().is_some_and(|op| either.contains(op))
+        };
+        let (Some([1, groups, inner, pixels]), Some(turned)) =
+            (self.image(outlet)?, reader.filter(turns))
+        else {
+            return Ok(false);
+        };
+        let split = groups.checked_mul(inner) == Some(channels) && h.checked_mul(w) == Some(pixels);
+        if !nhwc || !split || taken.is_empty() {
+            return Ok(false);
+        }
+        let turned = turned.id;
+        let mut at = held;
+        if let Some(quant) = code {
+            let op = Recode {
+                cpu: self.cpu,
+                quant,
+                to_codes: false,
+            };
+            at = self.target.wire_node(self.name(input, "real"), op, &[at])?[0];
+        }
+        let dims = |dims: &[usize]| dims.iter().map(|d| d.to_dim()).collect();
+        let (from, to) = (dims(&[h, w, channels]), dims(&[pixels, groups, inner]));
+        let split = AxisOp::Reshape(1, from, to);
+        at = self.target.wire_node(&node.name, split, &[at])?[0];
+        let name = self.name(outlet, "heads");
+        let outlet = self.target.wire_node(name, AxisOp::Move(2, 1), &[at])?[0];
+        self.done.extend(taken);
+        self.done.insert(turned);
+        self.values.insert(turned.into(), Mapped::plain(outlet));
         Ok(true)
     }
 
