@@ -101,15 +101,14 @@ impl Stage {
 
 /// The stages of frames, in order.
 fn stages(timings: &[Timings]) -> Vec<Stage> {
-    let picks: [(&str, fn(&Timings) -> Duration); 5] = [
-        ("preprocess", |t| t.preprocess),
-        ("encoder", |t| t.encoder),
-        ("decoder", |t| t.decoder),
-        ("masks", |t| t.masks),
-        ("total", Timings::total),
-    ];
-    let stage = |(name, pick)| Stage::new(name, timings.iter().map(pick));
-    picks.into_iter().map(stage).collect()
+    let stage = |name, pick: fn(&Timings) -> Duration| Stage::new(name, timings.iter().map(pick));
+    vec![
+        stage("preprocess", |t| t.preprocess),
+        stage("encoder", |t| t.encoder),
+        stage("decoder", |t| t.decoder),
+        stage("masks", |t| t.masks),
+        stage("total", Timings::total),
+    ]
 }
 
 /// The smallest value that at least `share` of the sorted values do not exceed; 0 of none.
