@@ -1,6 +1,7 @@
 //! What a run is compared with: another backend in the same run, and an earlier run.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use bedside::{Bundle, Frame, Options, Prompt, PromptSet, Segmenter, Timings};
@@ -12,6 +13,9 @@ use crate::report::Model;
 
 /// Turns that are taken with the other backend: enough for a median, and few where it is slow.
 const TURNS: u32 = 11;
+
+/// Most bytes of a report that are read; one with a profile of a large model has fewer.
+const MOST_BYTES: u64 = 16 << 20;
 
 /// How many times as long the stages take, by their names.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -107,8 +111,12 @@ impl Earlier {
             let hint = "hint: give what `bedside bench --json` printed";
             Failure::new(Exit::Input, format!("{}: {why}; {hint}", path.display()))
         };
-        let text = fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
-        serde_json::from_str(&text).map_err(|error| failed(format!("no report of a run: {error}")))
+        let mut text = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MOST_BYTES).read_to_end(&mut text))
+            .map_err(|error| failed(error.to_string()))?;
+        serde_json::from_slice(&text)
+            .map_err(|error| failed(format!("no report of a run: {error}")))
     }
 
     /// Compare it with this run, which must have done the same work.
