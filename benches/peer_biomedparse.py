@@ -28,8 +28,8 @@ TEXTS = [r["text"] for r in ontology() if (r["modality"], r["site"]) != ("ultras
 
 def bedside_round(args, prompts):
     """(seconds a frame, load seconds, peak MB)"""
-    command = [args.command, "bench", "--json", "--bundle", args.bundle, "--precision", "f32"]
-    command += ["--threads", str(args.threads), "--frames", "2"]
+    command = [args.command, "bench", "--json", "--against", "none", "--bundle", args.bundle]
+    command += ["--precision", "f32", "--threads", str(args.threads), "--frames", "2"]
     command += [word for p in prompts for word in ("--prompt", p)]
     said = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     total = next(s["median"] for s in said["stages"] if s["stage"] == "total")

@@ -43,7 +43,7 @@ WARM_UP = 3
 def bedside_round(args, precision, threads, backend="tract-cpu", prompts=1):
     """Median milliseconds (encoder, decoder, whole path) of one `bedside bench`."""
     command = [
-        args.command, "bench", "--json", "--bundle", args.bundle, "--precision", precision,
+        args.command, "bench", "--json", "--against", "none", "--bundle", args.bundle, "--precision", precision,
         "--threads", str(threads), "--frames", str(args.iterations), "--backend", backend,
         *["--prompt", "polyp"] * prompts,
     ]  # fmt: skip
