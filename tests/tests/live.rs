@@ -23,6 +23,19 @@ fn loader(backend: Arc<dyn Backend>) -> BundleLoader {
     BundleLoader::new(bundle, backend, options).unwrap()
 }
 
+/// A moving polyp.
+fn polyp() -> Phantom {
+    let config = PhantomConfig {
+        kind: PhantomKind::Polyp,
+        width: 320,
+        height: 240,
+        seed: 3,
+        frame_rate: 30.0,
+        target: true,
+    };
+    Phantom::new(config).unwrap()
+}
+
 #[test]
 fn p_17_a_model_that_fails_its_self_test_is_not_loaded() {
     let negated = |graph: &str, _| {
@@ -48,15 +61,7 @@ fn sessions_of_a_shared_loader_have_the_weights_in_memory_once() {
     );
     // Each has prompts of its own.
     let prompts = ["polyp", "fetal head", "breast tumor"].map(Prompt::new);
-    let config = PhantomConfig {
-        kind: PhantomKind::Polyp,
-        width: 320,
-        height: 240,
-        seed: 3,
-        frame_rate: 30.0,
-        target: true,
-    };
-    let frame = Phantom::new(config).unwrap().frame_at(0).frame;
+    let frame = polyp().frame_at(0).frame;
     let mut alone = loader(Arc::new(TractCpu)).load().unwrap();
     for (model, prompt) in models.iter_mut().zip(&prompts) {
         model.set_prompts(std::slice::from_ref(prompt)).unwrap();
@@ -159,15 +164,7 @@ fn p_08_real_frames_are_not_taken_for_an_empty_screen() {
 fn p_09_what_a_backend_says_beyond_any_answer_is_a_counted_fault() {
     /// Test frames of the bundle, which come out right.
     const SELF_TESTS: u64 = 3;
-    let config = PhantomConfig {
-        kind: PhantomKind::Polyp,
-        width: 320,
-        height: 240,
-        seed: 3,
-        frame_rate: 30.0,
-        target: true,
-    };
-    let phantom = Phantom::new(config).unwrap();
+    let phantom = polyp();
     for value in [f32::NAN, f32::INFINITY, 1e30] {
         let faulty = FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
             let wrong = graph.starts_with("decoder") && run >= SELF_TESTS;
