@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bedside_core::text::one_line;
 use bedside_core::{Form, Prompt};
 
 use crate::prompts::{PromptEntry, PromptTable};
@@ -117,7 +118,7 @@ impl PromptTable {
             }
         };
         // Words and names come from anywhere, and errors go to terminals.
-        let message = message.replace(char::is_control, "");
+        let message = one_line(&message);
         Err(PromptError { kind, message })
     }
 

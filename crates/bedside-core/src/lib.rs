@@ -7,6 +7,7 @@
 //! * [`mask`]: one object's pixels, and [`finding`]: what is known of them
 //! * [`phi`]: what may tell who a patient is
 //! * [`state`]: what a live session is doing, and the right to paint
+//! * [`text`]: text from outside as it may be printed
 //! * [`time`]: monotonic, injected time
 
 pub mod finding;
@@ -17,6 +18,7 @@ pub mod phi;
 pub mod pixels;
 pub mod prompt;
 pub mod state;
+pub mod text;
 pub mod time;
 
 pub use finding::{BoundingBox, Finding};

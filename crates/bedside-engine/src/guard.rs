@@ -3,6 +3,8 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bedside_core::text::one_line;
+
 use crate::error::{EngineError, ErrorKind};
 
 /// Call into an engine; its errors become ours of this kind, its panics of
@@ -14,7 +16,6 @@ pub(crate) fn guarded<T, E: fmt::Display>(
     kind: ErrorKind,
     call: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, EngineError> {
-    let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {

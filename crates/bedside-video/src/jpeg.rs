@@ -100,8 +100,7 @@ fn size_of(decoder: &JpegDecoder<ZCursor<&[u8]>>) -> Result<(u32, u32), String> 
 
 /// An error of the decoder as one line.
 pub(crate) fn one_line(error: impl std::fmt::Debug) -> String {
-    let text = format!("{error:?}");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    bedside_core::text::one_line(&format!("{error:?}"))
 }
 
 /// Finds the end of a JPEG whose bytes come in bit by bit.

@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::ops::Range;
 
 use bedside::{Finding, Mask, PixelFormat, Prompt, YuvSpace};
+use bedside_core::text::one_line;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -122,8 +123,7 @@ fn read(from: &mut impl Read, length: usize, bytes: &mut Vec<u8>) -> io::Result<
 /// What another process said, as one line that changes no terminal.
 pub(super) fn line(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text.get(..LINE).unwrap_or(text));
-    let printable = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().map(printable).collect()
+    one_line(&text)
 }
 
 pub(super) fn invalid(why: &'static str) -> io::Error {

@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use bedside_core::text::one_line;
 use bedside_engine::{Session, Value};
 use tokenizers::Tokenizer;
 
@@ -99,6 +100,7 @@ fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<Result<T, 
 }
 
 fn broken(why: &str) -> Error {
+    let why = one_line(why);
     let message = format!("tokenizer of the bundle: {why}; hint: export it again");
     Error::new(ErrorKind::Bundle, message)
 }
