@@ -18,16 +18,18 @@ pub(crate) const MAX_ELEMENTS: usize = 1 << 30;
 /// Most dimensions of a tensor.
 pub(crate) const MAX_RANK: usize = 8;
 
-/// Check every variant and the text graph.
+/// Check every variant, at every side of the input, and the text graph.
 pub(crate) fn check(m: &Manifest) -> Result<(), BundleError> {
-    for graph in &m.graphs {
-        tensors(graph)?;
-    }
-    for variant in &m.variants {
-        let encoder = described(m, &variant.encoder)?;
-        let decoder = described(m, &variant.decoder)?;
-        check_encoder(encoder, m.input.side)?;
-        check_decoder(decoder, encoder, m.meta_objects.len())?;
+    for side in m.input.sides() {
+        for graph in &m.graphs {
+            tensors(&at(m, graph, side)?)?;
+        }
+        for variant in &m.variants {
+            let encoder = at(m, described(m, &variant.encoder)?, side)?;
+            let decoder = at(m, described(m, &variant.decoder)?, side)?;
+            check_encoder(&encoder, side)?;
+            check_decoder(&decoder, &encoder, m.meta_objects.len())?;
+        }
     }
     if let Some(text) = &m.text {
         let graph = described(m, &text.graph)?;
@@ -62,6 +64,14 @@ fn described<'a>(m: &'a Manifest, part: &str) -> Result<&'a Graph, BundleError> 
             "describe every graph that `variants` and `text` name",
         )
     })
+}
+
+/// The graph for one side of the input.
+fn at(m: &Manifest, graph: &Graph, side: u32) -> Result<Graph, BundleError> {
+    m.graph_at(&graph.part, side).map_or_else(
+        || broken(graph, "", &format!("a dimension is no part of side {side}")),
+        Ok,
+    )
 }
 
 fn tensors(graph: &Graph) -> Result<(), BundleError> {

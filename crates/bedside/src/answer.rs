@@ -31,6 +31,13 @@ pub(crate) struct Answer<'a> {
     pub meta_object: Option<String>,
 }
 
+impl Answer<'_> {
+    /// Whether it is probable enough for a mask: as asked, else as the bundle has it.
+    pub(crate) fn is_present(&self, asked: Option<f32>) -> bool {
+        self.presence >= asked.unwrap_or(self.prompt.presence.threshold)
+    }
+}
+
 /// The decoder's outputs on the host, all within [`LARGEST`].
 pub(crate) struct Raw<'v> {
     logits: Cow<'v, [f32]>,
@@ -91,7 +98,7 @@ impl<'v> Raw<'v> {
             .map(|(i, ((prompt, logits), score))| Answer {
                 prompt,
                 logits,
-                presence: sigmoid(*score),
+                presence: prompt.presence.of(*score),
                 meta_object: self
                     .meta
                     .get(i * classes..(i + 1) * classes)
@@ -124,10 +131,6 @@ pub(crate) fn finding(answer: &Answer<'_>, inside: Option<(Mask, MaskStats)>) ->
         finding.mask = Some(mask);
     }
     finding
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 /// Index of the highest value.

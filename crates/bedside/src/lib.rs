@@ -29,7 +29,7 @@ pub use cache::Cache;
 pub use error::{Error, ErrorKind};
 pub use machine::machine_name;
 pub use options::Options;
-pub use prompts::{Orientation, PromptSet, Resolved, resolve};
+pub use prompts::{Orientation, PromptSet, Resolved, resolve, side_for};
 pub use proof::{SelfTestCase, Unproven};
 pub use segmenter::{Features, MIN_SIDE, Profile, Segmentation, Segmenter, Timings};
 pub use tuning::{Outcome, Tried, Tuning, TuningKey, tune};

@@ -124,7 +124,9 @@ pub struct Segmenter {
     bundle: Bundle,
     table: PromptTable,
     precision: Precision,
-    pub(crate) presence: f32,
+    side: u32,
+    /// In place of the least probabilities that the bundle has.
+    pub(crate) presence: Option<f32>,
     options: Options,
     backend: Arc<dyn Backend>,
     preprocessor: Preprocessor,
@@ -184,16 +186,24 @@ impl Segmenter {
             ));
         }
         let manifest = bundle.manifest().clone();
-        let presence = options.presence.unwrap_or(manifest.thresholds.presence);
-        if !(0.0..=1.0).contains(&presence) {
+        if let Some(presence) = options.presence.filter(|p| !(0.0..=1.0).contains(p)) {
             return Err(Error::new(
                 ErrorKind::Config,
                 format!("presence {presence} is no probability; hint: a number from 0 to 1"),
             ));
         }
+        let side = options.side.unwrap_or(manifest.input.side);
+        if !manifest.input.sides().any(|s| s == side) {
+            let sides: Vec<_> = manifest.input.sides().map(|s| s.to_string()).collect();
+            let sides = sides.join(", ");
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("no side {side} in this bundle; hint: it has {sides}"),
+            ));
+        }
         let precision = options.precision.unwrap_or(manifest.default_precision);
         let variant = bundle.variant(precision)?;
-        let load = |part: &str| load::session(&bundle, part, &backend, options);
+        let load = |part: &str| load::session(&bundle, part, side, &backend, options);
         // The encoder is nearly all of it; the decoder is done while its hash is taken.
         let (encoder, decoder) = std::thread::scope(|scope| {
             let decoder = scope.spawn(|| load(&variant.decoder));
@@ -201,18 +211,18 @@ impl Segmenter {
             let decoder = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
             Ok::<_, Error>((encoder?, decoder?))
         })?;
+        let described = |part: &str| load::described(&manifest, part, side);
+        let graphs = (described(&variant.encoder)?, described(&variant.decoder)?);
         Ok(Self {
             id: next_id(),
             table: bundle.prompt_table()?,
             precision,
-            presence,
-            preprocessor: load::preprocessor(&manifest),
+            side,
+            presence: options.presence,
+            preprocessor: load::preprocessor(&manifest, side),
             image: Vec::new(),
-            decoder_inputs: load::decoder_inputs(
-                load::described(&manifest, &variant.encoder)?,
-                load::described(&manifest, &variant.decoder)?,
-            )?,
-            outputs: load::outputs(load::described(&manifest, &variant.decoder)?)?,
+            decoder_inputs: load::decoder_inputs(&graphs.0, &graphs.1)?,
+            outputs: load::outputs(&graphs.1)?,
             encoder,
             decoder,
             text: None,
@@ -239,10 +249,11 @@ impl Segmenter {
             bundle: self.bundle.clone(),
             table: self.table.clone(),
             precision: self.precision,
+            side: self.side,
             presence: self.presence,
             options: self.options.clone(),
             backend: self.backend.clone(),
-            preprocessor: load::preprocessor(self.manifest()),
+            preprocessor: load::preprocessor(self.manifest(), self.side),
             image: Vec::new(),
             encoder,
             decoder,
@@ -272,6 +283,11 @@ impl Segmenter {
     /// The precision that runs.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// The side of the encoder's input in pixels.
+    pub fn side(&self) -> u32 {
+        self.side
     }
 
     /// Threads of the backend.
@@ -478,12 +494,12 @@ impl Segmenter {
 
     /// One finding an answer, each made apart from the others.
     fn findings(&self, answers: &[Answer<'_>], features: &Features) -> Vec<Finding> {
-        let (least, threshold) = (self.presence, self.threshold());
+        let (asked, threshold) = (self.presence, self.threshold());
         let size = self.outputs.size();
         let Features { letterbox, rgb, .. } = features;
         let spare = &self.spare;
         let found = |answer: &Answer<'_>| {
-            let inside = (answer.presence >= least).then(|| {
+            let inside = answer.is_present(asked).then(|| {
                 let mut spare = spare.lock().unwrap_or_else(PoisonError::into_inner);
                 let buffer = spare.pop();
                 drop(spare);
@@ -492,7 +508,7 @@ impl Segmenter {
             });
             finding(answer, inside)
         };
-        let present = answers.iter().filter(|a| a.presence >= least).count();
+        let present = answers.iter().filter(|a| a.is_present(asked)).count();
         match &self.pool {
             Some(pool) if present > 1 => pool.install(|| answers.par_iter().map(found).collect()),
             _ => answers.iter().map(found).collect(),
@@ -574,7 +590,15 @@ impl Segmenter {
                 })?;
             TextEncoder::new(
                 || Ok(self.bundle.part(&text.tokenizer)?),
-                || load::session(&self.bundle, &text.graph, &self.backend, &self.options),
+                || {
+                    load::session(
+                        &self.bundle,
+                        &text.graph,
+                        self.side,
+                        &self.backend,
+                        &self.options,
+                    )
+                },
                 self.table.token_dim(),
             )
         };
@@ -609,7 +633,7 @@ impl Segmenter {
         orientation: Orientation,
     ) -> Result<(Value, Letterbox), Error> {
         check_frame(&frame)?;
-        let side = self.bundle.manifest().input.side as usize;
+        let side = self.side as usize;
         let transpose = orientation == Orientation::Transposed;
         let letterbox = self.preprocessor.run(frame, transpose, &mut self.image);
         Ok((Value::f32(&[1, 3, side, side], &self.image)?, letterbox))
