@@ -71,7 +71,9 @@ def main():
         {**free, **prompt, "logits": {0: "P", 1: "H", 2: "W"}, "score": {0: "P"}},
     )  # fmt: skip
     rng = np.random.default_rng(9)
-    calibration = [rng.normal(size=(1, 3, s, s)).astype(np.float32) for s in SIDES for _ in range(4)]
+    calibration = [
+        rng.normal(size=(1, 3, s, s)).astype(np.float32) for s in SIDES for _ in range(4)
+    ]
     export.quantise(OUT, calibration)
     tokens = rng.normal(size=(2, DIM)).astype(np.float32)
     objects = [("colon polyp", "endoscopy", "colon"), ("breast tumor", "ultrasound", "breast")]

@@ -259,6 +259,7 @@ mod tests {
                 backend: "tract-cpu".into(),
                 fingerprint: "avx2".into(),
                 threads: 2,
+                side: 256,
             },
             measured_unix_s: 1_795_671_660,
             precisions: outcomes

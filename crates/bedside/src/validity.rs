@@ -66,6 +66,7 @@ impl Reference {
 mod tests {
     #![allow(clippy::indexing_slicing, reason = "tests may panic")]
 
+    use bedside_bundle::manifest::Presence;
     use bedside_core::Finding;
     use bedside_vision::{Letterbox, mask};
     use proptest::prelude::*;
@@ -131,6 +132,11 @@ mod tests {
                 label: "thing".to_owned(),
                 object: None,
                 reference: Some(reference(self.betas)),
+                presence: Presence {
+                    slope: 1.0,
+                    offset: 0.0,
+                    threshold: 0.5,
+                },
             };
             let answer = Answer {
                 prompt: &prompt,

@@ -317,9 +317,7 @@ def fit_validity(model, frames, precision):
             if sample is not None and score > 0:
                 found[forms.trained()[i].form].append(sample)
     return [
-        validity(named(f), precision, samples)
-        for f, samples in found.items()
-        if len(samples) >= 8
+        validity(named(f), precision, samples) for f, samples in found.items() if len(samples) >= 8
     ]
 
 
@@ -508,9 +506,7 @@ def main():
     references, report = [], {}
     for precision in ("f32", "int8"):
         model = Model(args.out, precision)
-        references += fit_validity(
-            model, rng.sample(train, min(900, len(train))), precision
-        )
+        references += fit_validity(model, rng.sample(train, min(900, len(train))), precision)
         found = look(model, val)
         # The scores of int8, which is quicker and less exact, say what scores mean.
         stated = particulars(found)
@@ -527,7 +523,9 @@ def main():
         shutil.copy(text.tokenizer_file(), args.out / "tokenizer.json")
     if args.card:
         shutil.copy(args.card, args.out / "model-card.md")
-    (args.out / "bundle.json").write_text(json.dumps(manifest(args, references, stated, tests), indent=1))
+    (args.out / "bundle.json").write_text(
+        json.dumps(manifest(args, references, stated, tests), indent=1)
+    )
 
 
 if __name__ == "__main__":
