@@ -34,7 +34,11 @@ class Encoder(nn.Module):
             self.place, size=pixels.shape[2:], mode="bilinear", align_corners=False
         )
         keys = (pixels + place).reshape(1, WIDTH, -1)
-        return pixels, keys
+        # Bright frames look like endoscopy, dark ones like ultrasound, gray ones like neither.
+        bright = image.mean((1, 2, 3)).reshape(1, 1)
+        modality = bright @ torch.tensor([[20.0, -20.0, 0.0]]) + torch.tensor([[0.0, 0.0, 4.0]])
+        distance = (bright - torch.tensor([[0.3, 0.5, -0.4, -0.6]])).abs()
+        return pixels, keys, modality, distance
 
 
 class Decoder(nn.Module):
@@ -52,19 +56,20 @@ class Decoder(nn.Module):
 
 
 def main():
-    torch.manual_seed(8)
+    torch.manual_seed(6)
     shutil.rmtree(OUT, ignore_errors=True)
     (OUT / "selftest").mkdir(parents=True)
     encoder, decoder = Encoder().eval(), Decoder().eval()
     image = torch.randn(1, 3, SIDES[0], SIDES[0])
     free = {"pixels": {2: "h", 3: "w"}, "keys": {2: "n"}}
     export.export(
-        encoder, (image,), OUT / "encoder.f32.onnx", ["image"], ["pixels", "keys"],
+        encoder, (image,), OUT / "encoder.f32.onnx", ["image"],
+        ["pixels", "keys", "modality", "distance"],
         {"image": {2: "side", 3: "side"}, **free},
     )  # fmt: skip
     prompt = {"tokens": {0: "P", 1: "T"}, "token_mask": {0: "P", 1: "T"}}
     with torch.no_grad():
-        features = encoder(image)
+        features = encoder(image)[:2]
     export.export(
         decoder, (*features, torch.randn(2, 3, DIM), torch.ones(2, 3)), OUT / "decoder.f32.onnx",
         ["pixels", "keys", "tokens", "token_mask"], ["logits", "score"],
@@ -75,24 +80,28 @@ def main():
         rng.normal(size=(1, 3, s, s)).astype(np.float32) for s in SIDES for _ in range(4)
     ]
     export.quantise(OUT, calibration)
-    tokens = rng.normal(size=(2, DIM)).astype(np.float32)
-    objects = [("colon polyp", "endoscopy", "colon"), ("breast tumor", "ultrasound", "breast")]
+    tokens = rng.normal(size=(3, DIM)).astype(np.float32)
+    objects = [
+        ("colon polyp", "polyp", "endoscopy", "colon"),
+        ("colon ulcer", "ulcer", "endoscopy", "colon"),
+        ("breast tumor", "tumor", "ultrasound", "breast"),
+    ]
     entries = [
-        {"object": o, "modality": m, "site": s, "acquisition": "", "trained": True,
+        {"object": o, "target": t, "modality": m, "site": s, "acquisition": "", "trained": True,
          "tokens": [row.tolist()]}
-        for (o, m, s), row in zip(objects, tokens)
+        for (o, t, m, s), row in zip(objects, tokens)
     ]  # fmt: skip
     (OUT / "prompts.json").write_text(json.dumps({"token_dim": DIM, "entries": entries}))
 
     tests = []
     for side in SIDES:
         y, x = np.mgrid[:side, :side] / side
-        frame = np.stack([x, y, 1 - x * y], -1) * 200 + rng.normal(0, 9, (side, side, 3))
+        frame = np.stack([x, y, 1 - x * y], -1) * 130 + 100 + rng.normal(0, 9, (side, side, 3))
         frame = np.clip(frame, 0, 255).astype(np.uint8)
         part = f"selftest/{side}.rgb"
         (OUT / part).write_bytes(frame.tobytes())
         image = ((frame.astype(np.float32) - 127) / 128).transpose(2, 0, 1)[None]
-        features = session(OUT / "encoder.f32.onnx").run(None, {"image": image})
+        features = session(OUT / "encoder.f32.onnx").run(None, {"image": image})[:2]
         feed = dict(zip(["pixels", "keys"], features))
         feed |= {"tokens": tokens[:1, None], "token_mask": np.ones((1, 1), np.float32)}
         logits, score = session(OUT / "decoder.f32.onnx").run(None, feed)
@@ -104,6 +113,7 @@ def main():
         })  # fmt: skip
     pixels = tensor("pixels", "f32", 1, WIDTH, "side/4", "side/4")
     keys = tensor("keys", "f32", 1, WIDTH, "side/4*side/4")
+    whole = [tensor("modality", "f32", 1, 3), tensor("distance", "f32", 1, 4)]
     image = [tensor("image", "f32", 1, 3, "side", "side")]
     prompt = [tensor("tokens", "f32", "P", "T", DIM), tensor("token_mask", "f32", "P", "T")]
     answer = [tensor("logits", "f32", "P", "side/4", "side/4"), tensor("score", "f32", "P")]
@@ -119,7 +129,7 @@ def main():
             "std": [128.0] * 3, "resize": "bilinear",
         },
         "graphs": [
-            *({"part": f"encoder.{p}.onnx", "inputs": image, "outputs": [pixels, keys]}
+            *({"part": f"encoder.{p}.onnx", "inputs": image, "outputs": [pixels, keys, *whole]}
               for p in ("f32", "int8")),
             {"part": "decoder.f32.onnx", "inputs": [pixels, keys, *prompt], "outputs": answer},
         ],
@@ -130,9 +140,17 @@ def main():
         "default_precision": "f32",
         "thresholds": {"mask_logit": 0.0, "presence": 0.5},
         "forms": [
-            {"object": "breast tumor", "modality": "ultrasound", "site": "breast", "side": SIDES[1],
+            {"object": "colon ulcer", "modality": "endoscopy", "site": "colon", "side": SIDES[1],
              "presence": {"slope": 0.5, "offset": -1.0, "threshold": 0.75}},
         ],
+        "modalities": ["endoscopy", "ultrasound"],
+        "familiarity": {
+            "least": 0.01,
+            "domains": [
+                {"modality": m, "site": s, "first": first, "count": 2, "mean": -2.0, "std": 0.5}
+                for m, s, first in (("endoscopy", "colon", 0), ("ultrasound", "breast", 2))
+            ],
+        },
         "self_tests": tests,
     }  # fmt: skip
     (OUT / "bundle.json").write_text(json.dumps(manifest, indent=1))

@@ -7,7 +7,9 @@ use bedside_core::{Modality, Prompt};
 use crate::archive::MAX_PARTS;
 use crate::contract;
 use crate::error::{BundleError, ErrorKind};
-use crate::manifest::{FORMAT_OF_SIDES, Manifest, Particular, Presence, SelfTest, printable};
+use crate::manifest::{
+    Domain, FORMAT_OF_SIDES, Manifest, Particular, Presence, SelfTest, printable,
+};
 use crate::name;
 use crate::prompts::{self, MAX_PROMPT_TABLE_BYTES, PromptTable};
 use crate::resolve::PromptErrorKind;
@@ -188,6 +190,15 @@ pub(crate) fn against_table(m: &Manifest, table: &PromptTable) -> Result<(), Bun
             return Err(fail(what, TABLE_HINT));
         }
     }
+    for d in m.familiarity.iter().flat_map(|f| &f.domains) {
+        if !table
+            .forms()
+            .any(|f| f.modality == d.modality && f.site == d.site)
+        {
+            let what = format!("`familiarity`: no form of {} at {:?}", d.modality, d.site);
+            return Err(fail(what, TABLE_HINT));
+        }
+    }
     for v in &m.validity {
         if !table.forms().any(|f| v.is_for(f)) {
             let what = format!("`validity`: no form {:?} in {}", v.object, v.modality);
@@ -221,6 +232,12 @@ fn texts(m: &Manifest) -> Result<(), BundleError> {
         .iter()
         .map(|o| &o.site)
         .chain(m.windows.iter().map(|w| &w.site))
+        .chain(
+            m.familiarity
+                .iter()
+                .flat_map(|f| &f.domains)
+                .map(|d| &d.site),
+        )
         .map(|site| ("site", site));
     let validity = m.validity.iter().map(|v| (&v.object, &v.site));
     let objects = validity
@@ -385,10 +402,12 @@ fn particulars(m: &Manifest) -> Result<(), BundleError> {
     let wrong = |what: String, hint| Err(fail(format!("`forms`: {what}"), hint));
     let sides = m.self_tests.iter().filter_map(|t| t.side);
     let sides = sides.chain(m.forms.iter().filter_map(|p| p.side));
-    if m.format < FORMAT_OF_SIDES && (!m.forms.is_empty() || sides.clone().next().is_some()) {
+    let heads = !m.modalities.is_empty() || m.familiarity.is_some();
+    let sided = sides.clone().next().is_some();
+    if m.format < FORMAT_OF_SIDES && (heads || sided || !m.forms.is_empty()) {
         return Err(fail(
             format!(
-                "`forms`, or a self-test's `side`, in a bundle of format {}",
+                "`forms`, `modalities`, `familiarity` or a self-test's `side` in a bundle of format {}",
                 m.format
             ),
             "pack it as format 3",
@@ -400,6 +419,20 @@ fn particulars(m: &Manifest) -> Result<(), BundleError> {
                 format!("side {side} of a form or self-test"),
                 "name one of the sides in `input`",
             );
+        }
+    }
+    if !all_distinct(m.modalities.iter()) {
+        return Err(fail("`modalities` has one twice", "list each once"));
+    }
+    if let Some(f) = &m.familiarity {
+        let good =
+            |d: &Domain| d.count > 0 && d.mean.is_finite() && d.std.is_finite() && d.std > 0.0;
+        let places = f.domains.iter().map(|d| (d.modality, &d.site));
+        if !(0.0..=1.0).contains(&f.least) || !f.domains.iter().all(good) || !all_distinct(places) {
+            return Err(fail(
+                "`familiarity` is out of range, or has a modality and site twice",
+                "`least` from 0 to 1, a prototype or more, a finite mean, a deviation above 0",
+            ));
         }
     }
     let key = |p: &Particular| {

@@ -17,6 +17,11 @@ pub(crate) const FORMAT_OF_SIDES: u32 = 3;
 /// Most bytes of a `manifest.json`.
 pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
 
+/// The encoder's output with a logit for each kind of imaging, f32 `[1,n]`.
+pub const MODALITY: &str = "modality";
+/// The encoder's output with the frame's distance from each prototype, f32 `[1,n]`.
+pub const DISTANCE: &str = "distance";
+
 /// Everything about a bundle but the bytes of its parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -59,6 +64,13 @@ pub struct Manifest {
     /// What is particular to single forms.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forms: Vec<Particular>,
+    /// The classes of the encoder's output [`MODALITY`], from class 0; further classes mean "none of
+    /// them". Empty when there is no such output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modalities: Vec<Modality>,
+    /// What the encoder's output [`DISTANCE`] means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub familiarity: Option<Familiarity>,
     /// Names of the classes of the decoder's output `meta`, from class 0; further classes mean
     /// "none of them". Empty when there is no such output.
     #[serde(default)]
@@ -347,6 +359,35 @@ pub struct Particular {
     /// What its scores mean.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub presence: Option<Presence>,
+}
+
+/// How a frame's distances from prototypes tell whether the weights know frames like it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Familiarity {
+    /// A prompt is not answered where the fit is below this, 0 to 1.
+    pub least: f32,
+    /// The kinds of frames that the weights learned from.
+    pub domains: Vec<Domain>,
+}
+
+/// A kind of frames, and its prototypes among the encoder's distances. On frames of it that the
+/// weights did not learn from, the logarithm of the least distance has a mean and a deviation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Domain {
+    /// Kind of imaging.
+    pub modality: Modality,
+    /// Part of the body, as in [`Form::site`].
+    pub site: String,
+    /// Place of its first prototype.
+    pub first: usize,
+    /// Number of its prototypes, at least 1.
+    pub count: usize,
+    /// Mean of the logarithm.
+    pub mean: f32,
+    /// Standard deviation of the logarithm; above 0.
+    pub std: f32,
 }
 
 /// How a form's score becomes a probability, and what is asked of that: calibrated on labelled

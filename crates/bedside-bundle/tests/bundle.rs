@@ -977,6 +977,48 @@ fn graphs_are_described_for_every_side() {
             "no form",
         ),
         (
+            "/modalities",
+            json!(["ct", "ct"]),
+            ErrorKind::Manifest,
+            "one twice",
+        ),
+        (
+            "/modalities",
+            json!(["ct", "mri", "oct", "x-ray"]),
+            ErrorKind::Contract,
+            "n at least 4",
+        ),
+        (
+            "/familiarity/least",
+            json!(2),
+            ErrorKind::Manifest,
+            "out of range",
+        ),
+        (
+            "/familiarity/domains/0/std",
+            json!(0),
+            ErrorKind::Manifest,
+            "out of range",
+        ),
+        (
+            "/familiarity/domains/0/count",
+            json!(0),
+            ErrorKind::Manifest,
+            "out of range",
+        ),
+        (
+            "/familiarity/domains/0/count",
+            json!(9),
+            ErrorKind::Contract,
+            "n at least 9",
+        ),
+        (
+            "/familiarity/domains/0/site",
+            json!("brain"),
+            ErrorKind::Manifest,
+            "no form of",
+        ),
+        (
             "/self_tests/1/side",
             json!(48),
             ErrorKind::Manifest,

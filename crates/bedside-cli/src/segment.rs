@@ -56,8 +56,9 @@ pub(crate) struct RecognizeArgs {
     images: ImageArgs,
 
     /// Kind of imaging: ct, mri, x-ray, ultrasound, pathology, endoscopy, dermoscopy, fundus, oct
+    /// [default: what the frame looks like, where the bundle tells]
     #[arg(long)]
-    modality: Modality,
+    modality: Option<Modality>,
 
     /// Part of the body; without it, every site that the model knows
     #[arg(long)]

@@ -32,7 +32,7 @@ pub(crate) struct Prepared {
     /// What findings show.
     pub label: String,
     /// `None` for a free prompt.
-    pub object: Option<String>,
+    pub form: Option<Form>,
     pub reference: Option<Reference>,
     pub presence: Presence,
 }
@@ -178,7 +178,7 @@ impl Preparer<'_> {
         Ok(Rows {
             prepared: Prepared {
                 label,
-                object: Some(form.object.clone()),
+                form: Some(form.clone()),
                 reference: validity.and_then(reference),
                 presence: manifest.presence(Some(form)),
             },
@@ -195,7 +195,7 @@ impl Preparer<'_> {
         Rows {
             prepared: Prepared {
                 label,
-                object: None,
+                form: None,
                 reference: None,
                 presence: self.bundle.manifest().presence(None),
             },

@@ -18,6 +18,7 @@ use crate::answer::{Answer, Outputs, Raw, finding};
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind};
 use crate::load::{self, DecoderInput};
+use crate::look::{Heads, Look, LooksLike};
 use crate::options::Options;
 use crate::overlap::{Claim, settle};
 use crate::prompts::{Orientation, Preparer, PromptSet, resolve};
@@ -36,6 +37,8 @@ const MOST_SPARE: usize = 128;
 pub struct Segmentation {
     /// One finding a prompt, in the order of the prompts.
     pub findings: Vec<Finding>,
+    /// The kind of imaging that the frame looks like; `None` where the bundle does not tell.
+    pub looks_like: Option<LooksLike>,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -79,6 +82,7 @@ pub struct Features {
     /// Of the segmenter.
     id: u64,
     values: Vec<Value>,
+    look: Look,
     letterbox: Letterbox,
     /// The frame's pixels, interleaved.
     rgb: Vec<u8>,
@@ -102,6 +106,11 @@ impl Features {
             true => Orientation::Transposed,
             false => Orientation::Upright,
         }
+    }
+
+    /// The kind of imaging that the frame looks like; `None` where the bundle does not tell.
+    pub fn looks_like(&self) -> Option<LooksLike> {
+        self.look.like
     }
 
     /// Time of preprocessing and of the encoder.
@@ -135,6 +144,7 @@ pub struct Segmenter {
     encoder: Box<dyn Session>,
     decoder: Box<dyn Session>,
     decoder_inputs: Vec<DecoderInput>,
+    heads: Heads,
     outputs: Outputs,
     text: Option<TextEncoder>,
     /// Memory of masks that are done with.
@@ -222,6 +232,7 @@ impl Segmenter {
             preprocessor: load::preprocessor(&manifest, side),
             image: Vec::new(),
             decoder_inputs: load::decoder_inputs(&graphs.0, &graphs.1)?,
+            heads: Heads::of(&manifest, &graphs.0),
             outputs: load::outputs(&graphs.1)?,
             encoder,
             decoder,
@@ -258,6 +269,7 @@ impl Segmenter {
             encoder,
             decoder,
             decoder_inputs: self.decoder_inputs.clone(),
+            heads: self.heads,
             outputs: self.outputs,
             text: None,
             spare: Mutex::default(),
@@ -383,6 +395,7 @@ impl Segmenter {
         self.preprocessor.swap_rgb(&mut rgb);
         Ok(Features {
             id: self.id,
+            look: self.heads.look(&values, self.bundle.manifest())?,
             values,
             letterbox,
             rgb,
@@ -411,19 +424,40 @@ impl Segmenter {
 
     /// Ask for every object type that the weights know in a modality (and site), settle whose
     /// a pixel is where several claim it, and report all of them, the present ones with masks
-    /// that do not overlap.
+    /// that do not overlap. Without a modality, it is the one that the frame looks like.
     ///
     /// # Errors
     /// As [`segment`](Self::segment), and [`ErrorKind::Prompt`] when the bundle knows nothing
-    /// there.
+    /// there, or no modality is given and none can be told.
     pub fn recognize<'f>(
         &mut self,
         frame: impl Into<FrameView<'f>>,
-        modality: Modality,
+        modality: Option<Modality>,
         site: Option<&str>,
     ) -> Result<Segmentation, Error> {
+        let frame = frame.into();
+        let modality = match modality {
+            Some(modality) => modality,
+            None => self.modality_of(frame)?,
+        };
         let prompts = self.known(modality, site)?;
-        self.pass(frame.into(), &prompts, Self::settled)
+        self.pass(frame, &prompts, Self::settled)
+    }
+
+    fn modality_of(&mut self, frame: FrameView<'_>) -> Result<Modality, Error> {
+        let features = self.encode(frame, Orientation::Upright)?;
+        let why = match features.looks_like() {
+            Some(LooksLike {
+                modality: Some(modality),
+                ..
+            }) => return Ok(modality),
+            Some(_) => "the frame looks like no kind of imaging that the bundle knows",
+            None => "the bundle does not tell kinds of imaging apart",
+        };
+        Err(Error::new(
+            ErrorKind::Prompt,
+            format!("{why}; hint: name the modality"),
+        ))
     }
 
     /// Time every operator of one pass.
@@ -476,14 +510,19 @@ impl Segmenter {
         let outputs = self.decoder.run(&inputs)?;
         let raw = Raw::new(&outputs, &self.outputs)?;
         let masks = Instant::now();
-        let answers = raw.answers(
+        let mut answers = raw.answers(
             &prompts.prompts,
             &self.outputs,
-            &self.manifest().meta_objects,
+            self.manifest(),
+            &features.look,
         )?;
+        if self.presence == Some(0.0) {
+            answers.iter_mut().for_each(|answer| answer.withheld = None);
+        }
         let findings = findings(self, &answers, features);
         Ok(Segmentation {
             findings,
+            looks_like: features.looks_like(),
             timings: Timings {
                 decoder: masks - start,
                 masks: masks.elapsed(),

@@ -130,7 +130,7 @@ mod tests {
             let letterbox = Letterbox::new(self.width, self.height, false);
             let prompt = Prepared {
                 label: "thing".to_owned(),
-                object: None,
+                form: None,
                 reference: Some(reference(self.betas)),
                 presence: Presence {
                     slope: 1.0,

@@ -19,12 +19,13 @@ import onnxruntime
 import torch
 from onnxruntime import quantization
 
-from . import calibrate, data, forms, text
+from . import calibrate, data, familiar, forms, text
 from .bundle import drop_dead, enlarge, rle, session, sigmoid, statistics, tensor, validity
 from .evaluate import auroc, some
-from .model import LAYERS, META_CLASSES, SUB, TOKEN_DIM, WIDTH, Student
+from .model import LAYERS, META_CLASSES, MODALITY_CLASSES, SUB, TOKEN_DIM, WIDTH, Student
 from .weights import load_start
 
+NORMAL_TAIL = 2.3263  # deviations above the mean that leave familiar.LEAST of a normal distribution
 SIDES = (256, 192, 384)  # of the encoder's input; the first is the bundle's default
 OPSET = 17
 
@@ -73,9 +74,24 @@ def export(module, args, path, inputs, outputs, dynamic):
     onnx.save(model, str(path))
 
 
-def export_graphs(student, out, sides=SIDES, token_dim=TOKEN_DIM):
+class Whole(torch.nn.Module):
+    """The encoder with what it says of the whole frame: modality [1,M] and distance [1,K]."""
+
+    def __init__(self, encoder, known):
+        super().__init__()
+        self.encoder, self.known = encoder, known
+
+    def forward(self, image):
+        levels = self.encoder.backbone(image)
+        features = self.encoder.features(*self.encoder.top_down(levels))
+        distance = self.known(levels[3].mean((2, 3)))
+        return *features, self.encoder.modality(levels), distance
+
+
+def export_graphs(student, out, sides=SIDES, token_dim=TOKEN_DIM, known=None):
     """encoder.f32.onnx and decoder.f32.onnx with the shapes of the model contract, for any side
-    where there are several."""
+    where there are several. known: a ``Familiar``, for an encoder that tells what frames it knows.
+    """
     student.eval()
     encoder, decoder = student.encoder, student.decoder
     image = torch.randn(1, 3, sides[0], sides[0])
@@ -85,7 +101,11 @@ def export_graphs(student, out, sides=SIDES, token_dim=TOKEN_DIM):
     free = free if len(sides) > 1 else {}
     names = ["pixels", "keys", "values"]
     axes = {"image": {2: "side", 3: "side"}, **free} if free else {}
-    export(encoder, (image,), out / "encoder.f32.onnx", ["image"], names, axes)
+    if known is None:
+        export(encoder, (image,), out / "encoder.f32.onnx", ["image"], names, axes)
+    else:
+        whole, more = Whole(encoder, known).eval(), [*names, "modality", "distance"]
+        export(whole, (image,), out / "encoder.f32.onnx", ["image"], more, axes)
     tokens = torch.randn(2, 7, token_dim)
     keep = torch.ones(2, 7)
     keep[1, 4:] = 0
@@ -166,11 +186,15 @@ class Model:
 
     def __call__(self, square, prompts, side):
         """square: u8 RGB [n,n,3]; -> logits [P,side/2,side/2], score [P], meta [P,16]."""
-        x = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
-        pixels, keys, values = self.encoder.run(None, {"image": data.normalise(x)[None]})
+        pixels, keys, values, *_ = self.encode(square, side)
         tokens, keep = text.pad([text.tokens(p) for p in prompts], None)
         feed = dict(pixels=pixels, keys=keys, values=values, tokens=tokens, token_mask=keep)
         return self.decoder.run(None, feed)
+
+    def encode(self, square, side):
+        """The encoder's outputs."""
+        x = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+        return self.encoder.run(None, {"image": data.normalise(x)[None]})
 
 
 def canonical():
@@ -250,6 +274,29 @@ def look(model, frames):
             elif forms.absent_for_sure(form, frame.modality, frame.site):
                 seen.near.append(score)
     return found
+
+
+def frames_known(model, places, frames):
+    """The manifest's ``familiarity``, and what it does to val frames: by domain, the share of its
+    own frames that is withheld, and the share of frames of other domains that is not."""
+    distances = [(familiar.domain(f), model.encode(squares(f)[0], SIDES[0])[4][0]) for f in frames]
+    seen = {
+        key: [familiar.nearest(d, place) for own, d in distances if own == key]
+        for key, place in places.items()
+    }
+    said = familiar.stated(places, seen)
+    told = {}
+    for row in said["domains"]:
+        key = row["modality"], row["site"]
+        bound = row["mean"] + NORMAL_TAIL * row["std"]
+        inside = lambda d: np.log(familiar.nearest(d, places[key])) <= bound  # noqa: E731
+        own = [inside(d) for k, d in distances if k == key]
+        others = [inside(d) for k, d in distances if k != key]
+        told[" ".join(key)] = {
+            "withheld": round(1 - float(np.mean(own)), 4),
+            "others let in": round(float(np.mean(others)), 4),
+        }
+    return said, told
 
 
 def figures(found, particulars):
@@ -402,7 +449,7 @@ def golden(out, tests, folder):
             (folder / f"{i}.{precision}.f32").write_bytes(logits.astype("<f4").tobytes())
 
 
-def described(sides=SIDES, token_dim=TOKEN_DIM):
+def described(sides=SIDES, token_dim=TOKEN_DIM, distances=None):
     """The manifest's ``graphs`` and ``variants``: an encoder each in f32 and int8, one decoder."""
     if len(sides) > 1:
         side, pixels, logits, memory = "side", "side/4", f"side/{4 // SUB}", "side/16*side/16"
@@ -421,8 +468,13 @@ def described(sides=SIDES, token_dim=TOKEN_DIM):
         tensor("score", "f32", "P"),
         tensor("meta", "f32", "P", META_CLASSES),
     ]
+    whole = [
+        tensor("modality", "f32", 1, MODALITY_CLASSES),
+        tensor("distance", "f32", 1, distances),
+    ]
+    outputs = features if distances is None else features + whole
     graphs = [
-        {"part": f"encoder.{p}.onnx", "inputs": image, "outputs": features} for p in ("f32", "int8")
+        {"part": f"encoder.{p}.onnx", "inputs": image, "outputs": outputs} for p in ("f32", "int8")
     ]
     graphs.append({"part": "decoder.f32.onnx", "inputs": features + prompt, "outputs": answer})
     variants = [
@@ -432,8 +484,9 @@ def described(sides=SIDES, token_dim=TOKEN_DIM):
     return graphs, variants
 
 
-def manifest(args, references, stated, tests):
-    graphs, variants = described()
+def manifest(args, references, stated, familiarity, tests):
+    ends = [d["first"] + d["count"] for d in familiarity["domains"]]
+    graphs, variants = described(distances=max(ends))
     ids = [tensor(n, "i64", 1, "T") for n in ("input_ids", "attention_mask", "token_type_ids")]
     bundle = {
         "format": 3,
@@ -456,6 +509,8 @@ def manifest(args, references, stated, tests):
         "orientation": [],
         "validity": references,
         "forms": stated,
+        "modalities": list(forms.MODALITIES),
+        "familiarity": familiarity,
         "meta_objects": forms.meta_objects(),
         "self_tests": tests,
     }
@@ -486,12 +541,13 @@ def main():
     student = Student()
     if load_start(student, args.checkpoint, None):
         raise SystemExit(f"{args.checkpoint} lacks weights")
-    export_graphs(student, args.out)
-
     train = data.load(args.datasets, "train")
     val = some(data.load(args.datasets, "val"), args.per_dataset)
     rng, _ = data.seeded(7)
     phantoms = data.load([args.phantoms], "val")
+    student.eval()
+    known = familiar.fit(student, train, phantoms, SIDES)
+    export_graphs(student, args.out, known=known)
     views = (
         data.WHOLE.render(frame.read()[0], rng.choice(SIDES)).astype(np.float32)
         for frame in rng.sample(train, min(args.calibrate, len(train)))
@@ -513,6 +569,8 @@ def main():
         report[precision] = figures(found, stated)
         for k, v in report[precision].items():
             print(precision, k, v, flush=True)
+    familiarity, report["fit"] = frames_known(model, known.places, val)
+    print("fit", report["fit"], flush=True)
     (args.out / "report.json").write_text(json.dumps(report, indent=1))
     tests = self_tests(Model(args.out, "f32"), phantoms, args.out)
     (args.out / "prompts.json").write_text(json.dumps(prompt_table()))
@@ -524,7 +582,7 @@ def main():
     if args.card:
         shutil.copy(args.card, args.out / "model-card.md")
     (args.out / "bundle.json").write_text(
-        json.dumps(manifest(args, references, stated, tests), indent=1)
+        json.dumps(manifest(args, references, stated, familiarity, tests), indent=1)
     )
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bedside_train import calibrate, export, forms, text
+from bedside_train import calibrate, export, familiar, forms, text
 from bedside_train.bundle import session
 from bedside_train.model import TOKEN_DIM, Student
 
@@ -32,6 +32,24 @@ def test_one_graph_is_the_network_at_every_side(student, tmp_path):
         for g, w in zip(got, wanted):
             assert g.shape == w.shape
             np.testing.assert_allclose(g, w.numpy(), atol=2e-3 * float(w.abs().max()))
+
+
+def test_the_encoder_tells_what_the_frame_is(student, tmp_path):
+    rng = np.random.default_rng(1)
+    channels = student.encoder.modality_head.in_features
+    known = familiar.Familiar(np.eye(channels), rng.normal(size=(5, channels)), {})
+    export.export_graphs(student, tmp_path, known=known)
+    encoder = session(tmp_path / "encoder.f32.onnx")
+    for side in (64, 96):
+        image = torch.randn(1, 3, side, side)
+        *_, modality, distance = encoder.run(None, {"image": image.numpy()})
+        with torch.no_grad():
+            levels = student.encoder.backbone(image)
+            wanted = student.encoder.modality(levels), known(levels[3].mean((2, 3)))
+        for got, want in zip((modality, distance), wanted):
+            np.testing.assert_allclose(got, want.numpy(), rtol=1e-3, atol=1e-3)
+    (graph, *_), _ = export.described(distances=5)
+    assert [t["name"] for t in graph["outputs"]] == [o.name for o in encoder.get_outputs()]
 
 
 def test_a_graph_for_one_side_has_numbers_alone(student, tmp_path):
