@@ -2,7 +2,6 @@
 
 use std::fmt;
 
-use bedside_core::text::one_line;
 use bedside_core::{Form, Prompt};
 
 use crate::prompts::{PromptEntry, PromptTable};
@@ -118,7 +117,7 @@ impl PromptTable {
             }
         };
         // Words and names come from anywhere, and errors go to terminals.
-        let message = one_line(&message);
+        let message = message.replace(char::is_control, "");
         Err(PromptError { kind, message })
     }
 

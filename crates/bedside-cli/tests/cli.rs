@@ -451,7 +451,7 @@ fn usage_errors_are_exit_code_2() {
         &["segment", "a.png", "--prompt", "x", "--threads", "0"],
         &["segment", "a.png", "--prompt", "x", "--precision", "f12"],
         &["segment", "a.png", "--prompt", "x", "--modality", "sonar"],
-        &["recognize", "a.png"],
+        &["recognize", "a.png", "--modality", "sonar"],
         &["bench", "--size", "1x1"],
         &["nonsense"],
         &[],

@@ -143,6 +143,8 @@ mod tests {
                 logits: &square,
                 presence: 1.0,
                 meta_object: None,
+                fit: None,
+                withheld: None,
             };
             let inside = mask::from_logits(
                 &square,

@@ -43,6 +43,8 @@ def clusters(points, count, rng):
     centres = points[rng.choice(len(points), 1)]
     while len(centres) < count:  # k-means++ (Arthur and Vassilvitskii 2007)
         far = ((points[:, None] - centres[None]) ** 2).sum(2).min(1)
+        if not far.any():
+            break
         at = rng.choice(len(points), p=far / far.sum())
         centres = np.concatenate([centres, points[at : at + 1]])
     for _ in range(ROUNDS):
