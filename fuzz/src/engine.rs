@@ -139,7 +139,7 @@ pub fn cache(data: &[u8]) {
     let cache = Cache::at(&folder);
     let key = json!({
         "bedside": "0.1.0", "bundle": "0123456789abcdef", "machine": "", "backend": "tract-cpu",
-        "fingerprint": "", "threads": 1,
+        "fingerprint": "", "threads": 1, "side": 256,
     });
     let tuning = json!({"key": key, "measured_unix_s": 0, "precisions": []});
     let tuning: Tuning = serde_json::from_value(tuning).expect("a tuning");

@@ -565,7 +565,7 @@ fn recognition_reports_every_known_object_of_a_modality_without_overlap() {
     let mut segmenter = segmenter(Precision::F32);
     let (frame, truth) = phantom(PhantomKind::FetalHead, 2, true);
     let found = segmenter
-        .recognize(&frame, Modality::Ultrasound, None)
+        .recognize(&frame, Some(Modality::Ultrasound), None)
         .unwrap()
         .findings;
     let known = |f: &&Form| f.modality == Modality::Ultrasound;
@@ -593,7 +593,7 @@ fn recognition_reports_every_known_object_of_a_modality_without_overlap() {
         }
     }
     let error = segmenter
-        .recognize(&frame, Modality::Mri, None)
+        .recognize(&frame, Some(Modality::Mri), None)
         .unwrap_err();
     assert!(error.to_string().contains("ultrasound breast"), "{error}");
 }

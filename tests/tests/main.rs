@@ -8,6 +8,7 @@ mod live;
 mod promises;
 mod proof;
 mod public_api;
+mod sides;
 mod text;
 mod tuning;
 mod video;

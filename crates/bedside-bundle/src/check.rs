@@ -7,13 +7,17 @@ use bedside_core::{Modality, Prompt};
 use crate::archive::MAX_PARTS;
 use crate::contract;
 use crate::error::{BundleError, ErrorKind};
-use crate::manifest::{Manifest, SelfTest, printable};
+use crate::manifest::{
+    Domain, FORMAT_OF_SIDES, Manifest, Particular, Presence, SelfTest, printable,
+};
 use crate::name;
 use crate::prompts::{self, MAX_PROMPT_TABLE_BYTES, PromptTable};
 use crate::resolve::PromptErrorKind;
 
 /// Largest side of the encoder's input.
 const MAX_INPUT_SIDE: u32 = 4096;
+/// Most sides that graphs may take besides the first.
+const MAX_OTHER_SIDES: usize = 7;
 /// Largest side of a self-test's frame; keeps bundles and the time to start small.
 const MAX_SELF_TEST_SIDE: u32 = 2048;
 
@@ -39,14 +43,13 @@ pub(crate) fn statements(m: &Manifest) -> Result<(), BundleError> {
             "keep those that tell a wrong backend",
         ));
     }
-    let mut shown = false;
     for test in &m.self_tests {
         self_test(test)?;
-        shown |= test.mask.len() > 1;
     }
-    if !shown {
+    let shown = |side: &u32| m.self_tests_at(*side).any(|test| test.mask.len() > 1);
+    if let Some(side) = m.input.sides().find(|side| !shown(side)) {
         return Err(fail(
-            "no entry in `self_tests` has a mask with a pixel set",
+            format!("no entry in `self_tests` has a mask with a pixel set, at side {side}"),
             "give at least one frame with its known mask, so that a device can prove the model",
         ));
     }
@@ -130,12 +133,12 @@ pub(crate) fn parts(m: &Manifest) -> Result<(), BundleError> {
 
 /// Check what the manifest says of forms: a misspelled site would quietly feed hearts upright.
 pub(crate) fn against_table(m: &Manifest, table: &PromptTable) -> Result<(), BundleError> {
-    if table.format() != m.format {
+    if !table.belongs_to(m.format) {
         return Err(BundleError::new(
             ErrorKind::PromptTable,
             format!(
-                "a prompt table of format {} in a bundle of format {}",
-                table.format(),
+                "a prompt table of version {} in a bundle of format {}",
+                table.version(),
                 m.format
             ),
             "pack the model again",
@@ -181,6 +184,21 @@ pub(crate) fn against_table(m: &Manifest, table: &PromptTable) -> Result<(), Bun
             return Err(fail(what, TABLE_HINT));
         }
     }
+    for p in &m.forms {
+        if !table.forms().any(|f| m.particular(f) == Some(p)) {
+            let what = format!("`forms`: no form {:?} in {}", p.object, p.modality);
+            return Err(fail(what, TABLE_HINT));
+        }
+    }
+    for d in m.familiarity.iter().flat_map(|f| &f.domains) {
+        if !table
+            .forms()
+            .any(|f| f.modality == d.modality && f.site == d.site)
+        {
+            let what = format!("`familiarity`: no form of {} at {:?}", d.modality, d.site);
+            return Err(fail(what, TABLE_HINT));
+        }
+    }
     for v in &m.validity {
         if !table.forms().any(|f| v.is_for(f)) {
             let what = format!("`validity`: no form {:?} in {}", v.object, v.modality);
@@ -214,11 +232,17 @@ fn texts(m: &Manifest) -> Result<(), BundleError> {
         .iter()
         .map(|o| &o.site)
         .chain(m.windows.iter().map(|w| &w.site))
+        .chain(
+            m.familiarity
+                .iter()
+                .flat_map(|f| &f.domains)
+                .map(|d| &d.site),
+        )
         .map(|site| ("site", site));
-    let objects = m
-        .validity
-        .iter()
-        .flat_map(|v| [("object", &v.object), ("site", &v.site)]);
+    let validity = m.validity.iter().map(|v| (&v.object, &v.site));
+    let objects = validity
+        .chain(m.forms.iter().map(|p| (&p.object, &p.site)))
+        .flat_map(|(object, site)| [("object", object), ("site", site)]);
     for (field, text) in head
         .into_iter()
         .chain(meta)
@@ -238,10 +262,18 @@ fn texts(m: &Manifest) -> Result<(), BundleError> {
 
 fn input(m: &Manifest) -> Result<(), BundleError> {
     let input = &m.input;
-    if !(1..=MAX_INPUT_SIDE).contains(&input.side) {
+    if let Some(side) = input.sides().find(|s| !(1..=MAX_INPUT_SIDE).contains(s)) {
+        let what = format!("`input.side` is {side}");
+        return Err(fail(what, "1 to 4096 pixels"));
+    }
+    if !input.other_sides.is_empty() && m.format < FORMAT_OF_SIDES {
+        let what = format!("`input.other_sides` in a bundle of format {}", m.format);
+        return Err(fail(what, "pack it as format 3"));
+    }
+    if input.other_sides.len() > MAX_OTHER_SIDES || !all_distinct(input.sides()) {
         return Err(fail(
-            format!("`input.side` is {}", input.side),
-            "1 to 4096 pixels",
+            "`input.other_sides` has a side twice, or too many",
+            "up to 7 sides, each once, without `input.side`",
         ));
     }
     let scale = |v: &f32| (0.0..=255.0).contains(v);
@@ -322,6 +354,7 @@ fn references(m: &Manifest) -> Result<(), BundleError> {
             "low and high in Hounsfield units, low first",
         ));
     }
+    particulars(m)?;
     let key = |v: &crate::manifest::Validity| {
         (
             v.object.clone(),
@@ -360,6 +393,73 @@ fn references(m: &Manifest) -> Result<(), BundleError> {
                 ),
                 "keep references of the variants only",
             ));
+        }
+    }
+    Ok(())
+}
+
+fn particulars(m: &Manifest) -> Result<(), BundleError> {
+    let wrong = |what: String, hint| Err(fail(format!("`forms`: {what}"), hint));
+    let sides = m.self_tests.iter().filter_map(|t| t.side);
+    let sides = sides.chain(m.forms.iter().filter_map(|p| p.side));
+    let heads = !m.modalities.is_empty() || m.familiarity.is_some();
+    let sided = sides.clone().next().is_some();
+    if m.format < FORMAT_OF_SIDES && (heads || sided || !m.forms.is_empty()) {
+        return Err(fail(
+            format!(
+                "`forms`, `modalities`, `familiarity` or a self-test's `side` in a bundle of format {}",
+                m.format
+            ),
+            "pack it as format 3",
+        ));
+    }
+    for side in sides {
+        if !m.input.sides().any(|s| s == side) {
+            return wrong(
+                format!("side {side} of a form or self-test"),
+                "name one of the sides in `input`",
+            );
+        }
+    }
+    if !all_distinct(m.modalities.iter()) {
+        return Err(fail("`modalities` has one twice", "list each once"));
+    }
+    if let Some(f) = &m.familiarity {
+        let good =
+            |d: &Domain| d.count > 0 && d.mean.is_finite() && d.std.is_finite() && d.std > 0.0;
+        let places = f.domains.iter().map(|d| (d.modality, &d.site));
+        if !(0.0..=1.0).contains(&f.least) || !f.domains.iter().all(good) || !all_distinct(places) {
+            return Err(fail(
+                "`familiarity` is out of range, or has a modality and site twice",
+                "`least` from 0 to 1, a prototype or more, a finite mean, a deviation above 0",
+            ));
+        }
+    }
+    let key = |p: &Particular| {
+        let Particular {
+            object,
+            modality,
+            site,
+            acquisition,
+            ..
+        } = p.clone();
+        (object, modality, site, acquisition)
+    };
+    if !all_distinct(m.forms.iter().map(key)) {
+        return wrong("a form is there twice".to_owned(), "list each once");
+    }
+    for p in &m.forms {
+        let good = |p: Presence| {
+            p.slope.is_finite()
+                && p.slope > 0.0
+                && p.offset.is_finite()
+                && (0.0..=1.0).contains(&p.threshold)
+        };
+        if !p.presence.is_none_or(good) {
+            return wrong(
+                format!("`presence` of {:?} is out of range", p.object),
+                "a slope above 0, a finite offset, a threshold from 0 to 1",
+            );
         }
     }
     Ok(())

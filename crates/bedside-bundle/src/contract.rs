@@ -4,7 +4,7 @@
 //! not meet is refused before an engine loads 1 GB of weights.
 
 use crate::error::{BundleError, ErrorKind};
-use crate::manifest::{DType, Dim, Graph, Manifest, TensorSpec, printable};
+use crate::manifest::{DISTANCE, DType, Dim, Graph, MODALITY, Manifest, TensorSpec, printable};
 
 /// Decoder inputs that come from the prompt, not from the encoder.
 const TOKENS: &str = "tokens";
@@ -18,16 +18,19 @@ pub(crate) const MAX_ELEMENTS: usize = 1 << 30;
 /// Most dimensions of a tensor.
 pub(crate) const MAX_RANK: usize = 8;
 
-/// Check every variant and the text graph.
+/// Check every variant, at every side of the input, and the text graph.
 pub(crate) fn check(m: &Manifest) -> Result<(), BundleError> {
-    for graph in &m.graphs {
-        tensors(graph)?;
-    }
-    for variant in &m.variants {
-        let encoder = described(m, &variant.encoder)?;
-        let decoder = described(m, &variant.decoder)?;
-        check_encoder(encoder, m.input.side)?;
-        check_decoder(decoder, encoder, m.meta_objects.len())?;
+    for side in m.input.sides() {
+        for graph in &m.graphs {
+            tensors(&at(m, graph, side)?)?;
+        }
+        for variant in &m.variants {
+            let encoder = at(m, described(m, &variant.encoder)?, side)?;
+            let decoder = at(m, described(m, &variant.decoder)?, side)?;
+            check_encoder(&encoder, side)?;
+            check_heads(m, &encoder)?;
+            check_decoder(&decoder, &encoder, m.meta_objects.len())?;
+        }
     }
     if let Some(text) = &m.text {
         let graph = described(m, &text.graph)?;
@@ -64,6 +67,14 @@ fn described<'a>(m: &'a Manifest, part: &str) -> Result<&'a Graph, BundleError> 
     })
 }
 
+/// The graph for one side of the input.
+fn at(m: &Manifest, graph: &Graph, side: u32) -> Result<Graph, BundleError> {
+    m.graph_at(&graph.part, side).map_or_else(
+        || broken(graph, "", &format!("a dimension is no part of side {side}")),
+        Ok,
+    )
+}
+
 fn tensors(graph: &Graph) -> Result<(), BundleError> {
     for list in [&graph.inputs, &graph.outputs] {
         for (i, t) in list.iter().enumerate() {
@@ -98,6 +109,28 @@ fn check_encoder(encoder: &Graph, side: u32) -> Result<(), BundleError> {
             &input.name,
             "is not f32 [1,3,side,side] as `input.side` has it",
         );
+    }
+    Ok(())
+}
+
+/// The encoder's outputs that say something of the whole frame, as far as the manifest speaks of
+/// them.
+fn check_heads(m: &Manifest, encoder: &Graph) -> Result<(), BundleError> {
+    let domains = m.familiarity.iter().flat_map(|f| &f.domains);
+    let ends = domains.map(|d| d.first.saturating_add(d.count));
+    for (name, least, told) in [
+        (MODALITY, m.modalities.len(), !m.modalities.is_empty()),
+        (DISTANCE, ends.max().unwrap_or(0), m.familiarity.is_some()),
+    ] {
+        if !told {
+            continue;
+        }
+        let output = required(encoder, &encoder.outputs, name)?;
+        let fits = matches!(output.shape.as_slice(), [Dim::Fixed(1), Dim::Fixed(n)] if *n >= least);
+        if output.dtype != DType::F32 || !fits {
+            let what = format!("is not f32 [1,n] with n at least {least}, as the manifest has it");
+            return broken(encoder, name, &what);
+        }
     }
     Ok(())
 }

@@ -9,10 +9,18 @@ use crate::error::{BundleError, ErrorKind};
 
 /// The newest bundle format that this version reads and writes; it reads all from 1 on.
 ///
-/// Format 2 keeps the tokens of prompts in f32, format 1 in f16.
-pub const FORMAT: u32 = 2;
+/// Format 2 keeps the tokens of prompts in f32, format 1 in f16. Since format 3 one graph may serve
+/// several sides of the input, and forms may have a side and a presence of their own.
+pub const FORMAT: u32 = 3;
+/// The first format in which a dimension may depend on the side of the input.
+pub(crate) const FORMAT_OF_SIDES: u32 = 3;
 /// Most bytes of a `manifest.json`.
 pub const MAX_MANIFEST_BYTES: u64 = 1 << 20;
+
+/// The encoder's output with a logit for each kind of imaging, f32 `[1,n]`.
+pub const MODALITY: &str = "modality";
+/// The encoder's output with the frame's distance from each prototype, f32 `[1,n]`.
+pub const DISTANCE: &str = "distance";
 
 /// Everything about a bundle but the bytes of its parts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,6 +61,16 @@ pub struct Manifest {
     /// References for the validity of masks, fitted on the outputs of this bundle's variants.
     #[serde(default)]
     pub validity: Vec<Validity>,
+    /// What is particular to single forms.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forms: Vec<Particular>,
+    /// The classes of the encoder's output [`MODALITY`], from class 0; further classes mean "none of
+    /// them". Empty when there is no such output.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub modalities: Vec<Modality>,
+    /// What the encoder's output [`DISTANCE`] means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub familiarity: Option<Familiarity>,
     /// Names of the classes of the decoder's output `meta`, from class 0; further classes mean
     /// "none of them". Empty when there is no such output.
     #[serde(default)]
@@ -92,12 +110,22 @@ impl fmt::Display for Precision {
 pub struct Input {
     /// Height and width of the encoder's input in pixels.
     pub side: u32,
+    /// Other sides that the graphs take as well, in place of `side`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_sides: Vec<u32>,
     /// Mean of red, green, blue on the scale 0 to 255.
     pub mean: [f32; 3],
     /// Standard deviation of red, green, blue on the scale 0 to 255.
     pub std: [f32; 3],
     /// Kernel of the resize.
     pub resize: Resize,
+}
+
+impl Input {
+    /// Every side that the graphs take, first the one to use where nothing else is asked for.
+    pub fn sides(&self) -> impl Iterator<Item = u32> {
+        std::iter::once(self.side).chain(self.other_sides.iter().copied())
+    }
 }
 
 /// Kernel of the resize to the encoder's input; both widen when shrinking (antialias).
@@ -122,6 +150,20 @@ pub struct Graph {
     pub outputs: Vec<TensorSpec>,
 }
 
+impl Graph {
+    /// The graph as it is for one side of the input: dimensions that depend on the side are numbers.
+    /// `None` where one is no whole number.
+    pub fn at(&self, side: u32) -> Option<Self> {
+        let tensors =
+            |list: &[TensorSpec]| -> Option<Vec<_>> { list.iter().map(|t| t.at(side)).collect() };
+        Some(Self {
+            part: self.part.clone(),
+            inputs: tensors(&self.inputs)?,
+            outputs: tensors(&self.outputs)?,
+        })
+    }
+}
+
 /// An input or output of a graph.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -134,6 +176,16 @@ pub struct TensorSpec {
     pub shape: Vec<Dim>,
 }
 
+impl TensorSpec {
+    fn at(&self, side: u32) -> Option<Self> {
+        let dims = self.shape.iter().map(|dim| dim.at(side));
+        Some(Self {
+            shape: dims.collect::<Option<_>>()?,
+            ..self.clone()
+        })
+    }
+}
+
 /// Type of a tensor's elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -144,7 +196,8 @@ pub enum DType {
 }
 
 /// One dimension of a tensor: a number, or a symbol such as "P" that has one value in all
-/// tensors of a run.
+/// tensors of a run. Symbols that begin with "side" depend on the input's side: `side`, a part of it
+/// such as `side/4`, or a product of these such as `side/16*side/16`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Dim {
@@ -152,6 +205,32 @@ pub enum Dim {
     Fixed(usize),
     /// Name of the symbol.
     Symbol(String),
+}
+
+impl Dim {
+    /// Whether it depends on the side of the input.
+    pub(crate) fn of_side(&self) -> bool {
+        matches!(self, Self::Symbol(symbol) if symbol.starts_with("side"))
+    }
+
+    /// A number where it depends on the side; `None` where that is no whole number.
+    fn at(&self, side: u32) -> Option<Self> {
+        match self {
+            Self::Symbol(product) if self.of_side() => {
+                let part = |factor: &str| match factor.strip_prefix("side")? {
+                    "" => Some(side),
+                    part => {
+                        let divisor = part.strip_prefix('/')?.parse().ok()?;
+                        (side.checked_rem(divisor)? == 0).then(|| side / divisor)
+                    }
+                };
+                let mut factors = product.split('*');
+                let number = factors.try_fold(1usize, |n, f| n.checked_mul(part(f)? as usize));
+                number.map(Self::Fixed)
+            }
+            _ => Some(self.clone()),
+        }
+    }
 }
 
 impl fmt::Display for Dim {
@@ -261,6 +340,76 @@ pub struct Validity {
     pub blue: [f64; 2],
 }
 
+/// What is particular to one form.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Particular {
+    /// As in [`Form::object`].
+    pub object: String,
+    /// Kind of imaging.
+    pub modality: Modality,
+    /// As in [`Form::site`].
+    pub site: String,
+    /// As in [`Form::acquisition`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub acquisition: String,
+    /// The side of the input that its masks are best at, one of [`Input::sides`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<u32>,
+    /// What its scores mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub presence: Option<Presence>,
+}
+
+/// How a frame's distances from prototypes tell whether the weights know frames like it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Familiarity {
+    /// A prompt is not answered where the fit is below this, 0 to 1.
+    pub least: f32,
+    /// The kinds of frames that the weights learned from.
+    pub domains: Vec<Domain>,
+}
+
+/// A kind of frames, and its prototypes among the encoder's distances. On frames of it that the
+/// weights did not learn from, the logarithm of the least distance has a mean and a deviation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Domain {
+    /// Kind of imaging.
+    pub modality: Modality,
+    /// Part of the body, as in [`Form::site`].
+    pub site: String,
+    /// Place of its first prototype.
+    pub first: usize,
+    /// Number of its prototypes, at least 1.
+    pub count: usize,
+    /// Mean of the logarithm.
+    pub mean: f32,
+    /// Standard deviation of the logarithm; above 0.
+    pub std: f32,
+}
+
+/// How a form's score becomes a probability, and what is asked of that: calibrated on labelled
+/// frames.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Presence {
+    /// The probability is the sigmoid of `slope * score + offset`; above 0.
+    pub slope: f32,
+    /// See `slope`.
+    pub offset: f32,
+    /// The object is present when the probability is at least this, 0 to 1.
+    pub threshold: f32,
+}
+
+impl Presence {
+    /// The probability that a score stands for.
+    pub fn of(&self, score: f32) -> f32 {
+        1.0 / (1.0 + (-(self.slope * score + self.offset)).exp())
+    }
+}
+
 /// A frame whose mask is known. Its mask has to come out at every precision and on every backend.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -278,6 +427,9 @@ pub struct SelfTest {
     pub mask: Vec<u32>,
     /// Least intersection over union with `mask`, above 0 and at most 1; two empty masks have 1.
     pub min_iou: f32,
+    /// The side of the input that the mask is of; without it, [`Input::side`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<u32>,
 }
 
 /// A file of the bundle.
@@ -333,6 +485,15 @@ impl Manifest {
         self.graphs.iter().find(|g| g.part == part)
     }
 
+    /// The graph in the part of that name, as it is for one side of the input.
+    pub fn graph_at(&self, part: &str, side: u32) -> Option<Graph> {
+        let graph = self.graph(part)?;
+        match self.format < FORMAT_OF_SIDES {
+            true => Some(graph.clone()),
+            false => graph.at(side),
+        }
+    }
+
     /// The variant of that precision.
     pub fn variant(&self, precision: Precision) -> Option<&Variant> {
         self.variants.iter().find(|v| v.precision == precision)
@@ -343,6 +504,33 @@ impl Manifest {
         self.orientation
             .iter()
             .any(|o| o.transpose && o.modality == modality && o.site == site)
+    }
+
+    /// The tests for one side of the input.
+    pub fn self_tests_at(&self, side: u32) -> impl Iterator<Item = &SelfTest> {
+        let default = self.input.side;
+        let tests = self.self_tests.iter();
+        tests.filter(move |test| test.side.unwrap_or(default) == side)
+    }
+
+    /// What is particular to a form.
+    pub fn particular(&self, form: &Form) -> Option<&Particular> {
+        self.forms.iter().find(|p| {
+            p.object == form.object
+                && p.modality == form.modality
+                && p.site == form.site
+                && p.acquisition == form.acquisition
+        })
+    }
+
+    /// What the scores of a form mean; of no form, what scores mean in general.
+    pub fn presence(&self, form: Option<&Form>) -> Presence {
+        let particular = form.and_then(|form| self.particular(form)?.presence);
+        particular.unwrap_or(Presence {
+            slope: 1.0,
+            offset: 0.0,
+            threshold: self.thresholds.presence,
+        })
     }
 
     /// The validity reference of a form at a precision.

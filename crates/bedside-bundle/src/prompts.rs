@@ -27,8 +27,7 @@ pub struct PromptTable {
     entries: Vec<PromptEntry>,
 }
 
-/// How tokens are kept in the bytes; the first of them is its number, and that of the bundle's
-/// format.
+/// How tokens are kept in the bytes, the first of which is its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Layout {
     F16 = 1,
@@ -118,7 +117,7 @@ impl PromptTable {
         Self::with(Layout::F16, token_dim, entries)
     }
 
-    /// As [`new`](Self::new), with the values as they are: for bundles of format 2.
+    /// As [`new`](Self::new), with the values as they are: for bundles of format 2 and later.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -231,9 +230,14 @@ impl PromptTable {
         }
     }
 
-    /// The bundle format that this table belongs to.
-    pub(crate) fn format(&self) -> u32 {
+    /// The first of its bytes.
+    pub(crate) fn version(&self) -> u32 {
         self.layout as u32
+    }
+
+    /// Whether bundles of that format hold tables of this version.
+    pub(crate) fn belongs_to(&self, format: u32) -> bool {
+        (self.layout == Layout::F16) == (format == 1)
     }
 
     /// Number of values in a token row, the D of the decoder's `tokens [P,T,D]`.
@@ -507,7 +511,10 @@ mod tests {
         let f32 = PromptTable::exact(1, entries()).unwrap();
         assert_eq!(f16.entries()[0].tokens_f32(), [1.0]);
         assert_eq!(f32.entries()[0].tokens_f32(), [fine]);
-        assert_eq!((f16.format(), f32.format()), (1, 2));
+        assert_eq!((f16.version(), f32.version()), (1, 2));
+        let formats = |t: &PromptTable| [1, 2, 3].map(|format| t.belongs_to(format));
+        assert_eq!(formats(&f16), [true, false, false]);
+        assert_eq!(formats(&f32), [false, true, true]);
         let size = |t: &PromptTable| t.to_bytes().unwrap().len();
         assert_eq!(size(&f32), size(&f16) + 2);
     }

@@ -307,14 +307,22 @@ fn an_update_renamed_over_an_open_bundle_does_not_mix_with_it() {
     bundle.verify().unwrap();
 }
 
-/// Pack the source with one value of `bundle.json` replaced.
+/// Pack the source with one value of `bundle.json` replaced, or put in.
 fn pack_with(pointer: &str, value: Value) -> Result<Bundle, BundleError> {
-    let (temp, source) = source();
+    pack_changed(source(), pointer, value)
+}
+
+fn pack_changed(
+    (temp, source): (TempDir, PathBuf),
+    pointer: &str,
+    value: Value,
+) -> Result<Bundle, BundleError> {
     edit(&source.join("bundle.json"), |json| {
         match json.pointer_mut(pointer) {
             Some(place) => *place = value,
             None => {
-                json[&pointer[1..]] = value;
+                let (parent, name) = pointer.rsplit_once('/').unwrap();
+                json.pointer_mut(parent).unwrap()[name] = value;
             }
         }
     });
@@ -333,7 +341,7 @@ fn senseless_manifests_are_refused() {
             "/format",
             json!(7),
             Format,
-            "format 7, this bedside reads formats 1 to 2; hint: update bedside",
+            "format 7, this bedside reads formats 1 to 3; hint: update bedside",
         ),
         ("/format", json!(0), Format, "format 0"),
         ("/format", json!("1"), Manifest, "invalid type"),
@@ -443,6 +451,19 @@ fn senseless_manifests_are_refused() {
             "brain tumor core",
         ),
         ("/validity/0/precision", json!("f16"), Manifest, "f16"),
+        (
+            "/input/other_sides",
+            json!([16]),
+            Manifest,
+            "format 1; hint: pack it as format 3",
+        ),
+        (
+            "/forms",
+            json!([{"object": "colon polyp", "modality": "endoscopy", "site": "colon"}]),
+            Manifest,
+            "format 1; hint: pack it as format 3",
+        ),
+        ("/self_tests/0/side", json!(8), Manifest, "format 3"),
         ("/self_tests", json!([]), Manifest, "self_tests"),
         ("/self_tests/0/mask", json!([30]), Manifest, "pixel set"),
         (
@@ -560,7 +581,7 @@ fn a_prompt_table_belongs_to_the_format_of_its_bundle() {
             }
         }
     });
-    let text = "table of format 2 in a bundle of format 1";
+    let text = "table of version 2 in a bundle of format 1";
     refused(open_and_verify(&folder), ErrorKind::PromptTable, text);
     edit(&folder.join("manifest.json"), |json| {
         json["format"] = json!(2)
@@ -868,5 +889,148 @@ proptest! {
         let path = temp.path().join("bad.bedside");
         fs::write(&path, &bad).unwrap();
         prop_assert_eq!(open_and_verify(&path).is_ok(), bad == good);
+    }
+}
+
+/// The bundle of two sides that the end-to-end tests run, changed at a pointer.
+fn pack_sides(pointer: &str, value: Value) -> Result<Bundle, BundleError> {
+    let temp = tempfile::tempdir().unwrap();
+    let source = temp.path().join("source");
+    let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/sides/source");
+    copy_tree(&made, &source);
+    pack_changed((temp, source), pointer, value)
+}
+
+#[test]
+fn graphs_are_described_for_every_side() {
+    let form = |side: u32, slope: f64, threshold: f64| {
+        json!([{"object": "colon polyp", "modality": "endoscopy", "site": "colon", "side": side,
+            "presence": {"slope": slope, "offset": 0.0, "threshold": threshold}}])
+    };
+    pack_sides("/forms", form(64, 2.0, 0.5)).unwrap();
+    let image = "/graphs/0/inputs/0/shape/2";
+    let pixels = "/graphs/0/outputs/0/shape/2";
+    for (pointer, value, kind, text) in [
+        ("/format", json!(2), ErrorKind::Manifest, "format 3"),
+        (
+            "/input/other_sides",
+            json!([32]),
+            ErrorKind::Manifest,
+            "a side twice",
+        ),
+        (
+            "/input/other_sides",
+            json!([0]),
+            ErrorKind::Manifest,
+            "1 to 4096",
+        ),
+        (
+            "/input/other_sides",
+            json!([66]),
+            ErrorKind::Contract,
+            "no part of side 66",
+        ),
+        (
+            "/input/other_sides",
+            json!([64, 96]),
+            ErrorKind::Manifest,
+            "at side 96",
+        ),
+        (image, json!(32), ErrorKind::Contract, "image"),
+        (image, json!("side/2"), ErrorKind::Contract, "image"),
+        (pixels, json!("side/8"), ErrorKind::Contract, "pixels"),
+        (
+            pixels,
+            json!("side/0"),
+            ErrorKind::Contract,
+            "no part of side 32",
+        ),
+        (
+            pixels,
+            json!("side+4"),
+            ErrorKind::Contract,
+            "no part of side 32",
+        ),
+        (
+            pixels,
+            json!("side*side*side*side*side*side*side*side*side*side*side*side*side"),
+            ErrorKind::Contract,
+            "no part of side 32",
+        ),
+        ("/forms", form(48, 2.0, 0.5), ErrorKind::Manifest, "side 48"),
+        (
+            "/forms",
+            form(64, 0.0, 0.5),
+            ErrorKind::Manifest,
+            "slope above 0",
+        ),
+        (
+            "/forms",
+            form(64, 2.0, 1.5),
+            ErrorKind::Manifest,
+            "threshold from 0 to 1",
+        ),
+        (
+            "/forms/0/object",
+            json!("liver"),
+            ErrorKind::Manifest,
+            "no form",
+        ),
+        (
+            "/modalities",
+            json!(["ct", "ct"]),
+            ErrorKind::Manifest,
+            "one twice",
+        ),
+        (
+            "/modalities",
+            json!(["ct", "mri", "oct", "x-ray"]),
+            ErrorKind::Contract,
+            "n at least 4",
+        ),
+        (
+            "/familiarity/least",
+            json!(2),
+            ErrorKind::Manifest,
+            "out of range",
+        ),
+        (
+            "/familiarity/domains/0/std",
+            json!(0),
+            ErrorKind::Manifest,
+            "out of range",
+        ),
+        (
+            "/familiarity/domains/0/count",
+            json!(0),
+            ErrorKind::Manifest,
+            "out of range",
+        ),
+        (
+            "/familiarity/domains/0/count",
+            json!(9),
+            ErrorKind::Contract,
+            "n at least 9",
+        ),
+        (
+            "/familiarity/domains/0/site",
+            json!("brain"),
+            ErrorKind::Manifest,
+            "no form of",
+        ),
+        (
+            "/self_tests/1/side",
+            json!(48),
+            ErrorKind::Manifest,
+            "side 48",
+        ),
+        (
+            "/self_tests/1/side",
+            json!(32),
+            ErrorKind::Manifest,
+            "at side 64",
+        ),
+    ] {
+        refused(pack_sides(pointer, value), kind, text);
     }
 }

@@ -30,8 +30,8 @@ Examples:
   bedside verify edge.bedside --precision int8
 
 Compares the size and SHA-256 of every part with the manifest (exit code 5 if one differs), then
-runs the bundle's own test frames on this machine, at every precision in it or the one named by
---precision (exit code 7 if a mask comes out wrong).")]
+runs the bundle's own test frames on this machine, at every precision and side in it or those named by
+--precision and --side (exit code 7 if a mask comes out wrong).")]
 pub(crate) struct VerifyArgs {
     /// File or folder; without it, the bundle that other commands would use
     #[arg(value_name = "BUNDLE")]
@@ -99,13 +99,18 @@ fn summary(bundle: &Bundle, trained: &[String], prompts: usize) -> String {
         .iter()
         .map(|v| v.precision.to_string())
         .collect();
+    let sides: Vec<String> = input.sides().map(|side| format!("{side}x{side}")).collect();
+    let more = (sides.len() > 1).then(|| format!(" (default {})", input.side));
     let rows = [
         ("bundle", format!("{name} {version}: {description}")),
         ("path", bundle.path().display().to_string()),
         ("digest", bundle.digest().to_owned()),
         ("licence", format!("{licence} (weights)")),
         ("lineage", lineage.clone()),
-        ("input", format!("{0}x{0} pixels", input.side)),
+        (
+            "input",
+            format!("{} pixels{}", sides.join(", "), more.unwrap_or_default()),
+        ),
         (
             "precision",
             format!(
@@ -157,11 +162,12 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
     let every = model.every(&bundle, ui)?;
 
     let bar = ui.progress(every.len() as u64, "self-tests");
-    let mut cases: Vec<(Precision, SelfTestCase)> = Vec::new();
-    for (precision, options) in every {
-        let backend = options.backend()?;
-        let mut unproven = Unproven::load(bundle.clone(), backend, &options)?;
-        cases.extend(unproven.self_test()?.into_iter().map(|c| (precision, c)));
+    let mut cases: Vec<((Precision, u32), SelfTestCase)> = Vec::new();
+    for variant in every {
+        let backend = variant.options.backend()?;
+        let mut unproven = Unproven::load(bundle.clone(), backend, &variant.options)?;
+        let of = (variant.precision, variant.side);
+        cases.extend(unproven.self_test()?.into_iter().map(|c| (of, c)));
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -170,9 +176,10 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
     if ui.json() {
         let tests: Vec<_> = cases
             .iter()
-            .map(|(precision, case)| {
+            .map(|((precision, side), case)| {
                 json!({
                     "precision": precision,
+                    "side": side,
                     "prompt": case.prompt,
                     "iou": case.iou,
                     "min_iou": case.min_iou,
@@ -185,11 +192,19 @@ pub(crate) fn verify(args: &VerifyArgs, model: &ModelArgs, ui: Ui) -> Result<(),
             "passed": failed == 0,
         }))?;
     } else {
-        let mut table = Table::new(["self-test", "precision", ">IoU", ">needed", "result"]);
-        for (precision, case) in &cases {
+        let mut table = Table::new([
+            "self-test",
+            "precision",
+            ">side",
+            ">IoU",
+            ">needed",
+            "result",
+        ]);
+        for ((precision, side), case) in &cases {
             table.row([
                 case.prompt.clone(),
                 precision.to_string(),
+                side.to_string(),
                 format!("{:.4}", case.iou),
                 format!("{:.4}", case.min_iou),
                 if case.passed() { "passed" } else { "FAILED" }.to_owned(),

@@ -186,11 +186,11 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         .map(|address| Page::bind(address, args.preview_anyone))
         .transpose()?;
     let bundle = model.bundle(None)?;
-    let options = model.options(&bundle, ui)?;
+    let prompts: Vec<Prompt> = args.prompts.iter().map(|text| args.prompt(text)).collect();
+    let options = model.options_for(&bundle, &prompts, ui)?;
     let backend = Arc::new(options.backend()?);
     let bundle_loader = Arc::new(BundleLoader::new(bundle, backend, options)?);
     let loader = args.loader(&bundle_loader);
-    let prompts: Vec<Prompt> = args.prompts.iter().map(|text| args.prompt(text)).collect();
     let control = Arc::new(Control::new(loader.clone(), &prompts)?);
     let sinks = sinks(args, source.info())?;
     let recorder = recorder(args)?;

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use bedside::{Bundle, Cache, Options, Precision, Tuning, TuningKey};
+use bedside::{Bundle, Cache, Options, Precision, Prompt, Tuning, TuningKey};
 use clap::Args;
 
 use crate::failure::{Exit, Failure};
@@ -37,6 +37,13 @@ pub(crate) struct ModelArgs {
     /// auto is the fastest that `bedside tune` found on this machine.
     #[arg(long, global = true, value_name = "NAME", value_parser = precision)]
     pub precision: Option<Wanted>,
+
+    /// Side of the model's input in pixels, of those that the bundle has [default: what suits the
+    /// objects asked for, else the bundle's choice]
+    ///
+    /// `bedside inspect` lists them. A smaller one is quicker, a larger one sees smaller things.
+    #[arg(long, global = true, value_name = "PIXELS")]
+    pub side: Option<u32>,
 
     /// Threads of the engine [default: one per core, at most 4]
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
@@ -72,6 +79,13 @@ pub(crate) enum Wanted {
     One(Precision),
 }
 
+/// One of the ways in which a bundle can run.
+pub(crate) struct Variant {
+    pub precision: Precision,
+    pub side: u32,
+    pub options: Options,
+}
+
 impl ModelArgs {
     /// The bundle's path.
     pub(crate) fn path(&self) -> Result<PathBuf, Failure> {
@@ -94,9 +108,10 @@ impl ModelArgs {
         Ok(Bundle::open(path).map_err(bedside::Error::from)?)
     }
 
-    /// Threads, backend and cache as given, the rest as the bundle has it.
+    /// Side, threads, backend and cache as given, the rest as the bundle has it.
     pub(crate) fn given(&self) -> Options {
         let mut options = Options::default().with_require_device(self.require_device);
+        options.side = self.side;
         options.threads = self.threads.map(usize::from);
         options.backend = self.backend.map(str::to_owned);
         options.cache.clone_from(&self.cache);
@@ -129,22 +144,42 @@ impl ModelArgs {
         Ok(options)
     }
 
-    /// What was given for every precision of the bundle, or for the one that was given.
-    pub(crate) fn every(
+    /// As [`options`](Self::options), with the side that suits these prompts where none was given.
+    pub(crate) fn options_for(
         &self,
         bundle: &Bundle,
+        prompts: &[Prompt],
         ui: Ui,
-    ) -> Result<Vec<(Precision, Options)>, Failure> {
+    ) -> Result<Options, Failure> {
+        let mut options = self.options(bundle, ui)?;
+        if options.side.is_none() && !bundle.manifest().forms.is_empty() {
+            let table = bundle.prompt_table().map_err(bedside::Error::from)?;
+            options.side = Some(bedside::side_for(bundle.manifest(), &table, prompts));
+        }
+        Ok(options)
+    }
+
+    /// What was given for every precision and side of the bundle, or for those that were given.
+    pub(crate) fn every(&self, bundle: &Bundle, ui: Ui) -> Result<Vec<Variant>, Failure> {
         let given = self.options(bundle, ui)?;
-        let precisions = match given.precision {
+        let precisions: Vec<_> = match given.precision {
             Some(precision) => vec![precision],
             None => {
                 let variants = bundle.manifest().variants.iter();
                 variants.map(|v| v.precision).collect()
             }
         };
-        let options = |precision| (precision, given.clone().with_precision(precision));
-        Ok(precisions.into_iter().map(options).collect())
+        let sides: Vec<_> = match given.side {
+            Some(side) => vec![side],
+            None => bundle.manifest().input.sides().collect(),
+        };
+        let variant = |precision, side| Variant {
+            precision,
+            side,
+            options: given.clone().with_precision(precision).with_side(side),
+        };
+        let of = |precision| sides.iter().map(move |side| variant(precision, *side));
+        Ok(precisions.into_iter().flat_map(of).collect())
     }
 
     /// Where tunings are kept.
@@ -158,7 +193,7 @@ impl ModelArgs {
         })
     }
 
-    /// What was measured for a bundle on this machine, with the backend and threads given.
+    /// What was measured for a bundle on this machine, with the backend, threads and side given.
     pub(crate) fn tuning(&self, bundle: &Bundle) -> Result<Option<Tuning>, Failure> {
         let options = self.given();
         let key = TuningKey::new(bundle, options.backend()?, &options);

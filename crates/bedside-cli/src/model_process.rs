@@ -46,6 +46,9 @@ pub(crate) fn command(
     if let Some(precision) = options.precision {
         add("--precision", precision.to_string().into());
     }
+    if let Some(side) = options.side {
+        add("--side", side.to_string().into());
+    }
     add("--threads", options.threads().to_string().into());
     if let Some(backend) = &options.backend {
         add("--backend", backend.into());

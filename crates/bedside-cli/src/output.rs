@@ -148,9 +148,15 @@ impl Made {
         if let Some(parent) = path.parent() {
             self.folder(parent)?;
         }
-        fs::create_dir(path)?;
-        self.folders.push(path.to_owned());
-        Ok(())
+        match fs::create_dir(path) {
+            // Another set, of an image beside this one, made it just now.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            Err(e) => Err(e),
+            Ok(()) => {
+                self.folders.push(path.to_owned());
+                Ok(())
+            }
+        }
     }
 }
 
@@ -264,6 +270,26 @@ mod tests {
             .collect();
         names.sort();
         names
+    }
+
+    /// Images are answered side by side, and the first of them make the folder.
+    #[test]
+    fn sets_at_the_same_time_share_a_new_folder() {
+        let temp = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let out = Folder::new(temp.path().join(format!("{round}/a/b")));
+            let begin = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for name in ["1", "2", "3", "4"] {
+                    let (out, begin) = (&out, &begin);
+                    scope.spawn(move || {
+                        begin.wait();
+                        out.write(&[file(name, b"x")]).unwrap();
+                    });
+                }
+            });
+            assert_eq!(names(&out.0), ["1", "2", "3", "4"]);
+        }
     }
 
     #[test]

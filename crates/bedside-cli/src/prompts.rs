@@ -16,7 +16,8 @@ Examples:
   bedside prompts --modality ultrasound
 
 The column 'model' says what the bundle's weights know: 'yes' was trained, 'no' stands in the
-bundle's table without training and is refused, '-' is not in the bundle.")]
+bundle's table without training and is refused, '-' is not in the bundle. The column 'from' says
+whose object type it is: 'BiomedParse' for one of its 82, 'bundle' for one of the bundle's own.")]
 pub(crate) struct Args {
     /// Only this kind of imaging
     #[arg(long)]
@@ -40,12 +41,21 @@ enum Known {
     Absent,
 }
 
+/// Whose object type a form is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum From {
+    Biomedparse,
+    Bundle,
+}
+
 #[derive(Debug, Serialize)]
 struct Row {
     #[serde(flatten)]
     form: Form,
     prompt: String,
     model: Known,
+    from: From,
 }
 
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
@@ -62,7 +72,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     if ui.json() {
         return ui.print_json(&rows);
     }
-    let mut text = Table::new(["object", "modality", "site", "prompt", "model"]);
+    let mut text = Table::new(["object", "modality", "site", "prompt", "model", "from"]);
     for row in &rows {
         text.row([
             row.form.object.clone(),
@@ -73,6 +83,11 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
                 Known::Trained => "yes",
                 Known::Untrained => "no",
                 Known::Absent => "-",
+            }
+            .to_owned(),
+            match row.from {
+                From::Biomedparse => "BiomedParse",
+                From::Bundle => "bundle",
             }
             .to_owned(),
         ]);
@@ -107,10 +122,13 @@ fn rows(table: Option<&PromptTable>) -> Vec<Row> {
     let ontology = Ontology::biomedparse_v1().forms();
     let others = table.into_iter().flat_map(PromptTable::forms);
     let others = others.filter(|form| !ontology.contains(form));
+    let own = others.map(|form| (form, From::Bundle));
     ontology
         .iter()
-        .chain(others)
-        .map(|form| Row {
+        .map(|form| (form, From::Biomedparse))
+        .chain(own)
+        .map(|(form, from)| Row {
+            from,
             form: form.clone(),
             prompt: form.text(),
             model: match table.and_then(|table| table.entry(form)) {

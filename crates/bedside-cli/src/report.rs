@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use bedside::vision::{overlay, rle};
-use bedside::{BoundingBox, Finding, Frame, Mask, PixelFormat, Segmentation, Timings};
+use bedside::{
+    BoundingBox, Finding, Frame, LooksLike, Mask, Modality, PixelFormat, Segmentation, Timings,
+    Withheld,
+};
 pub(crate) use bedside_eval::Model;
 use serde::Serialize;
 
@@ -42,6 +45,8 @@ pub(crate) enum Image {
         width: u32,
         height: u32,
         findings: Vec<FindingJson>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        looks_like: Option<LooksLikeJson>,
         milliseconds: Milliseconds,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         written: Vec<String>,
@@ -59,6 +64,7 @@ impl Image {
             width: frame.width(),
             height: frame.height(),
             findings: answer.findings.iter().map(FindingJson::from).collect(),
+            looks_like: answer.looks_like.map(LooksLikeJson::from),
             milliseconds: answer.timings.into(),
             written: Vec::new(),
         }
@@ -68,6 +74,22 @@ impl Image {
     pub(crate) fn wrote(&mut self, path: &Path) {
         if let Self::Done { written, .. } = self {
             written.push(path.display().to_string());
+        }
+    }
+}
+
+/// The kind of imaging that a frame looks like; `null` for none that the model knows.
+#[derive(Debug, Serialize)]
+pub(crate) struct LooksLikeJson {
+    modality: Option<Modality>,
+    probability: f32,
+}
+
+impl From<LooksLike> for LooksLikeJson {
+    fn from(like: LooksLike) -> Self {
+        Self {
+            modality: like.modality,
+            probability: like.probability,
         }
     }
 }
@@ -84,6 +106,8 @@ pub(crate) struct FindingJson {
     bounding_box: Option<BoundingBox>,
     mean_probability: Option<f32>,
     validity: Option<f32>,
+    fit: Option<f32>,
+    withheld: Option<Withheld>,
     mask: Option<CocoRle>,
 }
 
@@ -99,6 +123,8 @@ impl From<&Finding> for FindingJson {
             bounding_box: finding.bounding_box,
             mean_probability: finding.mean_probability,
             validity: finding.validity,
+            fit: finding.fit,
+            withheld: finding.withheld,
             mask: finding.mask.as_ref().map(CocoRle::from),
         }
     }
@@ -149,6 +175,34 @@ fn label(finding: &Finding) -> &str {
     finding.object.as_deref().unwrap_or(&finding.prompt)
 }
 
+fn answer_of(finding: &Finding) -> &'static str {
+    match (finding.present, finding.withheld) {
+        (_, Some(Withheld::OtherModality)) => "no: other modality",
+        (_, Some(_)) => "no: unfamiliar frame",
+        (true, None) => "yes",
+        (false, None) => "no",
+    }
+}
+
+/// What the frame looks like, where that was asked of it and keeps answers back.
+fn looks_like(answer: &Segmentation) -> String {
+    let withheld = |f: &Finding| f.withheld == Some(Withheld::OtherModality);
+    match answer.looks_like {
+        Some(like) if answer.findings.iter().any(withheld) => {
+            let what = like
+                .modality
+                .map_or("no kind of imaging that the model knows".to_owned(), |m| {
+                    m.to_string()
+                });
+            format!(
+                "this frame looks like {what} ({})\n",
+                percent(f64::from(like.probability))
+            )
+        }
+        _ => String::new(),
+    }
+}
+
 /// Percent with a digit behind the point.
 fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
@@ -186,7 +240,7 @@ pub(crate) fn text(file: &Path, frame: &Frame, answer: &Segmentation) -> String 
         };
         table.row([
             label(finding).to_owned(),
-            if finding.present { "yes" } else { "no" }.to_owned(),
+            answer_of(finding).to_owned(),
             percent(f64::from(finding.presence)),
             area,
             share,
@@ -197,11 +251,12 @@ pub(crate) fn text(file: &Path, frame: &Frame, answer: &Segmentation) -> String 
     }
     let ms = Milliseconds::from(answer.timings);
     format!(
-        "{} ({}x{})\n{table}preprocess {:.1} ms + encoder {:.1} ms + decoder {:.1} ms + masks {:.1} ms \
+        "{} ({}x{})\n{table}{}preprocess {:.1} ms + encoder {:.1} ms + decoder {:.1} ms + masks {:.1} ms \
          = {:.1} ms\n",
         file.display(),
         frame.width(),
         frame.height(),
+        looks_like(answer),
         ms.preprocess,
         ms.encoder,
         ms.decoder,

@@ -56,8 +56,9 @@ pub(crate) struct RecognizeArgs {
     images: ImageArgs,
 
     /// Kind of imaging: ct, mri, x-ray, ultrasound, pathology, endoscopy, dermoscopy, fundus, oct
+    /// [default: what the frame looks like, where the bundle tells]
     #[arg(long)]
-    modality: Modality,
+    modality: Option<Modality>,
 
     /// Part of the body; without it, every site that the model knows
     #[arg(long)]
@@ -77,7 +78,6 @@ struct ImageArgs {
 }
 
 pub(crate) fn segment(args: &SegmentArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
-    let (mut first, more) = args.images.open(model, ui)?;
     let prompts: Vec<Prompt> = args
         .prompts
         .iter()
@@ -87,6 +87,7 @@ pub(crate) fn segment(args: &SegmentArgs, model: &ModelArgs, ui: Ui) -> Result<(
             site: args.site.clone(),
         })
         .collect();
+    let (mut first, more) = args.images.open(model, &prompts, ui)?;
     let prompts = first.prompts(&prompts)?;
     answer_all(&args.images, first, more, ui, |segmenter, frame| {
         Ok(segmenter.segment(frame, &prompts)?)
@@ -94,7 +95,7 @@ pub(crate) fn segment(args: &SegmentArgs, model: &ModelArgs, ui: Ui) -> Result<(
 }
 
 pub(crate) fn recognize(args: &RecognizeArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
-    let (first, more) = args.images.open(model, ui)?;
+    let (first, more) = args.images.open(model, &[], ui)?;
     answer_all(&args.images, first, more, ui, |segmenter, frame| {
         Ok(segmenter.recognize(frame, args.modality, args.site.as_deref())?)
     })
@@ -103,9 +104,14 @@ pub(crate) fn recognize(args: &RecognizeArgs, model: &ModelArgs, ui: Ui) -> Resu
 impl ImageArgs {
     /// The model, and as many more that share its weights as are worth while: of several images each
     /// is one thread's work, which takes less time in all than several threads for each.
-    fn open(&self, model: &ModelArgs, ui: Ui) -> Result<(Segmenter, Vec<Segmenter>), Failure> {
+    fn open(
+        &self,
+        model: &ModelArgs,
+        prompts: &[Prompt],
+        ui: Ui,
+    ) -> Result<(Segmenter, Vec<Segmenter>), Failure> {
         let bundle = model.bundle(None)?;
-        let options = model.options(&bundle, ui)?;
+        let options = model.options_for(&bundle, prompts, ui)?;
         let workers = options.threads().min(self.images.len());
         if workers > 1 {
             let options = options.clone().with_threads(1);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::Failure;
-use crate::model::ModelArgs;
+use crate::model::{ModelArgs, Variant};
 use crate::table::Table;
 use crate::ui::Ui;
 
@@ -21,8 +21,8 @@ Examples:
   bedside warm --backend ort-tensorrt
 
 Runs a small inference to see that the backend works here, then loads the bundle and runs its own
-test frames twice, at every precision in it or the one named by --precision. Backends on a GPU keep
-the kernels that they compile at the first run, so that later starts are fast; the table shows what
+test frames twice, at every precision and side in it or those named by --precision and --side. Backends on
+a GPU keep the kernels that they compile at the first run, so that later starts are fast; the table shows what
 that saved.")]
 pub(crate) struct Args {}
 
@@ -69,7 +69,12 @@ pub(crate) fn run(_: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     // A device that can't compute says so before a bundle is blamed.
     backend.probe().map_err(bedside::Error::from)?;
     let mut warmed = Vec::new();
-    for (precision, options) in model.every(&bundle, ui)? {
+    for Variant {
+        precision,
+        side,
+        options,
+    } in model.every(&bundle, ui)?
+    {
         let start = Instant::now();
         let mut unproven = Unproven::load(bundle.clone(), backend, &options)?;
         let load_ms = start.elapsed().as_secs_f64() * 1e3;
@@ -80,7 +85,7 @@ pub(crate) fn run(_: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
         };
         let (first_ms, second_ms) = (run()?, run()?);
         warmed.push((
-            precision,
+            (precision, side),
             [load_ms, first_ms, second_ms],
             placed(unproven.placements()),
         ));
@@ -88,23 +93,35 @@ pub(crate) fn run(_: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     if ui.json() {
         let documents = warmed
             .iter()
-            .map(|(precision, [load, first, second], placed)| {
+            .map(|((precision, side), [load, first, second], placed)| {
                 json!({
-                    "precision": precision, "load_ms": load, "first_ms": first, "second_ms": second,
+                    "precision": precision, "side": side, "load_ms": load, "first_ms": first, "second_ms": second,
                     "placement": placed,
                 })
             });
         return ui.print_json(&json!({ "path": path, "warmed": documents.collect::<Vec<_>>() }));
     }
-    let mut table = Table::new(["precision", ">load ms", ">first run ms", ">second run ms"]);
-    for (precision, times, _) in &warmed {
-        let times = times.map(|t| format!("{t:.1}"));
-        table.row(std::iter::once(precision.to_string()).chain(times));
+    let mut table = Table::new([
+        "precision",
+        ">side",
+        ">load ms",
+        ">first run ms",
+        ">second run ms",
+    ]);
+    for ((precision, side), [load, first, second], _) in &warmed {
+        let ms = |t: &f64| format!("{t:.1}");
+        table.row([
+            precision.to_string(),
+            side.to_string(),
+            ms(load),
+            ms(first),
+            ms(second),
+        ]);
     }
     ui.print(&table.to_string())?;
-    for (precision, _, placed) in &warmed {
+    for ((precision, side), _, placed) in &warmed {
         for placed in placed {
-            ui.print(&format!("{precision} {placed}\n"))?;
+            ui.print(&format!("{precision} at {side} {placed}\n"))?;
         }
     }
     Ok(())

@@ -451,7 +451,7 @@ fn usage_errors_are_exit_code_2() {
         &["segment", "a.png", "--prompt", "x", "--threads", "0"],
         &["segment", "a.png", "--prompt", "x", "--precision", "f12"],
         &["segment", "a.png", "--prompt", "x", "--modality", "sonar"],
-        &["recognize", "a.png"],
+        &["recognize", "a.png", "--modality", "sonar"],
         &["bench", "--size", "1x1"],
         &["nonsense"],
         &[],
@@ -588,11 +588,12 @@ fn pack_inspect_and_verify_agree() {
     );
 }
 
-/// A bundle `wrong.bedside` whose self-test expects another mask than the model gives.
-fn wrong(bench: &Bench) {
+/// The tiny bundle packed again, with one of its JSON files changed.
+fn repacked(bench: &Bench, name: &str, file: &str, change: impl FnOnce(&mut Value)) {
     let source = bench.path("source");
     fs::create_dir_all(source.join("selftest")).unwrap();
     for part in [
+        "bundle.json",
         "decoder.onnx",
         "encoder.onnx",
         "prompts.json",
@@ -600,13 +601,46 @@ fn wrong(bench: &Bench) {
     ] {
         fs::copy(golden("bundle").join(part), source.join(part)).unwrap();
     }
-    let manifest = fs::read_to_string(golden("bundle/bundle.json")).unwrap();
-    let mut manifest: Value = serde_json::from_str(&manifest).unwrap();
-    // The expected mask is now the frame's upper left pixel.
-    manifest["self_tests"][0]["mask"] = serde_json::json!([0, 1, 1023]);
-    fs::write(source.join("bundle.json"), manifest.to_string()).unwrap();
-    let packed = bench.run(&["pack", "source", "wrong.bedside"], &[]);
+    let mut value = serde_json::from_slice(&fs::read(source.join(file)).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(source.join(file), value.to_string()).unwrap();
+    let packed = bench.run(&["pack", "source", name], &[]);
     assert_eq!(packed.status.code(), Some(0), "{}", stderr(&packed));
+}
+
+/// A bundle `wrong.bedside` whose self-test expects another mask than the model gives.
+fn wrong(bench: &Bench) {
+    repacked(bench, "wrong.bedside", "bundle.json", |manifest| {
+        // The expected mask is now the frame's upper left pixel.
+        manifest["self_tests"][0]["mask"] = serde_json::json!([0, 1, 1023]);
+    });
+}
+
+/// Each side is a way to run the bundle, and is proved and named.
+#[test]
+fn sides_are_chosen_proved_and_told() {
+    let bench = Bench::new();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/sides/source");
+    let source = source.to_str().unwrap();
+    let packed = bench.run(&["pack", source, "sides.bedside"], &[]);
+    assert_eq!(packed.status.code(), Some(0), "{}", stderr(&packed));
+    let run = |args: &[&str]| bench.run(&[args, &["--bundle", "sides.bedside"]].concat(), &[]);
+    let told = stdout(&run(&["inspect"]));
+    assert!(told.contains("32x32, 64x64 pixels (default 32)"), "{told}");
+    let sides = |args: &[&str]| {
+        let verified = json(&run(&[&["verify", "--json"], args].concat()));
+        assert_eq!(verified["passed"], true, "{verified}");
+        let tests = verified["self_tests"].as_array().unwrap().iter();
+        tests
+            .map(|t| t["side"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(sides(&[]), [32, 64, 32, 64]);
+    assert_eq!(sides(&["--side", "64", "--precision", "f32"]), [64]);
+    let output = run(&["verify", "--side", "48"]);
+    assert_fails(&output, 2, &["no side 48", "hint: it has 32, 64"]);
+    let warmed = json(&run(&["warm", "--json", "--precision", "f32"]));
+    assert_eq!(warmed["warmed"][1]["side"], 64);
 }
 
 #[test]
@@ -819,6 +853,31 @@ fn prompts_tell_what_the_bundle_knows() {
     assert_eq!(of("liver in abdomen mri"), "absent");
     let trained = json(&bench.run(&["prompts", "--json", "--trained"], &[]));
     assert_eq!(trained.as_array().unwrap().len(), 3);
+}
+
+/// What a clinic's own model finds is told from BiomedParse's 82 object types.
+#[test]
+fn object_types_of_the_bundles_own_are_marked() {
+    let bench = Bench::new();
+    repacked(&bench, "own.bedside", "prompts.json", |prompts| {
+        let mut own = prompts["entries"][0].clone();
+        own["object"] = "skin lesion".into();
+        own["target"] = "skin lesion".into();
+        own["modality"] = "dermoscopy".into();
+        own["site"] = "skin".into();
+        prompts["entries"].as_array_mut().unwrap().push(own);
+    });
+    let list = ["prompts", "--trained", "--bundle", "own.bedside"];
+    let rows = json(&bench.run(&[&list[..], &["--json"]].concat(), &[]));
+    let from = |prompt: &str| {
+        let mut rows = rows.as_array().unwrap().iter();
+        rows.find(|row| row["prompt"] == prompt).unwrap()["from"].clone()
+    };
+    assert_eq!(from("skin lesion in skin dermoscopy"), "bundle");
+    assert_eq!(from("polyp in colon endoscope"), "biomedparse");
+    let text = stdout(&bench.run(&list, &[]));
+    let line = text.lines().find(|line| line.starts_with("skin lesion"));
+    assert!(line.unwrap().trim_end().ends_with("bundle"), "{text}");
 }
 
 // ---- bench and phantom

@@ -17,6 +17,17 @@ pub struct BoundingBox {
     pub height: u32,
 }
 
+/// Why a prompt is not answered on a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Withheld {
+    /// The frame looks like another kind of imaging than the prompt is for.
+    OtherModality,
+    /// The frame is unlike those that the model learned the object from.
+    Unfamiliar,
+}
+
 /// The answer to one prompt on one frame.
 ///
 /// "Not present" is an answer: then `mask`, `bounding_box`, `mean_probability` and `validity`
@@ -29,8 +40,8 @@ pub struct Finding {
     pub prompt: String,
     /// Name of the object type in the ontology; `None` for a free prompt.
     pub object: Option<String>,
-    /// Whether the object is in the frame: presence at or above the bundle's threshold and at
-    /// least one pixel in the mask.
+    /// Whether the object is in the frame: presence at or above the bundle's threshold, at least one
+    /// pixel in the mask, and nothing `withheld`.
     pub present: bool,
     /// The model's probability that the object is in the frame, 0 to 1.
     pub presence: f32,
@@ -49,6 +60,11 @@ pub struct Finding {
     /// How usual mask and colours are for this object, 0 to 1; low values deserve doubt.
     /// `None` when the bundle has no reference for the object.
     pub validity: Option<f32>,
+    /// Of frames like those that the model learned the object from, the share that is less alike
+    /// than this one, 0 to 1; low values deserve doubt. `None` when the bundle does not tell.
+    pub fit: Option<f32>,
+    /// Why the prompt is not answered; `None` where it is.
+    pub withheld: Option<Withheld>,
 }
 
 impl Finding {
@@ -65,6 +81,8 @@ impl Finding {
             bounding_box: None,
             mean_probability: None,
             validity: None,
+            fit: None,
+            withheld: None,
         }
     }
 }

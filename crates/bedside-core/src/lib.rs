@@ -21,7 +21,7 @@ pub mod state;
 pub mod text;
 pub mod time;
 
-pub use finding::{BoundingBox, Finding};
+pub use finding::{BoundingBox, Finding, Withheld};
 pub use frame::{Frame, FrameError, FrameView, Plane};
 pub use mask::Mask;
 pub use ontology::{Category, Form, Modality, ObjectType, Ontology};

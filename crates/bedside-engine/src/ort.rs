@@ -77,7 +77,7 @@ impl Backend for Ort {
             // onnxruntime would read the files that a graph names, from the current folder.
             check_self_contained(onnx)?;
             let graph = commit(builder, onnx, options)?;
-            let signature = signature(&graph)?;
+            let signature = signature(&graph)?.narrowed(&options.expected);
             TractResult::Ok((graph, signature))
         })?;
         signature.check(&options.expected, label)?;

@@ -41,6 +41,21 @@ fn fits(found: &TensorSpec, expected: &TensorSpec) -> bool {
 }
 
 impl Signature {
+    /// With the expected numbers in place of symbols, for engines that take any.
+    #[cfg(feature = "ort")]
+    pub(crate) fn narrowed(mut self, expected: &Self) -> Self {
+        let found = self.inputs.iter_mut().chain(&mut self.outputs);
+        let expected = expected.inputs.iter().chain(&expected.outputs);
+        for (found, expected) in found.zip(expected) {
+            for (dim, number) in found.shape.iter_mut().zip(&expected.shape) {
+                if let (Dim::Symbol(_), Dim::Fixed(_)) = (&dim, number) {
+                    *dim = number.clone();
+                }
+            }
+        }
+        self
+    }
+
     /// Check the signature that a graph has against the one that was expected.
     pub(crate) fn check(&self, expected: &Self, graph: &str) -> Result<(), EngineError> {
         let sides = [

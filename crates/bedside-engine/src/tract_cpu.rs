@@ -16,6 +16,7 @@ use tract_onnx::model::ParseResult;
 use tract_onnx::pb::ModelProto;
 use tract_onnx::prelude::{Framework, InferenceModel, InferenceModelExt};
 use tract_onnx::tensor::load_tensor;
+use tract_onnx::tract_hir::infer::Factoid;
 
 use crate::backend::{Backend, LoadOptions, OpTime, Session};
 use crate::error::{EngineError, ErrorKind};
@@ -87,7 +88,8 @@ pub(crate) fn load(
         _ => Executor::MultiThread(pool.clone()),
     };
     let steady = if own { &*options.steady } else { &[] };
-    let prepare = || pool.install(|| prepare(onnx, &executor, own, steady, plan));
+    let inputs = &options.expected.inputs;
+    let prepare = || pool.install(|| prepare(onnx, inputs, &executor, own, steady, plan));
     let prepared = guarded("tract", label, ErrorKind::Graph, prepare)?;
     prepared.signature.check(&options.expected, label)?;
     guarded("tract", label, ErrorKind::Graph, || {
@@ -268,16 +270,19 @@ pub(crate) fn batch_symbol(signature: &Signature) -> Vec<bool> {
     signature.inputs.iter().map(is_batch).collect()
 }
 
-/// Parse, put in our own operators, declutter, plan.
+/// Parse, put in our own operators, declutter, plan: for inputs as they are expected, where these
+/// say more than the graph.
 pub(crate) fn prepare(
     onnx: &[u8],
+    expected: &[TensorSpec],
     executor: &Executor,
     own: bool,
     steady: &[String],
     mut plan: impl FnMut(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>> + Send,
 ) -> TractResult<Prepared> {
     let cpu = Cpu::detect().map_err(TractError::msg)?;
-    let (model, coded) = read(onnx, own)?;
+    let (mut model, coded) = read(onnx, own)?;
+    narrow(&mut model, expected)?;
     let typed = model.into_typed()?;
     let model = match coded {
         Some(coded) => bedside_kernels::lower(typed, &coded, cpu)?,
@@ -306,6 +311,32 @@ pub(crate) fn prepare(
         plan: plan(late, &options)?,
         early,
     })
+}
+
+/// Give symbols of the graph's inputs the numbers that are expected in their place, so that all that
+/// follows from them is known before the first run.
+fn narrow(model: &mut InferenceModel, expected: &[TensorSpec]) -> TractResult<()> {
+    for outlet in model.input_outlets()?.to_vec() {
+        let name = &model.node(outlet.node).name;
+        let Some(stated) = expected.iter().find(|t| t.name == *name) else {
+            continue;
+        };
+        let mut fact = model.outlet_fact(outlet)?.clone();
+        let rank = stated.shape.len();
+        if fact.shape.rank().concretize() != Some(rank as i64) {
+            continue;
+        }
+        for (axis, dim) in stated.shape.iter().enumerate() {
+            let known = fact.shape.dim(axis).and_then(|dim| dim.concretize());
+            if let (Dim::Fixed(n), Some(symbol)) = (dim, known)
+                && symbol.to_usize().is_err()
+            {
+                fact.shape.set_dim(axis, n.to_dim());
+            }
+        }
+        model.set_outlet_fact(outlet, fact)?;
+    }
+    Ok(())
 }
 
 /// The graph as tract has it and, where our own operators will run, what they must know of its
@@ -427,7 +458,7 @@ mod tests {
     fn session() -> (TractSession, [Value; 1]) {
         let onnx = include_bytes!("../conformance/dynamic_matmul.onnx");
         let executor = Executor::SingleThread;
-        let prepared = prepare(onnx, &executor, true, &[], on_cpu).unwrap();
+        let prepared = prepare(onnx, &[], &executor, true, &[], on_cpu).unwrap();
         let session = TractSession::new("decoder", prepared, executor, true).unwrap();
         (session, [Value::f32(&[7, 16], &[0.5; 112]).unwrap()])
     }
@@ -470,7 +501,7 @@ mod tests {
         let load = |steady: &[&str]| {
             let executor = Executor::SingleThread;
             let steady: Vec<String> = steady.iter().map(|s| (*s).to_owned()).collect();
-            let prepared = prepare(onnx, &executor, true, &steady, on_cpu).unwrap();
+            let prepared = prepare(onnx, &[], &executor, true, &steady, on_cpu).unwrap();
             TractSession::new("decoder", prepared, executor, true).unwrap()
         };
         let value = |shape: &[usize], seed: usize| {

@@ -241,6 +241,7 @@ mod tests {
         let mut placement = Placement::default();
         let planned = prepare(
             onnx,
+            &[],
             &Executor::SingleThread,
             false,
             &[],

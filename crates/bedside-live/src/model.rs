@@ -49,7 +49,7 @@ pub(crate) fn credible(frame: &Frame, asked: usize, findings: &[Finding]) -> boo
         && findings.iter().all(|finding| {
             let masked = finding.mask.as_ref();
             let fits = masked.is_some_and(|mask| (mask.width(), mask.height()) == size);
-            let shares = [finding.mean_probability, finding.validity];
+            let shares = [finding.mean_probability, finding.validity, finding.fit];
             (fits || !finding.present)
                 && share(finding.presence)
                 && shares.into_iter().flatten().all(share)

@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
-use bedside_core::{Finding, Mask};
+use bedside_bundle::Manifest;
+use bedside_core::{Finding, Mask, Withheld};
 use bedside_engine::Value;
 use bedside_vision::MaskStats;
 
 use crate::error::{Error, ErrorKind};
+use crate::look::Look;
 use crate::prompts::Prepared;
 
 /// The decoder's numbers are no larger, of either sign: f16, in which graphs may run, has none that
@@ -29,6 +31,16 @@ pub(crate) struct Answer<'a> {
     pub logits: &'a [f32],
     pub presence: f32,
     pub meta_object: Option<String>,
+    pub fit: Option<f32>,
+    pub withheld: Option<Withheld>,
+}
+
+impl Answer<'_> {
+    /// Whether it is probable enough for a mask, as asked, else as the bundle has it, and not
+    /// withheld.
+    pub(crate) fn is_present(&self, asked: Option<f32>) -> bool {
+        self.withheld.is_none() && self.presence >= asked.unwrap_or(self.prompt.presence.threshold)
+    }
 }
 
 /// The decoder's outputs on the host, all within [`LARGEST`].
@@ -72,7 +84,8 @@ impl<'v> Raw<'v> {
         &'a self,
         prompts: &'a [Prepared],
         outputs: &Outputs,
-        meta_objects: &[String],
+        manifest: &Manifest,
+        look: &Look,
     ) -> Result<Vec<Answer<'a>>, Error> {
         let size = outputs.height * outputs.width;
         let n = prompts.len();
@@ -88,15 +101,20 @@ impl<'v> Raw<'v> {
             .zip(self.logits.chunks_exact(size))
             .zip(self.score.iter())
             .enumerate()
-            .map(|(i, ((prompt, logits), score))| Answer {
-                prompt,
-                logits,
-                presence: sigmoid(*score),
-                meta_object: self
-                    .meta
-                    .get(i * classes..(i + 1) * classes)
-                    .and_then(best)
-                    .and_then(|class| meta_objects.get(class).cloned()),
+            .map(|(i, ((prompt, logits), score))| {
+                let (fit, withheld) = look.judge(manifest, prompt.form.as_ref());
+                Answer {
+                    fit,
+                    withheld,
+                    prompt,
+                    logits,
+                    presence: prompt.presence.of(*score),
+                    meta_object: self
+                        .meta
+                        .get(i * classes..(i + 1) * classes)
+                        .and_then(best)
+                        .and_then(|class| manifest.meta_objects.get(class).cloned()),
+                }
             })
             .collect())
     }
@@ -112,7 +130,9 @@ impl Outputs {
 /// An answer as a finding; `inside` is `None` when presence is below the threshold.
 pub(crate) fn finding(answer: &Answer<'_>, inside: Option<(Mask, MaskStats)>) -> Finding {
     let mut finding = Finding::absent(answer.prompt.label.as_str(), answer.presence);
-    finding.object.clone_from(&answer.prompt.object);
+    finding.object = answer.prompt.form.as_ref().map(|form| form.object.clone());
+    finding.fit = answer.fit;
+    finding.withheld = answer.withheld;
     finding.meta_object.clone_from(&answer.meta_object);
     if let Some((mask, stats)) = inside.filter(|(_, stats)| stats.area > 0) {
         let reference = answer.prompt.reference;
@@ -124,10 +144,6 @@ pub(crate) fn finding(answer: &Answer<'_>, inside: Option<(Mask, MaskStats)>) ->
         finding.mask = Some(mask);
     }
     finding
-}
-
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + (-x).exp())
 }
 
 /// Index of the highest value.

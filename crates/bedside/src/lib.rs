@@ -4,6 +4,7 @@ mod answer;
 mod cache;
 mod error;
 mod load;
+mod look;
 mod machine;
 mod options;
 mod overlap;
@@ -22,14 +23,15 @@ pub use bedside_core::{
     BoundingBox, Category, Clock, ColourModel, Component, Degradation, Fault, Finding, Form, Frame,
     FrameError, FrameView, ManualClock, Mask, Modality, MonotonicClock, ObjectType, Ontology,
     PaintPermit, Pause, Phi, PixelFormat, Plane, PlaneSize, Prompt, Stall, State, Timestamp,
-    YuvSpace,
+    Withheld, YuvSpace,
 };
 
 pub use cache::Cache;
 pub use error::{Error, ErrorKind};
+pub use look::LooksLike;
 pub use machine::machine_name;
 pub use options::Options;
-pub use prompts::{Orientation, PromptSet, Resolved, resolve};
+pub use prompts::{Orientation, PromptSet, Resolved, resolve, side_for};
 pub use proof::{SelfTestCase, Unproven};
 pub use segmenter::{Features, MIN_SIDE, Profile, Segmentation, Segmenter, Timings};
 pub use tuning::{Outcome, Tried, Tuning, TuningKey, tune};

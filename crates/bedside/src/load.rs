@@ -18,15 +18,16 @@ pub(crate) enum DecoderInput {
     TokenMask,
 }
 
-/// Load a part on a backend, checked against what the manifest says of it.
+/// Load a part on a backend for a side of the input, checked against what the manifest says of it.
 pub(crate) fn session(
     bundle: &Bundle,
     part: &str,
+    side: u32,
     backend: &dyn Backend,
     options: &Options,
 ) -> Result<Box<dyn Session>, Error> {
-    let graph = described(bundle.manifest(), part)?;
-    let mut load = LoadOptions::new(part, Signature::from(graph));
+    let graph = described(bundle.manifest(), part, side)?;
+    let mut load = LoadOptions::new(part, Signature::from(&graph));
     load.threads = options.threads();
     load.require_device = options.require_device;
     load.cache = options.cache().map(|cache| cache.folder().to_owned());
@@ -40,15 +41,15 @@ fn of_prompts(input: &str) -> bool {
     matches!(input, "tokens" | "token_mask")
 }
 
-/// What makes the encoder's input.
-pub(crate) fn preprocessor(manifest: &Manifest) -> Preprocessor {
+/// What makes the encoder's input of a side.
+pub(crate) fn preprocessor(manifest: &Manifest, side: u32) -> Preprocessor {
     let input = &manifest.input;
-    Preprocessor::new(input.side, input.mean, input.std, filter(input.resize))
+    Preprocessor::new(side, input.mean, input.std, filter(input.resize))
 }
 
-/// The manifest's description of a graph.
-pub(crate) fn described<'a>(manifest: &'a Manifest, part: &str) -> Result<&'a Graph, Error> {
-    manifest.graph(part).ok_or_else(|| {
+/// The manifest's description of a graph for a side of the input.
+pub(crate) fn described(manifest: &Manifest, part: &str, side: u32) -> Result<Graph, Error> {
+    manifest.graph_at(part, side).ok_or_else(|| {
         Error::new(
             ErrorKind::Bundle,
             format!("the manifest does not describe graph {part}"),

@@ -26,6 +26,9 @@ use crate::error::Error;
 pub struct Options {
     /// Which variant of the bundle to run.
     pub precision: Option<Precision>,
+    /// Side of the encoder's input in pixels, one of those that the bundle has. A smaller one is
+    /// quicker, a larger one sees smaller things.
+    pub side: Option<u32>,
     /// Threads of the backend and of the masks after it, at least 1. Without it, as many as there
     /// are cores, up to 4.
     pub threads: Option<usize>,
@@ -46,6 +49,13 @@ impl Options {
     #[must_use]
     pub fn with_precision(mut self, precision: Precision) -> Self {
         self.precision = Some(precision);
+        self
+    }
+
+    /// These options with this side of the encoder's input.
+    #[must_use]
+    pub fn with_side(mut self, side: u32) -> Self {
+        self.side = Some(side);
         self
     }
 

@@ -1,6 +1,6 @@
 //! From a person's words to tokens for the decoder, once, outside the frame loop.
 
-use bedside_bundle::manifest::{Manifest, Precision, Validity};
+use bedside_bundle::manifest::{Manifest, Precision, Presence, Validity};
 use bedside_bundle::{Bundle, PromptEntry, PromptTable, Resolution};
 use bedside_core::{Form, Prompt};
 use bedside_engine::Value;
@@ -32,8 +32,9 @@ pub(crate) struct Prepared {
     /// What findings show.
     pub label: String,
     /// `None` for a free prompt.
-    pub object: Option<String>,
+    pub form: Option<Form>,
     pub reference: Option<Reference>,
+    pub presence: Presence,
 }
 
 /// How a frame is fed to the encoder; masks are upright always.
@@ -88,6 +89,18 @@ pub fn resolve(
         label: table.label(prompt, form),
         form: Some(form.clone()),
     })
+}
+
+/// The side of the encoder's input that suits prompts: the largest that one of their forms is best
+/// at, where the bundle's manifest says that of forms.
+pub fn side_for(manifest: &Manifest, table: &PromptTable, prompts: &[Prompt]) -> u32 {
+    let default = manifest.input.side;
+    let side = |prompt| {
+        let form = table.trained(prompt).ok()?.form();
+        manifest.particular(form)?.side
+    };
+    let sides = prompts.iter().map(|prompt| side(prompt).unwrap_or(default));
+    sides.max().unwrap_or(default)
 }
 
 impl PromptSet {
@@ -165,8 +178,9 @@ impl Preparer<'_> {
         Ok(Rows {
             prepared: Prepared {
                 label,
-                object: Some(form.object.clone()),
+                form: Some(form.clone()),
                 reference: validity.and_then(reference),
+                presence: manifest.presence(Some(form)),
             },
             orientation: match manifest.transposed(form.modality, &form.site) {
                 true => Orientation::Transposed,
@@ -181,8 +195,9 @@ impl Preparer<'_> {
         Rows {
             prepared: Prepared {
                 label,
-                object: None,
+                form: None,
                 reference: None,
+                presence: self.bundle.manifest().presence(None),
             },
             orientation: Orientation::Upright,
             tokens,

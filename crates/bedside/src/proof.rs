@@ -58,6 +58,7 @@ struct ProofKey {
     backend: String,
     fingerprint: String,
     precision: Precision,
+    side: u32,
 }
 
 impl ProofKey {
@@ -73,12 +74,13 @@ impl ProofKey {
             backend: segmenter.backend().to_owned(),
             fingerprint: segmenter.fingerprint()?,
             precision: segmenter.precision(),
+            side: segmenter.side(),
         })
     }
 
     fn file(&self) -> String {
-        let precision = self.precision.to_string();
-        file_name("proof", &self.bundle, &self.backend, &precision)
+        let variant = format!("{}-{}", self.precision, self.side);
+        file_name("proof", &self.bundle, &self.backend, &variant)
     }
 }
 
@@ -91,9 +93,9 @@ struct Proof {
 
 impl Proof {
     /// Whether it is of this key, and every test of the bundle has passed in it.
-    fn holds(&self, key: &ProofKey, tests: &[SelfTest]) -> bool {
+    fn holds(&self, key: &ProofKey, tests: &[&SelfTest]) -> bool {
         // As f32, which outlives the way through JSON to the bit.
-        let same = |(case, test): (&SelfTestCase, &SelfTest)| {
+        let same = |(case, test): (&SelfTestCase, &&SelfTest)| {
             case.passed() && case.prompt == test.prompt && case.min_iou as f32 >= test.min_iou
         };
         self.key == *key
@@ -128,8 +130,9 @@ impl Unproven {
     pub fn self_test(&mut self) -> Result<Vec<SelfTestCase>, Error> {
         let Self(segmenter) = self;
         let asked = segmenter.presence;
-        segmenter.presence = segmenter.manifest().thresholds.presence;
-        let tests = segmenter.manifest().self_tests.clone();
+        segmenter.presence = None;
+        let tests = segmenter.manifest().self_tests_at(segmenter.side());
+        let tests: Vec<_> = tests.cloned().collect();
         let case = |test| segmenter.self_test_case(test);
         let cases = tests.iter().map(case).collect();
         self.0.presence = asked;
@@ -146,7 +149,14 @@ impl Unproven {
         // What can't be read proves nothing.
         if let Some((cache, key)) = &kept
             && let Ok(Some(proof)) = cache.read::<Proof>(&key.file())
-            && proof.holds(key, &self.0.manifest().self_tests)
+            && proof.holds(
+                key,
+                &self
+                    .0
+                    .manifest()
+                    .self_tests_at(key.side)
+                    .collect::<Vec<_>>(),
+            )
         {
             return Ok(self.0);
         }
@@ -229,6 +239,7 @@ mod tests {
             backend: "tract-cpu".into(),
             fingerprint: "avx2".into(),
             precision: Precision::F32,
+            side: 256,
         }
     }
 
@@ -240,6 +251,7 @@ mod tests {
             prompt: prompt.into(),
             mask: vec![1],
             min_iou,
+            side: None,
         }
     }
 
@@ -254,10 +266,11 @@ mod tests {
     #[test]
     fn a_proof_holds_for_its_key_and_all_tests_alone() {
         let tests = [test("polyp", 0.5), test("tumor", 0.75)];
+        let tests = tests.each_ref();
         let cases = vec![case("polyp", 0.9, 0.5), case("tumor", 0.75, 0.75)];
         let proof = Proof { key: key(), cases };
         assert!(proof.holds(&key(), &tests));
-        let changes: [fn(&mut ProofKey); 7] = [
+        let changes: [fn(&mut ProofKey); 8] = [
             |k| k.bedside = "0.1.1".into(),
             |k| k.program.1 = 10,
             |k| k.bundle.push('0'),
@@ -265,6 +278,7 @@ mod tests {
             |k| k.backend = "tract-stock".into(),
             |k| k.fingerprint = "avx512".into(),
             |k| k.precision = Precision::Int8,
+            |k| k.side = 192,
         ];
         for (i, change) in changes.into_iter().enumerate() {
             let mut other = key();

@@ -18,6 +18,7 @@ use crate::answer::{Answer, Outputs, Raw, finding};
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind};
 use crate::load::{self, DecoderInput};
+use crate::look::{Heads, Look, LooksLike};
 use crate::options::Options;
 use crate::overlap::{Claim, settle};
 use crate::prompts::{Orientation, Preparer, PromptSet, resolve};
@@ -36,6 +37,8 @@ const MOST_SPARE: usize = 128;
 pub struct Segmentation {
     /// One finding a prompt, in the order of the prompts.
     pub findings: Vec<Finding>,
+    /// The kind of imaging that the frame looks like; `None` where the bundle does not tell.
+    pub looks_like: Option<LooksLike>,
     /// Where the time went.
     pub timings: Timings,
 }
@@ -79,6 +82,7 @@ pub struct Features {
     /// Of the segmenter.
     id: u64,
     values: Vec<Value>,
+    look: Look,
     letterbox: Letterbox,
     /// The frame's pixels, interleaved.
     rgb: Vec<u8>,
@@ -104,6 +108,11 @@ impl Features {
         }
     }
 
+    /// The kind of imaging that the frame looks like; `None` where the bundle does not tell.
+    pub fn looks_like(&self) -> Option<LooksLike> {
+        self.look.like
+    }
+
     /// Time of preprocessing and of the encoder.
     pub fn timings(&self) -> Timings {
         self.timings
@@ -124,7 +133,9 @@ pub struct Segmenter {
     bundle: Bundle,
     table: PromptTable,
     precision: Precision,
-    pub(crate) presence: f32,
+    side: u32,
+    /// In place of the least probabilities that the bundle has.
+    pub(crate) presence: Option<f32>,
     options: Options,
     backend: Arc<dyn Backend>,
     preprocessor: Preprocessor,
@@ -133,6 +144,7 @@ pub struct Segmenter {
     encoder: Box<dyn Session>,
     decoder: Box<dyn Session>,
     decoder_inputs: Vec<DecoderInput>,
+    heads: Heads,
     outputs: Outputs,
     text: Option<TextEncoder>,
     /// Memory of masks that are done with.
@@ -184,16 +196,24 @@ impl Segmenter {
             ));
         }
         let manifest = bundle.manifest().clone();
-        let presence = options.presence.unwrap_or(manifest.thresholds.presence);
-        if !(0.0..=1.0).contains(&presence) {
+        if let Some(presence) = options.presence.filter(|p| !(0.0..=1.0).contains(p)) {
             return Err(Error::new(
                 ErrorKind::Config,
                 format!("presence {presence} is no probability; hint: a number from 0 to 1"),
             ));
         }
+        let side = options.side.unwrap_or(manifest.input.side);
+        if !manifest.input.sides().any(|s| s == side) {
+            let sides: Vec<_> = manifest.input.sides().map(|s| s.to_string()).collect();
+            let sides = sides.join(", ");
+            return Err(Error::new(
+                ErrorKind::Config,
+                format!("no side {side} in this bundle; hint: it has {sides}"),
+            ));
+        }
         let precision = options.precision.unwrap_or(manifest.default_precision);
         let variant = bundle.variant(precision)?;
-        let load = |part: &str| load::session(&bundle, part, &backend, options);
+        let load = |part: &str| load::session(&bundle, part, side, &backend, options);
         // The encoder is nearly all of it; the decoder is done while its hash is taken.
         let (encoder, decoder) = std::thread::scope(|scope| {
             let decoder = scope.spawn(|| load(&variant.decoder));
@@ -201,18 +221,19 @@ impl Segmenter {
             let decoder = decoder.join().unwrap_or_else(|panic| resume_unwind(panic));
             Ok::<_, Error>((encoder?, decoder?))
         })?;
+        let described = |part: &str| load::described(&manifest, part, side);
+        let graphs = (described(&variant.encoder)?, described(&variant.decoder)?);
         Ok(Self {
             id: next_id(),
             table: bundle.prompt_table()?,
             precision,
-            presence,
-            preprocessor: load::preprocessor(&manifest),
+            side,
+            presence: options.presence,
+            preprocessor: load::preprocessor(&manifest, side),
             image: Vec::new(),
-            decoder_inputs: load::decoder_inputs(
-                load::described(&manifest, &variant.encoder)?,
-                load::described(&manifest, &variant.decoder)?,
-            )?,
-            outputs: load::outputs(load::described(&manifest, &variant.decoder)?)?,
+            decoder_inputs: load::decoder_inputs(&graphs.0, &graphs.1)?,
+            heads: Heads::of(&manifest, &graphs.0),
+            outputs: load::outputs(&graphs.1)?,
             encoder,
             decoder,
             text: None,
@@ -239,14 +260,16 @@ impl Segmenter {
             bundle: self.bundle.clone(),
             table: self.table.clone(),
             precision: self.precision,
+            side: self.side,
             presence: self.presence,
             options: self.options.clone(),
             backend: self.backend.clone(),
-            preprocessor: load::preprocessor(self.manifest()),
+            preprocessor: load::preprocessor(self.manifest(), self.side),
             image: Vec::new(),
             encoder,
             decoder,
             decoder_inputs: self.decoder_inputs.clone(),
+            heads: self.heads,
             outputs: self.outputs,
             text: None,
             spare: Mutex::default(),
@@ -272,6 +295,11 @@ impl Segmenter {
     /// The precision that runs.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// The side of the encoder's input in pixels.
+    pub fn side(&self) -> u32 {
+        self.side
     }
 
     /// Threads of the backend.
@@ -367,6 +395,7 @@ impl Segmenter {
         self.preprocessor.swap_rgb(&mut rgb);
         Ok(Features {
             id: self.id,
+            look: self.heads.look(&values, self.bundle.manifest())?,
             values,
             letterbox,
             rgb,
@@ -395,19 +424,40 @@ impl Segmenter {
 
     /// Ask for every object type that the weights know in a modality (and site), settle whose
     /// a pixel is where several claim it, and report all of them, the present ones with masks
-    /// that do not overlap.
+    /// that do not overlap. Without a modality, it is the one that the frame looks like.
     ///
     /// # Errors
     /// As [`segment`](Self::segment), and [`ErrorKind::Prompt`] when the bundle knows nothing
-    /// there.
+    /// there, or no modality is given and none can be told.
     pub fn recognize<'f>(
         &mut self,
         frame: impl Into<FrameView<'f>>,
-        modality: Modality,
+        modality: Option<Modality>,
         site: Option<&str>,
     ) -> Result<Segmentation, Error> {
+        let frame = frame.into();
+        let modality = match modality {
+            Some(modality) => modality,
+            None => self.modality_of(frame)?,
+        };
         let prompts = self.known(modality, site)?;
-        self.pass(frame.into(), &prompts, Self::settled)
+        self.pass(frame, &prompts, Self::settled)
+    }
+
+    fn modality_of(&mut self, frame: FrameView<'_>) -> Result<Modality, Error> {
+        let features = self.encode(frame, Orientation::Upright)?;
+        let why = match features.looks_like() {
+            Some(LooksLike {
+                modality: Some(modality),
+                ..
+            }) => return Ok(modality),
+            Some(_) => "the frame looks like no kind of imaging that the bundle knows",
+            None => "the bundle does not tell kinds of imaging apart",
+        };
+        Err(Error::new(
+            ErrorKind::Prompt,
+            format!("{why}; hint: name the modality"),
+        ))
     }
 
     /// Time every operator of one pass.
@@ -460,14 +510,19 @@ impl Segmenter {
         let outputs = self.decoder.run(&inputs)?;
         let raw = Raw::new(&outputs, &self.outputs)?;
         let masks = Instant::now();
-        let answers = raw.answers(
+        let mut answers = raw.answers(
             &prompts.prompts,
             &self.outputs,
-            &self.manifest().meta_objects,
+            self.manifest(),
+            &features.look,
         )?;
+        if self.presence == Some(0.0) {
+            answers.iter_mut().for_each(|answer| answer.withheld = None);
+        }
         let findings = findings(self, &answers, features);
         Ok(Segmentation {
             findings,
+            looks_like: features.looks_like(),
             timings: Timings {
                 decoder: masks - start,
                 masks: masks.elapsed(),
@@ -478,12 +533,12 @@ impl Segmenter {
 
     /// One finding an answer, each made apart from the others.
     fn findings(&self, answers: &[Answer<'_>], features: &Features) -> Vec<Finding> {
-        let (least, threshold) = (self.presence, self.threshold());
+        let (asked, threshold) = (self.presence, self.threshold());
         let size = self.outputs.size();
         let Features { letterbox, rgb, .. } = features;
         let spare = &self.spare;
         let found = |answer: &Answer<'_>| {
-            let inside = (answer.presence >= least).then(|| {
+            let inside = answer.is_present(asked).then(|| {
                 let mut spare = spare.lock().unwrap_or_else(PoisonError::into_inner);
                 let buffer = spare.pop();
                 drop(spare);
@@ -492,7 +547,7 @@ impl Segmenter {
             });
             finding(answer, inside)
         };
-        let present = answers.iter().filter(|a| a.presence >= least).count();
+        let present = answers.iter().filter(|a| a.is_present(asked)).count();
         match &self.pool {
             Some(pool) if present > 1 => pool.install(|| answers.par_iter().map(found).collect()),
             _ => answers.iter().map(found).collect(),
@@ -574,7 +629,15 @@ impl Segmenter {
                 })?;
             TextEncoder::new(
                 || Ok(self.bundle.part(&text.tokenizer)?),
-                || load::session(&self.bundle, &text.graph, &self.backend, &self.options),
+                || {
+                    load::session(
+                        &self.bundle,
+                        &text.graph,
+                        self.side,
+                        &self.backend,
+                        &self.options,
+                    )
+                },
                 self.table.token_dim(),
             )
         };
@@ -609,7 +672,7 @@ impl Segmenter {
         orientation: Orientation,
     ) -> Result<(Value, Letterbox), Error> {
         check_frame(&frame)?;
-        let side = self.bundle.manifest().input.side as usize;
+        let side = self.side as usize;
         let transpose = orientation == Orientation::Transposed;
         let letterbox = self.preprocessor.run(frame, transpose, &mut self.image);
         Ok((Value::f32(&[1, 3, side, side], &self.image)?, letterbox))

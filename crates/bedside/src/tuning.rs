@@ -38,10 +38,12 @@ pub struct TuningKey {
     pub fingerprint: String,
     /// Threads of the backend.
     pub threads: usize,
+    /// Side of the encoder's input in pixels.
+    pub side: u32,
 }
 
 impl TuningKey {
-    /// A bundle on a backend of this device, with the threads of `options`.
+    /// A bundle on a backend of this device, with the threads and side of `options`.
     pub fn new(bundle: &Bundle, backend: &dyn Backend, options: &Options) -> Self {
         Self {
             bedside: env!("CARGO_PKG_VERSION").to_owned(),
@@ -50,12 +52,13 @@ impl TuningKey {
             backend: backend.name().to_owned(),
             fingerprint: backend.fingerprint().unwrap_or_default(),
             threads: options.threads(),
+            side: options.side.unwrap_or(bundle.manifest().input.side),
         }
     }
 
     fn file(&self) -> String {
-        let threads = self.threads.to_string();
-        file_name("tuning", &self.bundle, &self.backend, &threads)
+        let variant = format!("{}-{}", self.threads, self.side);
+        file_name("tuning", &self.bundle, &self.backend, &variant)
     }
 }
 
@@ -195,7 +198,7 @@ impl Candidate {
             unproven.accept(&cases)
         };
         let mut segmenter = load().map_err(|e| e.to_string())?;
-        let Some(test) = bundle.manifest().self_tests.first() else {
+        let Some(test) = bundle.manifest().self_tests_at(segmenter.side()).next() else {
             return Err("the bundle has no self-test".to_owned());
         };
         let mut prepare = || {
@@ -256,6 +259,7 @@ mod tests {
                 backend: "tract-cpu".into(),
                 fingerprint: "avx2".into(),
                 threads: 2,
+                side: 256,
             },
             measured_unix_s: 1_795_671_660,
             precisions: outcomes

@@ -66,6 +66,7 @@ impl Reference {
 mod tests {
     #![allow(clippy::indexing_slicing, reason = "tests may panic")]
 
+    use bedside_bundle::manifest::Presence;
     use bedside_core::Finding;
     use bedside_vision::{Letterbox, mask};
     use proptest::prelude::*;
@@ -129,14 +130,21 @@ mod tests {
             let letterbox = Letterbox::new(self.width, self.height, false);
             let prompt = Prepared {
                 label: "thing".to_owned(),
-                object: None,
+                form: None,
                 reference: Some(reference(self.betas)),
+                presence: Presence {
+                    slope: 1.0,
+                    offset: 0.0,
+                    threshold: 0.5,
+                },
             };
             let answer = Answer {
                 prompt: &prompt,
                 logits: &square,
                 presence: 1.0,
                 meta_object: None,
+                fit: None,
+                withheld: None,
             };
             let inside = mask::from_logits(
                 &square,

@@ -25,7 +25,7 @@ COLUMNS = (
 
 def side_of(frame):
     """Input side for a frame: the larger one for thin and tiny things."""
-    return 384 if any(forms.trained()[i].fine for i in frame.masks) else 256
+    return max(forms.trained()[i].side for i in frame.masks)
 
 
 def some(frames, per_source):

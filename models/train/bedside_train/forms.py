@@ -33,6 +33,7 @@ class Form:
     acquisition: str
     text: str  # the prompt that names it, and the one in a bundle's prompt table
     meta: int  # index of its meta object
+    target: str = ""  # its word in the prompt, where the ontology does not have the form
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class Trained:
     share: float = 1.0  # how often it is sampled, beside what the number of its frames says
     fine: bool = False  # thin or tiny: wants zoom and large inputs
     thin: bool = False  # a net of lines: wants a loss on its centre lines
+
+    @property
+    def side(self):
+        """The side of the input that it is best looked for at."""
+        return 384 if self.fine else 256
 
 
 @cache
@@ -68,7 +74,7 @@ def forms():
         for r in text.ontology()
     ]
     extra = [
-        Form(name, modality, site, "", f"{target} in {site} {modality}", order.index(meta))
+        Form(name, modality, site, "", f"{target} in {site} {modality}", order.index(meta), target)
         for name, target, modality, site, meta in EXTRA
     ]
     return known + extra

@@ -150,8 +150,8 @@ def upsample2(x):
 
 def resized(learnt, like):
     """A learnt map [1,D,16,16] at the size of another."""
-    if learnt.shape[2:] == like.shape[2:]:
-        return learnt
+    if learnt.shape[2:] == like.shape[2:] and not torch.onnx.is_in_onnx_export():
+        return learnt  # what a graph for any side can't know
     return F.interpolate(learnt, size=like.shape[2:], mode="bilinear", align_corners=False)
 
 

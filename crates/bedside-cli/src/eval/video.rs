@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bedside::Prompt;
 use bedside_eval::{Clip, VideoSetting};
 
 use super::text;
@@ -39,7 +40,7 @@ pub(super) fn run(
     ui.note(SAFETY);
     let clip = Clip::open(spec, args.masks.as_deref())?;
     let bundle = model.bundle(None)?;
-    let options = model.options(&bundle, ui)?;
+    let options = model.options_for(&bundle, &[Prompt::new(prompt)], ui)?;
     let setting = VideoSetting {
         prompt,
         limit,

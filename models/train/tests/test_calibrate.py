@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from bedside_train import calibrate
+
+
+def drawn(slope, offset, n=4000, shift=0.0):
+    """Scores whose probability of presence is known, as many with the object as without."""
+    rng = np.random.default_rng(5)
+    scores = rng.normal(shift, 3, 40 * n)
+    present = rng.random(len(scores)) < calibrate.sigmoid(slope * scores + offset)
+    keep = [np.flatnonzero(present)[:n], np.flatnonzero(~present)[:n]]
+    keep = np.concatenate(keep)
+    return scores[keep], present[keep]
+
+
+@pytest.mark.parametrize("slope, offset", [(1.0, 0.0), (0.4, 0.3), (2.0, -1.5)])
+def test_probabilities_are_those_that_made_the_frames(slope, offset):
+    scores, present = drawn(slope, offset)
+    a, b = calibrate.platt(scores, present)
+    p = calibrate.sigmoid(a * scores + b)
+    for low in np.arange(0.1, 0.9, 0.2):
+        bin = (p >= low) & (p < low + 0.2)
+        assert present[bin].mean() == pytest.approx(p[bin].mean(), abs=0.06)
+
+
+def test_few_frames_stay_near_what_was_trained():
+    assert calibrate.platt([2.0, 3.0], [True, True]) == (1.0, 0.0)
+    slope, _ = calibrate.platt([9.0, -9.0], [True, False])
+    assert 0.5 < slope < 3
+
+
+def test_thresholds_keep_false_alarms_down_but_not_at_any_cost():
+    p = np.concatenate([np.linspace(0.9, 1, 100), np.linspace(0, 0.8, 100)])
+    present = np.arange(200) < 100
+    least = calibrate.threshold(p, present)
+    assert (p[~present] >= least).mean() <= calibrate.FALSE_ALARMS
+    mixed = np.concatenate([np.linspace(0.6, 1, 100), np.linspace(0, 0.99, 100)])
+    least = calibrate.threshold(mixed, present)
+    assert (mixed[present] < least).mean() <= calibrate.WITHHELD
+    assert calibrate.threshold([0.2], [False]) == 0.5
+
+
+def test_scores_are_no_worse_ordered_for_it():
+    stated = calibrate.presence([4.0, 3.0, -2.0, -3.0], [True, True, False, False])
+    assert stated["slope"] > 0 and 0.5 <= stated["threshold"] <= 1
