@@ -121,9 +121,13 @@ fn a_frame_of_another_kind_or_of_none_is_not_answered() {
             assert!((0.0..=1.0).contains(&fit) && (why != Some(Unfamiliar) || fit < 0.01));
         }
     }
-    // Whoever asks for every mask gets it.
-    let all = shade(127, &options.with_presence(0.0));
-    assert!(all.findings.iter().all(|f| f.withheld.is_none()));
+    // Whoever asks for every mask gets it, and is told all the same.
+    let all = shade(127, &options.with_presence(0.0)).findings;
+    assert!(
+        all.iter()
+            .all(|f| f.withheld.is_some() && f.present == (f.area > 0))
+    );
+    assert!(all.iter().any(|f| f.present), "{all:?}");
 }
 
 #[test]

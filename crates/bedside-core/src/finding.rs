@@ -41,7 +41,7 @@ pub struct Finding {
     /// Name of the object type in the ontology; `None` for a free prompt.
     pub object: Option<String>,
     /// Whether the object is in the frame: presence at or above the bundle's threshold, at least one
-    /// pixel in the mask, and nothing `withheld`.
+    /// pixel in the mask, and nothing `withheld` (unless every mask was asked for).
     pub present: bool,
     /// The model's probability that the object is in the frame, 0 to 1.
     pub presence: f32,

@@ -41,7 +41,7 @@ pub(crate) struct Evaluated {
 
 impl<'a> Evaluator<'a> {
     /// `segmenter` must have been opened with a presence threshold of 0: the bundle's own
-    /// threshold is applied here, so that one pass tells the answer with it and without it.
+    /// thresholds are applied here, and what it withholds, so that one pass tells the answer with it and without it.
     pub fn new(segmenter: Segmenter, prompt: Option<&'a str>) -> Self {
         let presence_threshold = segmenter.manifest().thresholds.presence;
         Self {
@@ -52,7 +52,8 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    /// Probability of presence from which an object is reported: the bundle's.
+    /// Probability of presence from which an object is reported: the bundle's, where a form has none
+    /// of its own.
     pub fn presence_threshold(&self) -> f32 {
         self.presence_threshold
     }
@@ -92,18 +93,17 @@ impl<'a> Evaluator<'a> {
         let frame = row.frame()?;
         let truth = row.truth(&frame)?;
         let segmentation = self.segmenter.segment(&frame, &prompts)?;
-        let mut findings = segmentation.findings.into_iter();
-        let Some(finding) = findings.next() else {
+        let mut findings = segmentation.findings.into_iter().zip(prompts.thresholds());
+        let Some((finding, threshold)) = findings.next() else {
             return Err(Error::new(
                 ErrorKind::Internal,
                 "the model gave no answer to a prompt",
             ));
         };
-        let threshold = self.presence_threshold;
         let others = others
             .into_iter()
             .zip(findings)
-            .map(|((prompt, same_modality), finding)| Other {
+            .map(|((prompt, same_modality), (finding, threshold))| Other {
                 answer: Answer::new(prompt, &finding, threshold),
                 same_modality,
             })

@@ -66,9 +66,11 @@ pub struct Overlap {
 }
 
 impl Answer {
-    /// The answer under a presence threshold, from a finding that was made under none.
+    /// The answer under a presence threshold, and with what is withheld, from a finding that was made
+    /// under none.
     pub(crate) fn new(prompt: String, finding: &Finding, threshold: f32) -> Self {
-        let present = finding.present && finding.presence >= threshold;
+        let told = finding.withheld.is_none() && finding.presence >= threshold;
+        let present = finding.present && told;
         Self {
             prompt,
             presence: finding.presence,
@@ -137,6 +139,8 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
+    use bedside::Withheld;
+
     use super::*;
 
     fn mask(data: &[u8]) -> Mask {
@@ -171,6 +175,9 @@ mod tests {
         finding.area = 1;
         let present = |f: &Finding, threshold| Answer::new("p".to_owned(), f, threshold).present;
         assert!(present(&finding, 0.5) && !present(&finding, 0.5001));
+        finding.withheld = Some(Withheld::Unfamiliar);
+        assert!(!present(&finding, 0.5), "withheld");
+        finding.withheld = None;
         finding.present = false;
         assert!(!present(&finding, 0.0), "no pixel, no object");
     }

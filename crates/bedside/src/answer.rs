@@ -37,9 +37,10 @@ pub(crate) struct Answer<'a> {
 
 impl Answer<'_> {
     /// Whether it is probable enough for a mask, as asked, else as the bundle has it, and not
-    /// withheld.
+    /// withheld. Who asks for 0 gets every mask.
     pub(crate) fn is_present(&self, asked: Option<f32>) -> bool {
-        self.withheld.is_none() && self.presence >= asked.unwrap_or(self.prompt.presence.threshold)
+        let least = asked.unwrap_or(self.prompt.presence.threshold);
+        self.presence >= least && (self.withheld.is_none() || asked == Some(0.0))
     }
 }
 

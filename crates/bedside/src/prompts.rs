@@ -119,6 +119,11 @@ impl PromptSet {
         self.prompts.iter().map(|p| p.label.as_str())
     }
 
+    /// The presence from which the bundle reports each prompt, in order.
+    pub fn thresholds(&self) -> impl Iterator<Item = f32> {
+        self.prompts.iter().map(|p| p.presence.threshold)
+    }
+
     /// How frames must be fed for these prompts.
     pub fn orientation(&self) -> Orientation {
         self.orientation

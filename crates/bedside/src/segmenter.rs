@@ -510,15 +510,12 @@ impl Segmenter {
         let outputs = self.decoder.run(&inputs)?;
         let raw = Raw::new(&outputs, &self.outputs)?;
         let masks = Instant::now();
-        let mut answers = raw.answers(
+        let answers = raw.answers(
             &prompts.prompts,
             &self.outputs,
             self.manifest(),
             &features.look,
         )?;
-        if self.presence == Some(0.0) {
-            answers.iter_mut().for_each(|answer| answer.withheld = None);
-        }
         let findings = findings(self, &answers, features);
         Ok(Segmentation {
             findings,
