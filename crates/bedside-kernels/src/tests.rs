@@ -207,7 +207,7 @@ proptest! {
         stride in [1usize..5, 1..5],
         zero: u8,
         most in 0usize..5,
-        large: bool,
+        scale in prop::sample::select(vec![1e5f32, 1e7, 2e9]),
         seed: u32,
     ) {
         let before = [kernel[0] / 2, kernel[1] / 2];
@@ -222,8 +222,8 @@ proptest! {
             0 => weights(channels * taps, seed ^ 1),
             most => vec![if most < 3 { -128 } else { 127 }; channels * taps],
         };
-        let scale = if large { 1e7 } else { 1e5 };
         let bias: Vec<i32> = noise(channels, seed ^ 2).iter().map(|x| (x * scale) as i32).collect();
+        // Biases that leave no room for products in an i32 stand in channels with hardly a weight.
         let sum = |oy: usize, ox: usize, c: usize| {
             let products = (0..taps).filter_map(|tap| {
                 let y = (oy * stride[0] + tap / kernel[1]).wrapping_sub(before[0]);
@@ -244,7 +244,11 @@ proptest! {
                 // SAFETY: one thread alone writes.
                 unsafe { strip(cpu, part, &mut Map { input: &codes, zero: f32::from(zero) }) }
             });
-            prop_assert_eq!(&out, &want, "{}", cpu);
+            for ((got, want), bias) in out.iter().zip(&want).zip(bias.iter().cycle()) {
+                let exact = bias.abs() < 1 << 23;
+                let near = (got - want).abs() <= want.abs() * taps as f32 * f32::EPSILON;
+                prop_assert!(got == want || !exact && near, "{got} for {want} on {cpu}");
+            }
         }
     }
 

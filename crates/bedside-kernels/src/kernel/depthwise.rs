@@ -82,8 +82,8 @@ impl Depthwise {
         }
     }
 
-    /// For codes, from integer weights, and biases in units of the products: sums are exact while
-    /// they are less than 2^24.
+    /// For codes, from integer weights, and biases in units of the products. Sums are exact while
+    /// they are less than 2^24, for windows of [`MOST_TAPS`] at most.
     #[cfg_attr(
         not(target_arch = "aarch64"),
         expect(unused_variables, reason = "elsewhere sums of f32 are as quick")
@@ -99,7 +99,7 @@ impl Depthwise {
         let made = Self::new(window, zero, &reals, |c, tap| f32::from(weight(c, tap)));
         #[cfg(target_arch = "aarch64")]
         let made = Self {
-            coded: Coded::new(dot, window, zero, bias, weight),
+            coded: Some(Coded::new(dot, window, zero, bias, weight)),
             ..made
         };
         made

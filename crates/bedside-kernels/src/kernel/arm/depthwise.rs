@@ -24,11 +24,16 @@ pub(in crate::kernel) struct Coded {
     taps: Vec<Bytes>,
     /// What the sums of each channel start from: the bias, and what the codes' zero takes away.
     offsets: Vec<Lanes<i32>>,
+    /// Biases that are added to the sums as f32, -0 elsewhere; empty where there is none.
+    late: Vec<Lanes<f32>>,
     /// The code of 0, as it lies in the padded rows.
     pub(in crate::kernel) padding: Bytes,
     /// Whether the sum of any two products is an i16.
     chained: bool,
 }
+
+/// Biases from here on are added as f32: with those below, sums stay far from the greatest i32.
+const LATE: u32 = 1 << 23;
 
 /// How many fours of pixels a window of `width` pixels spans, at each of which `shifts` windows
 /// begin: at the first pixel, and at the second where steps are odd.
@@ -41,25 +46,19 @@ fn shifts(stride: usize) -> usize {
 }
 
 impl Coded {
-    /// From `weight(channel, tap)` and a bias for each channel in units of the products; `None` when
-    /// sums of f32 would not have the same bits.
+    /// From `weight(channel, tap)` and a bias for each channel in units of the products, for windows
+    /// of [`MOST_TAPS`](crate::kernel::depthwise::MOST_TAPS) at most.
     pub(in crate::kernel) fn new(
         dot: Dot,
         window: Window,
         zero: u8,
         bias: &[i32],
         weight: impl Fn(usize, usize) -> i8,
-    ) -> Option<Self> {
-        const EXACT: i32 = 1 << 24;
+    ) -> Self {
         let [height, width] = window.kernel;
         let taps = height * width;
-        let least = EXACT - i32::try_from(taps).ok()?.checked_mul(255 * 128)?;
-        if bias
-            .iter()
-            .any(|b| b.checked_abs().is_none_or(|b| b >= least))
-        {
-            return None;
-        }
+        // Channels with hardly a weight have so small a unit that their biases fill an i32.
+        let is_late = |bias: i32| bias.unsigned_abs() >= LATE;
         let all = |c: usize| (0..taps).map(move |tap| (c, tap));
         let weights = |c: usize| all(c).map(|(c, tap)| weight(c, tap));
         let offsets: Vec<i32> = bias
@@ -67,9 +66,16 @@ impl Coded {
             .enumerate()
             .map(|(c, bias)| {
                 let total: i32 = weights(c).map(i32::from).sum();
-                bias + (i32::from(SIGN) - i32::from(zero)) * total
+                let early = if is_late(*bias) { 0 } else { *bias };
+                early + (i32::from(SIGN) - i32::from(zero)) * total
             })
             .collect();
+        let mut late = Vec::new();
+        if bias.iter().any(|b| is_late(*b)) {
+            // Nothing changes when -0 is added to it.
+            let later = |b: &i32| if is_late(*b) { *b as f32 } else { -0.0 };
+            late = lanes(&bias.iter().map(later).collect::<Vec<_>>());
+        }
         let chained = (0..window.channels).all(|c| weights(c).all(|w| w > i8::MIN));
         let blocks = window.channels.div_ceil(LANES);
         let of = |block: usize, lane: usize, tap: Option<usize>| {
@@ -97,14 +103,15 @@ impl Coded {
                 }));
             }
         }
-        Some(Self {
+        Self {
             dot,
             window,
             taps: found,
             offsets: lanes(&offsets),
+            late,
             padding: [zero ^ SIGN; LANES],
             chained,
-        })
+        }
     }
 
     /// Columns of the padded rows: the input's, with padding, and what a run may read too much.
@@ -146,15 +153,18 @@ impl Coded {
             stride: stride[1],
             line,
         };
+        let late = self.late.get(block);
         // SAFETY: the block has its taps; the caller vouches for the input, and values of `Dot` other
         // than the least come from `Cpu::supported`, which asked the processor.
         unsafe {
             let taps = self.taps.as_ptr().add(block * per).cast();
             let (input, offsets) = (input.cast(), load(offsets));
             match (self.dot, self.chained) {
-                (Dot::Wide, true) => runs::<Narrow<true>>(shape, input, taps, offsets, sums),
-                (Dot::Wide, false) => runs::<Narrow<false>>(shape, input, taps, offsets, sums),
-                _ => dots(shape, input, taps, offsets, sums),
+                (Dot::Wide, true) => runs::<Narrow<true>>(shape, input, taps, offsets, late, sums),
+                (Dot::Wide, false) => {
+                    runs::<Narrow<false>>(shape, input, taps, offsets, late, sums)
+                }
+                _ => dots(shape, input, taps, offsets, late, sums),
             }
         }
     }
@@ -194,6 +204,7 @@ unsafe fn runs<R: Run>(
     mut input: *const [i8; LANES],
     taps: *const [i8; LANES],
     offsets: Sums,
+    late: Option<&Lanes<f32>>,
     sums: &mut [Lanes<f32>],
 ) {
     for to in sums.as_chunks_mut::<RUN>().0 {
@@ -218,8 +229,12 @@ unsafe fn runs<R: Run>(
                 _ => R::run::<false>(shape, input, taps, offsets),
             };
             for (to, sums) in to.iter_mut().zip(sums) {
-                for (to, sums) in to.0.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
-                    vst1q_f32(to.as_mut_ptr(), vcvtq_f32_s32(sums));
+                for (q, sums) in sums.into_iter().enumerate() {
+                    let mut reals = vcvtq_f32_s32(sums);
+                    if let Some(late) = late {
+                        reals = vaddq_f32(reals, vld1q_f32(late.0.as_ptr().add(4 * q)));
+                    }
+                    vst1q_f32(to.0.as_mut_ptr().add(4 * q), reals);
                 }
             }
         }
@@ -359,10 +374,11 @@ unsafe fn dots(
     input: *const [i8; LANES],
     taps: *const [i8; LANES],
     offsets: Sums,
+    late: Option<&Lanes<f32>>,
     sums: &mut [Lanes<f32>],
 ) {
     // SAFETY: the caller's.
-    unsafe { runs::<Dots>(shape, input, taps, offsets, sums) }
+    unsafe { runs::<Dots>(shape, input, taps, offsets, late, sums) }
 }
 
 /// Each channel of two pixels side by side.
