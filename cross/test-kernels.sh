@@ -22,7 +22,9 @@ readonly processors=(
     cortex-a72=neon
     cortex-a76=neon+dot
     neoverse-n1=neon+dot
-    max=neon+dot
+    neoverse-v1=neon+dot+i8mm
+    cortex-a710=neon+dot+i8mm
+    max=neon+dot+i8mm
 )
 
 qemu=${QEMU:-$(command -v qemu-aarch64-static || command -v qemu-aarch64 || true)}

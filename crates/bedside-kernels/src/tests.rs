@@ -198,6 +198,60 @@ proptest! {
         }
     }
 
+    /// Integer weights over codes are exact, whatever window they lie in, up to the greatest.
+    #[test]
+    fn windows_of_codes_are_exact(
+        channels in 1usize..40,
+        [h, w] in [1usize..14, 1..14],
+        kernel in [1usize..9, 1..9],
+        stride in [1usize..5, 1..5],
+        zero: u8,
+        most in 0usize..5,
+        scale in prop::sample::select(vec![1e5f32, 1e7, 2e9]),
+        seed: u32,
+    ) {
+        let before = [kernel[0] / 2, kernel[1] / 2];
+        let output = [(h - 1) / stride[0] + 1, (w - 1) / stride[1] + 1];
+        let window = Window { channels, input: [h, w], output, kernel, stride, before };
+        let taps = kernel[0] * kernel[1];
+        let codes = match most {
+            0 => codes(h * w * channels, seed),
+            most => vec![if most % 2 == 0 { 255 } else { 0 }; h * w * channels],
+        };
+        let weights = match most {
+            0 => weights(channels * taps, seed ^ 1),
+            most => vec![if most < 3 { -128 } else { 127 }; channels * taps],
+        };
+        let bias: Vec<i32> = noise(channels, seed ^ 2).iter().map(|x| (x * scale) as i32).collect();
+        // Biases that leave no room for products in an i32 stand in channels with hardly a weight.
+        let sum = |oy: usize, ox: usize, c: usize| {
+            let products = (0..taps).filter_map(|tap| {
+                let y = (oy * stride[0] + tap / kernel[1]).wrapping_sub(before[0]);
+                let x = (ox * stride[1] + tap % kernel[1]).wrapping_sub(before[1]);
+                let code = (y < h && x < w).then(|| codes[(y * w + x) * channels + c])?;
+                Some((i32::from(code) - i32::from(zero)) * i32::from(weights[c * taps + tap]))
+            });
+            (products.sum::<i32>() + bias[c]) as f32
+        };
+        let pixels = (0..output[0] * output[1]).map(|at| (at / output[1], at % output[1]));
+        let want: Vec<f32> = pixels.flat_map(|(y, x)| (0..channels).map(move |c| (y, x, c)))
+            .map(|(y, x, c)| sum(y, x, c))
+            .collect();
+        for cpu in Cpu::supported() {
+            let weight = |c: usize, tap: usize| weights[c * taps + tap];
+            let depthwise = Depthwise::of_codes(cpu.dot, window, zero, &bias, weight);
+            let out = in_strips(&depthwise, channels, |part| {
+                // SAFETY: one thread alone writes.
+                unsafe { strip(cpu, part, &mut Map { input: &codes, zero: f32::from(zero) }) }
+            });
+            for ((got, want), bias) in out.iter().zip(&want).zip(bias.iter().cycle()) {
+                let exact = bias.abs() < 1 << 23;
+                let near = (got - want).abs() <= want.abs() * taps as f32 * f32::EPSILON;
+                prop_assert!(got == want || !exact && near, "{got} for {want} on {cpu}");
+            }
+        }
+    }
+
     /// An expansion that is computed as it is read gives the bits of one that is stored first.
     #[test]
     fn an_expansion_is_the_product_that_it_replaces(
@@ -238,16 +292,34 @@ proptest! {
             prop_assert_eq!(&got, &want, "{}", cpu);
 
             let panels = I8Panels::new(cpu.dot, depth, zero, &vec![3; channels], |row, column| whole[row * channels + column]);
-            let depthwise = Depthwise::new(window, zero, &bias, |c, tap| window_weights[c * taps + tap]);
             let mut map = vec![0u8; h * w * channels];
             product_u8(cpu, &panels, &Rows::<u8, f32> { rows: &integers, residual: &[], epilogue: &coded }, &mut map);
+            let weight = |c: usize, tap: usize| (window_weights[c * taps + tap] * 128.0) as i8;
+            let in_integers = Depthwise::of_codes(cpu.dot, window, zero, &vec![9; channels], weight);
+            let in_reals = Depthwise::new(window, zero, &bias, |c, tap| window_weights[c * taps + tap]);
+            for depthwise in [&in_integers, &in_reals] {
+                // SAFETY: one thread alone writes.
+                let want = in_strips(depthwise, channels, |part| unsafe {
+                    strip(cpu, part, &mut Map { input: &map, zero: f32::from(zero) });
+                });
+                // SAFETY: one thread alone writes.
+                let got = in_strips(depthwise, channels, |part| unsafe {
+                    strip(cpu, part, &mut Expansion::of_u8(&integers, &panels, &coded));
+                });
+                prop_assert_eq!(&got, &want, "{}", cpu);
+            }
+
+            // Reals whose product is coded.
+            let panels = F32Panels::new(depth, &bias, |row, column| weights[row * channels + column]);
+            let coded = Epilogue { factor: None, steps: None, clip: Some((-3.0, 2.0)), ..coded.clone() };
+            product_f32(cpu, &panels, &Rows::<f32, f32> { rows: &reals, residual: &[], epilogue: &coded }, &mut map);
             // SAFETY: one thread alone writes.
-            let want = in_strips(&depthwise, channels, |part| unsafe {
+            let want = in_strips(&in_integers, channels, |part| unsafe {
                 strip(cpu, part, &mut Map { input: &map, zero: f32::from(zero) });
             });
             // SAFETY: one thread alone writes.
-            let got = in_strips(&depthwise, channels, |part| unsafe {
-                strip(cpu, part, &mut Expansion::of_u8(&integers, &panels, &coded));
+            let got = in_strips(&in_integers, channels, |part| unsafe {
+                strip(cpu, part, &mut Expansion::of_f32(&reals, &panels, &coded));
             });
             prop_assert_eq!(&got, &want, "{}", cpu);
         }

@@ -32,7 +32,7 @@ impl Simd {
 /// How products of u8 and i8 are summed; always exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Dot {
-    /// As products of i16: `pmaddwd` on x86-64, `smlal` on aarch64.
+    /// By what every processor of the architecture has: `pmaddwd` on x86-64, `smlal` on aarch64.
     Wide,
     /// Four at once by `vpdpbusd`, as wide as the vectors for f32.
     #[cfg(target_arch = "x86_64")]
@@ -40,6 +40,9 @@ pub(crate) enum Dot {
     /// Four at once by `sdot`, from Cortex-A55 and A76 on.
     #[cfg(target_arch = "aarch64")]
     Sdot,
+    /// Eight at once, of two rows and two columns, by `usmmla`: ARMv8.6, and some before.
+    #[cfg(target_arch = "aarch64")]
+    Usmmla,
 }
 
 impl Dot {
@@ -47,11 +50,28 @@ impl Dot {
     pub(crate) fn group(self) -> usize {
         match self {
             Self::Wide if cfg!(target_arch = "x86_64") => 2,
+            Self::Wide if cfg!(target_arch = "aarch64") => 4,
             Self::Wide => 1,
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => 4,
             #[cfg(target_arch = "aarch64")]
             Self::Sdot => 4,
+            #[cfg(target_arch = "aarch64")]
+            Self::Usmmla => 8,
+        }
+    }
+
+    /// Whether codes are multiplied as i16, which something has to make of them.
+    pub(crate) fn widens(self) -> bool {
+        self == Self::Wide && !cfg!(target_arch = "aarch64")
+    }
+
+    /// What a kernel takes from every code: where weights are multiplied with i8.
+    pub(crate) fn taken(self) -> i32 {
+        match self {
+            #[cfg(target_arch = "aarch64")]
+            Self::Wide | Self::Sdot => 128,
+            _ => 0,
         }
     }
 }
@@ -100,6 +120,9 @@ impl Cpu {
         #[cfg(target_arch = "aarch64")]
         if std::arch::is_aarch64_feature_detected!("dotprod") {
             found.push(kind(Simd::Baseline, Dot::Sdot));
+            if std::arch::is_aarch64_feature_detected!("i8mm") {
+                found.push(kind(Simd::Baseline, Dot::Usmmla));
+            }
         }
         #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -152,6 +175,8 @@ impl fmt::Display for Cpu {
             Dot::Vnni => "+vnni",
             #[cfg(target_arch = "aarch64")]
             Dot::Sdot => "+dot",
+            #[cfg(target_arch = "aarch64")]
+            Dot::Usmmla => "+dot+i8mm",
         };
         write!(f, "{simd}{dot}")
     }

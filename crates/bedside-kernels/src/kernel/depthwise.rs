@@ -3,7 +3,9 @@
 
 use std::ops::Range;
 
-use super::cpu::{Cpu, Simd, compiled_for_each};
+#[cfg(target_arch = "aarch64")]
+use super::arm::{Bytes, SIGN, depthwise::Coded};
+use super::cpu::{Cpu, Dot, Simd, compiled_for_each};
 use super::epilogue::{Element, Epilogue, Place, Sink};
 use super::lanes::{LANES, Lanes, flat, lanes};
 use super::product::{Codes, F32Panels, I8Panels, Lines, WIDE};
@@ -36,13 +38,16 @@ pub(crate) struct Depthwise {
     bias: Vec<Lanes<f32>>,
     /// Taken from codes, so that padding is 0.
     pub(crate) zero: f32,
+    /// The same weights as integers, for codes.
+    #[cfg(target_arch = "aarch64")]
+    coded: Option<Coded>,
 }
 
 /// The most taps of a window whose sums of codes are exact in f32: less than 2^24 / (255 * 128).
 pub(crate) const MOST_TAPS: usize = 512;
 
 /// How many outputs along a row are computed side by side: their windows share inputs.
-const RUN: usize = 4;
+pub(super) const RUN: usize = 4;
 
 impl Depthwise {
     /// From `weight(channel, tap)` and a bias for each channel; `zero` is the input's code of 0,
@@ -72,11 +77,45 @@ impl Depthwise {
             taps,
             bias: lanes(bias),
             zero: f32::from(zero),
+            #[cfg(target_arch = "aarch64")]
+            coded: None,
         }
     }
 
+    /// For codes, from integer weights, and biases in units of the products. Sums are exact while
+    /// they are less than 2^24, for windows of [`MOST_TAPS`] at most.
+    #[cfg_attr(
+        not(target_arch = "aarch64"),
+        expect(unused_variables, reason = "elsewhere sums of f32 are as quick")
+    )]
+    pub(crate) fn of_codes(
+        dot: Dot,
+        window: Window,
+        zero: u8,
+        bias: &[i32],
+        weight: impl Fn(usize, usize) -> i8,
+    ) -> Self {
+        let reals: Vec<f32> = bias.iter().map(|b| *b as f32).collect();
+        let made = Self::new(window, zero, &reals, |c, tap| f32::from(weight(c, tap)));
+        #[cfg(target_arch = "aarch64")]
+        let made = Self {
+            coded: Some(Coded::new(dot, window, zero, bias, weight)),
+            ..made
+        };
+        made
+    }
+
+    /// Bytes of a scratch row of sixteen channels.
+    pub(crate) fn padded_bytes(&self) -> usize {
+        #[cfg(target_arch = "aarch64")]
+        if let Some(coded) = &self.coded {
+            return coded.padded_width() * size_of::<Bytes>();
+        }
+        self.padded_width() * size_of::<Lanes<f32>>()
+    }
+
     /// Columns of the scratch rows: the input's, with padding, and what a run may read too much.
-    pub(crate) fn padded_width(&self) -> usize {
+    fn padded_width(&self) -> usize {
         let Window {
             input,
             output,
@@ -91,9 +130,9 @@ impl Depthwise {
 }
 
 /// Rows of a map with padding, sixteen channels at a time.
-pub(crate) struct Padded<'a> {
+pub(crate) struct Padded<'a, C> {
     /// From the first row on that is not padding.
-    lanes: &'a mut [Lanes<f32>],
+    lanes: &'a mut [C],
     /// Length of a row; its first pixel that is not padding stands `before` from its start.
     width: usize,
     before: usize,
@@ -108,6 +147,10 @@ pub(crate) trait Source {
         None
     }
 
+    /// Whether it can be had as codes.
+    #[cfg(target_arch = "aarch64")]
+    fn coded(&self) -> bool;
+
     /// Make ready for [`Self::fill`] with these input rows.
     fn prepare(&mut self, _cpu: Cpu, _rows: Range<usize>, _: &Window) {}
 
@@ -117,7 +160,18 @@ pub(crate) trait Source {
         cpu: Cpu,
         blocks: Range<usize>,
         rows: Range<usize>,
-        to: &mut Padded<'_>,
+        to: &mut Padded<'_, Lanes<f32>>,
+        window: &Window,
+    );
+
+    /// As [`Self::fill`], with codes.
+    #[cfg(target_arch = "aarch64")]
+    fn fill_codes(
+        &self,
+        cpu: Cpu,
+        blocks: Range<usize>,
+        rows: Range<usize>,
+        to: &mut Padded<'_, Bytes>,
         window: &Window,
     );
 }
@@ -141,8 +195,50 @@ impl<T: Element> Source for Map<'_, T> {
         cpu: Cpu,
         blocks: Range<usize>,
         rows: Range<usize>,
-        to: &mut Padded<'_>,
+        to: &mut Padded<'_, Lanes<f32>>,
         window: &Window,
+    ) {
+        self.lines(blocks, rows, to, window, |line, to| {
+            spread(cpu.simd, line, window.channels, self.zero, to);
+        });
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn coded(&self) -> bool {
+        T::CODED
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn fill_codes(
+        &self,
+        _: Cpu,
+        blocks: Range<usize>,
+        rows: Range<usize>,
+        to: &mut Padded<'_, Bytes>,
+        window: &Window,
+    ) {
+        self.lines(blocks, rows, to, window, |line, to| {
+            let mut codes = T::codes(line).unwrap_or_default();
+            for to in to.iter_mut().take(window.input[1]) {
+                match codes.first_chunk::<LANES>() {
+                    Some(from) => *to = from.map(|code| code ^ SIGN),
+                    None => (to.iter_mut().zip(codes)).for_each(|(to, code)| *to = code ^ SIGN),
+                }
+                codes = codes.get(window.channels..).unwrap_or_default();
+            }
+        });
+    }
+}
+
+impl<T: Element> Map<'_, T> {
+    /// Lines from some groups of channels on, and where they go.
+    fn lines<C>(
+        &self,
+        blocks: Range<usize>,
+        rows: Range<usize>,
+        to: &mut Padded<'_, C>,
+        window: &Window,
+        copy: impl Fn(&[T], &mut [C]),
     ) {
         let (channels, width) = (window.channels, window.input[1]);
         let input = self.input.get(rows.start * width * channels..);
@@ -152,8 +248,7 @@ impl<T: Element> Source for Map<'_, T> {
             let to_lines = to.lanes.get_mut(n * to.group..).unwrap_or_default();
             for (line, to_line) in lines.zip(to_lines.chunks_mut(to.width)) {
                 let to_line = to_line.get_mut(to.before..).unwrap_or_default();
-                let line = line.get(block * LANES..).unwrap_or_default();
-                spread(cpu.simd, line, channels, self.zero, to_line);
+                copy(line.get(block * LANES..).unwrap_or_default(), to_line);
             }
         }
     }
@@ -228,16 +323,10 @@ impl<'a> Expansion<'a> {
         simd: Simd,
         blocks: &Range<usize>,
         rows: &Range<usize>,
-        to: &mut Padded<'_>,
+        to: &mut Padded<'_, Lanes<f32>>,
         width: usize,
     ) -> bool {
-        let mut lines = Lines {
-            lanes: to.lanes.get_mut(to.before..).unwrap_or_default(),
-            count: rows.len(),
-            width,
-            line: to.width,
-            group: to.group,
-        };
+        let mut lines = to.lines(rows.len(), width);
         match &self.pixels {
             Pixels::F32(pixels, panels) => {
                 let Some(limits) = self.epilogue.limits().filter(|_| panels.whole()) else {
@@ -258,6 +347,19 @@ impl<'a> Expansion<'a> {
             }
         }
         true
+    }
+}
+
+impl<C> Padded<'_, C> {
+    /// Where so many lines of the input go.
+    fn lines(&mut self, count: usize, width: usize) -> Lines<'_, C> {
+        Lines {
+            lanes: self.lanes.get_mut(self.before..).unwrap_or_default(),
+            count,
+            width,
+            line: self.width,
+            group: self.group,
+        }
     }
 }
 
@@ -296,16 +398,65 @@ impl Source for Expansion<'_> {
         cpu: Cpu,
         blocks: Range<usize>,
         rows: Range<usize>,
-        to: &mut Padded<'_>,
+        to: &mut Padded<'_, Lanes<f32>>,
         window: &Window,
     ) {
         let width = window.input[1];
-        let count = rows.len() * width;
-        let (group, line, before) = (to.group, to.width, to.before);
         if self.lines(cpu.simd, &blocks, &rows, to, width) {
             return;
         }
+        let steps = [to.before, to.width, to.group];
         let out = Sink::new(flat(to.lanes));
+        self.put(cpu.simd, blocks, rows, width, steps, out);
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn coded(&self) -> bool {
+        self.epilogue.out.is_some()
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    fn fill_codes(
+        &self,
+        cpu: Cpu,
+        blocks: Range<usize>,
+        rows: Range<usize>,
+        to: &mut Padded<'_, Bytes>,
+        window: &Window,
+    ) {
+        let width = window.input[1];
+        if let (Pixels::U8(pixels), Some(steps)) = (&self.pixels, self.epilogue.stepped()) {
+            let codes = pixels.codes(rows.start, width);
+            let mut lines = to.lines(rows.len(), width);
+            (pixels.panels).lines_of_codes(cpu.simd, blocks, codes, &mut lines, steps);
+            return;
+        }
+        let (count, height) = (blocks.len(), rows.len());
+        let steps = [to.before, to.width, to.group];
+        let out = Sink::new(to.lanes.as_flattened_mut());
+        self.put(cpu.simd, blocks, rows, width, steps, out);
+        for group in to.lanes.chunks_mut(to.group).take(count) {
+            for line in group.chunks_mut(to.width).take(height) {
+                let pixels = line.iter_mut().skip(to.before).take(width);
+                pixels.for_each(|pixel| *pixel = pixel.map(|code| code ^ SIGN));
+            }
+        }
+    }
+}
+
+impl Expansion<'_> {
+    /// Write rows by way of the epilogue; `steps` are to the first pixel, from a line to the next and from
+    /// a group of channels, in pixels.
+    fn put<O: Element>(
+        &self,
+        simd: Simd,
+        blocks: Range<usize>,
+        rows: Range<usize>,
+        width: usize,
+        [before, line, group]: [usize; 3],
+        out: Sink<'_, O>,
+    ) {
+        let count = rows.len() * width;
         let start = blocks.start;
         let mut take = |panel: usize, row: usize, sums: &[Lanes<f32>]| {
             let (mut row, mut sums) = (row, sums);
@@ -320,10 +471,7 @@ impl Source for Expansion<'_> {
                     stride: LANES,
                 };
                 // SAFETY: the scratch memory is lent to this alone.
-                unsafe {
-                    self.epilogue
-                        .store::<f32, f32>(cpu.simd, these, place, &[], out)
-                };
+                unsafe { self.epilogue.store::<f32, O>(simd, these, place, &[], out) };
                 row += these.len();
                 sums = others;
             }
@@ -331,12 +479,12 @@ impl Source for Expansion<'_> {
         match &self.pixels {
             Pixels::F32(pixels, panels) => {
                 let from = pixels.get(rows.start * width * panels.depth()..);
-                panels.sums(cpu.simd, blocks, from.unwrap_or_default(), count, &mut take);
+                panels.sums(simd, blocks, from.unwrap_or_default(), count, &mut take);
             }
             Pixels::U8(pixels) => {
                 let codes = pixels.codes(rows.start, width);
                 let panels = pixels.panels;
-                panels.sums(cpu.simd, blocks, codes, count, &mut take);
+                panels.sums(simd, blocks, codes, count, &mut take);
             }
         }
     }
@@ -373,72 +521,65 @@ pub(crate) unsafe fn strip<R: Element, O: Element>(
     source: &mut dyn Source,
 ) {
     let window = &strip.depthwise.window;
-    let Window {
-        input: [height, width],
-        kernel,
-        stride,
-        before,
-        ..
-    } = *window;
     // So narrow maps are mostly edges.
     const NARROW: usize = 24;
     let mut scratch = std::mem::take(strip.scratch);
     let reals = source.reals(window);
-    if let Some(input) = reals.filter(|_| width >= NARROW) {
+    if let Some(input) = reals.filter(|_| window.input[1] >= NARROW) {
         strip.direct(cpu.simd, input, &mut scratch);
         *strip.scratch = scratch;
         return;
     }
-    let side = cpu.simd.panels();
-    let padded = strip.depthwise.padded_width();
-    let tall = (strip.rows.len() - 1) * stride[0] + kernel[0];
-    let group = tall * padded;
-    let zero = Lanes([0.0; LANES]);
-    grow(&mut scratch, side * group, zero);
-    // Rows of the input that are read, and where the first of them lies in the scratch memory.
-    let top = strip.rows.start * stride[0];
-    let first = top.saturating_sub(before[0]).min(height);
-    let end = (top + tall).saturating_sub(before[0]);
-    let inside = first..end.clamp(first, height);
-    // The strip may lie below all of the input.
-    let above = (first + before[0]).saturating_sub(top).min(tall);
-    for scratch in scratch.chunks_exact_mut(group).take(side) {
-        for (y, row) in scratch.chunks_exact_mut(padded).enumerate() {
-            if y < above || y >= above + inside.len() {
-                row.fill(zero);
-            } else {
-                row.iter_mut().take(before[1]).for_each(|p| *p = zero);
-                let right = row.iter_mut().skip(before[1] + width);
-                right.for_each(|p| *p = zero);
-            }
-        }
-    }
-    source.prepare(cpu, inside.clone(), window);
-    let mut block = strip.blocks.start;
-    while block < strip.blocks.end {
-        let blocks = block..strip.blocks.end.min(block + side);
-        let mut to = Padded {
-            lanes: scratch.get_mut(above * padded..).unwrap_or_default(),
-            width: padded,
-            before: before[1],
-            group,
+    #[cfg(target_arch = "aarch64")]
+    if let (Some(coded), true) = (&strip.depthwise.coded, source.coded()) {
+        let mut bytes = BYTES.take();
+        let (padded, padding) = (coded.padded_width(), coded.padding);
+        let fill = |source: &dyn Source, blocks, rows, to: &mut Padded<'_, _>| {
+            source.fill_codes(cpu, blocks, rows, to, window);
         };
-        source.fill(cpu, blocks.clone(), inside.clone(), &mut to, window);
-        for (block, scratch) in blocks.clone().zip(scratch.chunks_exact(group)) {
-            strip.spans(cpu.simd, block..block + 1, &mut |row, x, _, sums| {
-                let at = (row - strip.rows.start) * stride[0] * padded + x * stride[1];
-                let input = Input {
-                    // SAFETY: the padded rows have room for the windows of a whole run.
-                    at: unsafe { scratch.as_ptr().add(at) }.cast(),
-                    pixel: LANES,
-                    line: padded * LANES,
-                };
-                windows(cpu.simd, strip.depthwise, block, input, sums);
-            });
-        }
-        block = blocks.end;
+        strip.padded(
+            cpu,
+            source,
+            &mut bytes,
+            padded,
+            padding,
+            fill,
+            |block, input, sums| {
+                // SAFETY: the padded rows have room for the windows of a whole run.
+                unsafe { coded.windows(block, input, padded, sums) };
+            },
+        );
+        BYTES.set(bytes);
+        *strip.scratch = scratch;
+        return;
     }
+    let (padded, padding) = (strip.depthwise.padded_width(), Lanes([0.0; LANES]));
+    let fill = |source: &dyn Source, blocks, rows, to: &mut Padded<'_, _>| {
+        source.fill(cpu, blocks, rows, to, window);
+    };
+    strip.padded(
+        cpu,
+        source,
+        &mut scratch,
+        padded,
+        padding,
+        fill,
+        |block, input, sums| {
+            let input = Input {
+                at: input.cast(),
+                pixel: LANES,
+                line: padded * LANES,
+            };
+            windows(cpu.simd, strip.depthwise, block, input, sums);
+        },
+    );
     *strip.scratch = scratch;
+}
+
+#[cfg(target_arch = "aarch64")]
+thread_local! {
+    /// Padded rows of codes.
+    static BYTES: std::cell::RefCell<Vec<Bytes>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 /// At least so many elements; memory that is there is not cleared.
@@ -456,6 +597,73 @@ type Compute<'a> = dyn FnMut(usize, usize, usize, &mut [Lanes<f32>]) + 'a;
 const SPAN: usize = 32;
 
 impl<R: Element, O: Element> Strip<'_, R, O> {
+    /// Compute and store the strip from a copy of the input, in rows of `padded` pixels.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what is copied, and how it is read"
+    )]
+    fn padded<C: Copy>(
+        &self,
+        cpu: Cpu,
+        source: &mut dyn Source,
+        scratch: &mut Vec<C>,
+        padded: usize,
+        padding: C,
+        fill: impl Fn(&dyn Source, Range<usize>, Range<usize>, &mut Padded<'_, C>),
+        windows: impl Fn(usize, *const C, &mut [Lanes<f32>]),
+    ) {
+        let window = &self.depthwise.window;
+        let Window {
+            input: [height, width],
+            kernel,
+            stride,
+            before,
+            ..
+        } = *window;
+        let side = cpu.simd.panels();
+        let tall = (self.rows.len() - 1) * stride[0] + kernel[0];
+        let group = tall * padded;
+        grow(scratch, side * group, padding);
+        // Rows of the input that are read, and where the first of them lies in the scratch memory.
+        let top = self.rows.start * stride[0];
+        let first = top.saturating_sub(before[0]).min(height);
+        let end = (top + tall).saturating_sub(before[0]);
+        let inside = first..end.clamp(first, height);
+        // The strip may lie below all of the input.
+        let above = (first + before[0]).saturating_sub(top).min(tall);
+        for scratch in scratch.chunks_exact_mut(group).take(side) {
+            for (y, row) in scratch.chunks_exact_mut(padded).enumerate() {
+                if y < above || y >= above + inside.len() {
+                    row.fill(padding);
+                } else {
+                    row.iter_mut().take(before[1]).for_each(|p| *p = padding);
+                    let right = row.iter_mut().skip(before[1] + width);
+                    right.for_each(|p| *p = padding);
+                }
+            }
+        }
+        source.prepare(cpu, inside.clone(), window);
+        let mut block = self.blocks.start;
+        while block < self.blocks.end {
+            let blocks = block..self.blocks.end.min(block + side);
+            let mut to = Padded {
+                lanes: scratch.get_mut(above * padded..).unwrap_or_default(),
+                width: padded,
+                before: before[1],
+                group,
+            };
+            fill(source, blocks.clone(), inside.clone(), &mut to);
+            for (block, scratch) in blocks.clone().zip(scratch.chunks_exact(group)) {
+                self.spans(cpu.simd, block..block + 1, &mut |row, x, _, sums| {
+                    let at = (row - self.rows.start) * stride[0] * padded + x * stride[1];
+                    // SAFETY: the padded rows have room for the windows of a whole run.
+                    windows(block, unsafe { scratch.as_ptr().add(at) }, sums);
+                });
+            }
+            block = blocks.end;
+        }
+    }
+
     /// Compute and store the strip.
     fn spans(&self, simd: Simd, blocks: Range<usize>, compute: &mut Compute<'_>) {
         let Window {

@@ -36,6 +36,21 @@ impl Quant {
         whole.wrapping_add(u32::from(self.zero)) as u8
     }
 
+    /// Codes of steps.
+    #[inline(always)]
+    pub(crate) fn codes(self, steps: &[f32; LANES]) -> [u8; LANES] {
+        #[cfg(target_arch = "aarch64")]
+        return super::arm::codes(steps, self.zero);
+        #[cfg(not(target_arch = "aarch64"))]
+        {
+            let mut codes = [0; LANES];
+            for lane in 0..LANES {
+                codes[lane] = self.code(steps[lane]);
+            }
+            codes
+        }
+    }
+
     /// The real value of a code.
     #[inline(always)]
     pub(crate) fn real(self, code: u8) -> f32 {
@@ -79,8 +94,31 @@ pub(crate) trait Element: Copy + Default + Send + Sync + 'static {
     fn store<const FMA: bool>(real: f32, quant: Option<Quant>) -> Self;
     /// Store steps of `quant`.
     fn store_steps(steps: f32, quant: Quant) -> Self;
+    /// Store sixteen real values.
+    #[inline(always)]
+    fn store_row<const FMA: bool>(reals: &[f32; LANES], quant: Option<Quant>) -> [Self; LANES] {
+        let mut stored = [Self::default(); LANES];
+        for lane in 0..LANES {
+            stored[lane] = Self::store::<FMA>(reals[lane], quant);
+        }
+        stored
+    }
+    /// Store sixteen times steps of `quant`.
+    #[inline(always)]
+    fn store_steps_row(steps: &[f32; LANES], quant: Quant) -> [Self; LANES] {
+        let mut stored = [Self::default(); LANES];
+        for lane in 0..LANES {
+            stored[lane] = Self::store_steps(steps[lane], quant);
+        }
+        stored
+    }
     /// Elements that are reals as they lie there.
     fn reals(_: &[Self]) -> Option<&[f32]> {
+        None
+    }
+    /// Elements that are codes.
+    #[cfg(target_arch = "aarch64")]
+    fn codes(_: &[Self]) -> Option<&[u8]> {
         None
     }
 }
@@ -126,6 +164,25 @@ impl Element for u8 {
     #[inline(always)]
     fn store_steps(steps: f32, quant: Quant) -> Self {
         quant.code(steps)
+    }
+    #[inline(always)]
+    fn store_row<const FMA: bool>(reals: &[f32; LANES], quant: Option<Quant>) -> [Self; LANES] {
+        let Some(quant) = quant else {
+            return [0; LANES];
+        };
+        let mut steps = [0.0; LANES];
+        for lane in 0..LANES {
+            steps[lane] = quant.steps::<FMA>(reals[lane]);
+        }
+        quant.codes(&steps)
+    }
+    #[inline(always)]
+    fn store_steps_row(steps: &[f32; LANES], quant: Quant) -> [Self; LANES] {
+        quant.codes(steps)
+    }
+    #[cfg(target_arch = "aarch64")]
+    fn codes(elements: &[Self]) -> Option<&[u8]> {
+        Some(elements)
     }
 }
 
@@ -324,18 +381,29 @@ impl Epilogue {
         if let Some(found) = self.bias.as_ref().and_then(|b| b.get(place.column / LANES)) {
             bias = found.0;
         }
+        // What this kind has, so that the loops over rows don't ask for it.
+        let there = |code: Option<Quant>| match KIND {
+            kind::CODED_ADDED => Some(code.unwrap_or(Quant {
+                scale: 1.0,
+                zero: 0,
+            })),
+            _ => code,
+        };
         // A copy, which stores to the output can't change: what rows share is made once for all.
         let fixed = Fixed {
-            steps: self.steps,
-            residual: self.residual,
+            steps: there(self.steps),
+            residual: match KIND {
+                kind::CODED_ADDED => Some(there(self.residual.flatten())),
+                _ => self.residual,
+            },
             clip: self.clip,
             gelu: self.gelu,
-            out: self.out,
+            out: there(self.out),
         };
-        let added = matches!(
-            KIND,
-            kind::ADDED | kind::CODED_ADDED | kind::SCALED | kind::ANY
-        ) && self.residual.is_some();
+        let added = match KIND {
+            kind::ADDED | kind::SCALED | kind::ANY => self.residual.is_some(),
+            _ => KIND == kind::CODED_ADDED,
+        };
         const HALF: usize = LANES / 2;
         // One check for all rows.
         let end = (sums.len().saturating_sub(1).checked_mul(place.stride))
@@ -455,7 +523,6 @@ impl Fixed {
         bias: &[f32; LANES],
         other: &[R; LANES],
     ) -> [O; LANES] {
-        let mut stored = [O::default(); LANES];
         let scaled = matches!(KIND, kind::SCALED | kind::SCALED_GELU);
         if scaled || matches!(KIND, kind::CODED | kind::CODED_ADDED | kind::ANY) {
             for lane in 0..LANES {
@@ -470,10 +537,7 @@ impl Fixed {
         if KIND == kind::CODED
             && let Some(steps) = self.steps
         {
-            for lane in 0..LANES {
-                stored[lane] = O::store_steps(v[lane], steps);
-            }
-            return stored;
+            return O::store_steps_row(&v, steps);
         }
         if matches!(KIND, kind::CODED_ADDED | kind::ANY)
             && let Some(steps) = self.steps
@@ -508,10 +572,7 @@ impl Fixed {
             kind::CODED_ADDED | kind::ANY => self.out,
             _ => None,
         };
-        for lane in 0..LANES {
-            stored[lane] = O::store::<FMA>(v[lane], out);
-        }
-        stored
+        O::store_row::<FMA>(&v, out)
     }
 }
 
@@ -565,6 +626,10 @@ fn clip(x: f32, low: f32, high: f32) -> f32 {
 /// As `clamp`, but NaN becomes `low`: what one instruction each for the two limits gives.
 #[inline(always)]
 fn within(x: f32, low: f32, high: f32) -> f32 {
+    if cfg!(target_arch = "aarch64") {
+        // These are the instructions there.
+        return x.max(low).min(high);
+    }
     let x = if x > low { x } else { low };
     if x < high { x } else { high }
 }

@@ -1,5 +1,7 @@
 //! Inner loops, compiled for each set of vector instructions.
 
+#[cfg(target_arch = "aarch64")]
+mod arm;
 pub(crate) mod cpu;
 pub(crate) mod depthwise;
 pub(crate) mod epilogue;

@@ -21,16 +21,20 @@ use super::epilogue::{Element, Epilogue, MAGIC, Place, Quant, Sink, copy};
 use super::lanes::{LANES, Lanes, lanes};
 use super::packed::Matrix;
 #[cfg(not(target_arch = "x86_64"))]
-use super::vector::{Array, Wide};
+use super::vector::Array;
+#[cfg(not(target_arch = "aarch64"))]
+use super::vector::Integers;
+use super::vector::Reals;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+use super::vector::Wide;
 #[cfg(target_arch = "x86_64")]
 use super::vector::{AvxVnni, Sse, Vnni512, Wide128, Wide256, Wide512, Ymm, Zmm};
-use super::vector::{Integers, Reals};
 
 /// Takes sums as they are ready: of a panel, from a row on, one for each row that follows.
 pub(crate) type Take<'a> = dyn FnMut(usize, usize, &[Lanes<f32>]) + 'a;
 
 /// Weights [depth, columns] in panels, and how to multiply with them.
-trait Panels {
+pub(super) trait Panels {
     /// Elements of the rows that are multiplied.
     type Input: Copy;
 
@@ -47,28 +51,32 @@ trait Panels {
     /// Add the products of `M` rows, the first at `rows`, each `depth` after the one before, with
     /// the columns of `N` panels from `panel` on: those of the stretch from `start` on. The sums of
     /// a panel are `sums[..M]`, those of the next `step` further on; the first stretch writes them,
-    /// from what sums start from, whatever was there. What is stored goes through `end` before.
+    /// from what sums start from, whatever was there. What is stored is what `end` makes of them; of
+    /// stretches before the last, the sums.
     ///
     /// # Safety
     /// The processor has the instructions. `rows` points to `M * depth` elements, `sums` to
     /// `(N - 1) * step + M`, `panel + N <= count`, and `start` is a multiple of `stretch` within
     /// `depth`.
-    unsafe fn tile<const M: usize, const N: usize>(
+    unsafe fn tile<const M: usize, const N: usize, E: End>(
         &self,
         panel: usize,
         rows: *const Self::Input,
         start: usize,
-        sums: *mut Lanes<f32>,
+        sums: *mut E::Out,
         step: usize,
-        end: impl End,
+        end: E,
     );
 }
 
 /// What is done to sums before they leave the registers, as an [`Epilogue`] does it.
-trait End: Copy {
+pub(super) trait End: Copy {
+    /// Sixteen of what is stored.
+    type Out;
+
     /// # Safety
-    /// As of [`Reals`]; there is such a panel.
-    unsafe fn end<V: Reals>(self, sum: V, panel: usize) -> V;
+    /// As of [`Reals`]; there is such a panel, and `to` is there.
+    unsafe fn end<V: Reals>(self, sum: V, panel: usize, to: *mut Self::Out);
 }
 
 /// Nothing.
@@ -76,9 +84,12 @@ trait End: Copy {
 struct Bare;
 
 impl End for Bare {
+    type Out = Lanes<f32>;
+
     #[inline(always)]
-    unsafe fn end<V: Reals>(self, sum: V, _: usize) -> V {
-        sum
+    unsafe fn end<V: Reals>(self, sum: V, _: usize, to: *mut Lanes<f32>) {
+        // SAFETY: the caller's.
+        unsafe { sum.store(to.cast()) }
     }
 }
 
@@ -90,10 +101,15 @@ struct Clipped {
 }
 
 impl End for Clipped {
+    type Out = Lanes<f32>;
+
     #[inline(always)]
-    unsafe fn end<V: Reals>(self, sum: V, _: usize) -> V {
+    unsafe fn end<V: Reals>(self, sum: V, _: usize, to: *mut Lanes<f32>) {
         // SAFETY: the caller's.
-        unsafe { V::splat(self.high).lesser(V::splat(self.low).greater(sum)) }
+        unsafe {
+            let clipped = V::splat(self.high).lesser(V::splat(self.low).greater(sum));
+            clipped.store(to.cast());
+        }
     }
 }
 
@@ -106,8 +122,10 @@ struct Stepped<'a> {
 }
 
 impl End for Stepped<'_> {
+    type Out = Lanes<f32>;
+
     #[inline(always)]
-    unsafe fn end<V: Reals>(self, sum: V, panel: usize) -> V {
+    unsafe fn end<V: Reals>(self, sum: V, panel: usize, to: *mut Lanes<f32>) {
         let zero = f32::from(self.code.zero);
         // SAFETY: the caller's.
         unsafe {
@@ -115,13 +133,36 @@ impl End for Stepped<'_> {
             let steps = steps
                 .greater(V::splat(-zero))
                 .lesser(V::splat(255.0 - zero));
-            steps.add(V::splat(MAGIC)).add(V::splat(-MAGIC))
+            let rounded = steps.add(V::splat(MAGIC)).add(V::splat(-MAGIC));
+            rounded.store(to.cast());
+        }
+    }
+}
+
+/// Sums become codes, less 128.
+#[cfg(target_arch = "aarch64")]
+#[derive(Clone, Copy)]
+struct Coded<'a>(Stepped<'a>);
+
+#[cfg(target_arch = "aarch64")]
+impl End for Coded<'_> {
+    type Out = [u8; LANES];
+
+    #[inline(always)]
+    unsafe fn end<V: Reals>(self, sum: V, panel: usize, to: *mut [u8; LANES]) {
+        let Stepped { factors, code } = self.0;
+        let mut steps = [0.0; LANES];
+        // SAFETY: the caller's.
+        unsafe {
+            let all = sum.multiply(V::load(factors.as_ptr().add(panel).cast()));
+            all.store(steps.as_mut_ptr());
+            *to = code.codes(&steps).map(|code| code ^ super::arm::SIGN);
         }
     }
 }
 
 /// What is done with panels and rows, compiled for each kind of them.
-trait Job {
+pub(super) trait Job {
     /// In tiles of `ROWS` rows and `N` panels at most: as many sums as the registers hold beside
     /// what is multiplied.
     fn run<P: Panels, const ROWS: usize, const N: usize>(self, panels: &P, rows: &[P::Input]);
@@ -136,16 +177,16 @@ struct Chunks<'a, 'b> {
 
 /// Sums of the pixels of some lines with some panels are stored in a map with padding, for rows
 /// that are multiplied whole.
-struct IntoLines<'a, 'b, E> {
+struct IntoLines<'a, 'b, E: End> {
     range: Range<usize>,
-    to: &'a mut Lines<'b>,
+    to: &'a mut Lines<'b, E::Out>,
     end: E,
 }
 
 /// Lines of a map, sixteen channels at a time.
-pub(crate) struct Lines<'a> {
+pub(crate) struct Lines<'a, C> {
     /// From the first pixel of the first panel on.
-    pub(crate) lanes: &'a mut [Lanes<f32>],
+    pub(crate) lanes: &'a mut [C],
     /// How many.
     pub(crate) count: usize,
     /// Pixels of a line.
@@ -272,7 +313,7 @@ impl F32Panels {
         simd: Simd,
         panels: Range<usize>,
         rows: &[f32],
-        to: &mut Lines<'_>,
+        to: &mut Lines<'_, Lanes<f32>>,
         (low, high): (f32, f32),
     ) {
         let (range, end) = (panels, Clipped { low, high });
@@ -328,14 +369,14 @@ impl<V: Reals> Panels for OfReals<'_, V> {
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const N: usize>(
+    unsafe fn tile<const M: usize, const N: usize, E: End>(
         &self,
         panel: usize,
         rows: *const f32,
         start: usize,
-        sums: *mut Lanes<f32>,
+        sums: *mut E::Out,
         step: usize,
-        end: impl End,
+        end: E,
     ) {
         // SAFETY: the panels are ours, and the caller vouches for the rest.
         unsafe {
@@ -346,12 +387,12 @@ impl<V: Reals> Panels for OfReals<'_, V> {
             for n in 0..N {
                 let bias = self.0.bias.as_ptr().add(panel + n);
                 for m in 0..M {
-                    let from = if start == 0 {
-                        bias
+                    let from: *const f32 = if start == 0 {
+                        bias.cast()
                     } else {
-                        sums.add(n * step + m)
+                        sums.add(n * step + m).cast()
                     };
-                    all[n][m] = V::load(from.cast());
+                    all[n][m] = V::load(from);
                 }
             }
             for k in start..last {
@@ -368,8 +409,7 @@ impl<V: Reals> Panels for OfReals<'_, V> {
             }
             for n in 0..N {
                 for m in 0..M {
-                    let sum = end.end(all[n][m], panel + n);
-                    sum.store(sums.add(n * step + m).cast());
+                    end.end(all[n][m], panel + n, sums.add(n * step + m));
                 }
             }
         }
@@ -388,10 +428,15 @@ pub(crate) struct I8Panels {
     width: usize,
     /// Four rows of a panel each, in groups as [`Dot::group`] has them: column after column.
     panels: Arc<[Lanes<[i8; 4]>]>,
+    /// How many of these are a panel: rows are filled up to whole groups.
+    fours: usize,
+    /// Whether the sum of any two products of codes as i8 with these weights is an i16.
+    #[cfg(target_arch = "aarch64")]
+    pub(super) chained: bool,
     /// Sum of each column's weights.
     totals: Arc<[Lanes<i32>]>,
     /// Added to every sum: the bias, and what the rows' zero point takes away.
-    offsets: Vec<Lanes<i32>>,
+    pub(super) offsets: Vec<Lanes<i32>>,
 }
 
 impl I8Panels {
@@ -407,15 +452,17 @@ impl I8Panels {
     ) -> Self {
         // The kernels read rows and panels four at a time, unchecked.
         assert!(depth.is_multiple_of(4) && depth <= DEEPEST);
-        let (width, fours, group) = (bias.len(), depth / 4, dot.group());
+        let (width, group) = (bias.len(), dot.group());
+        let fours = depth.next_multiple_of(group) / 4;
         let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * fours];
         let mut totals = vec![Lanes([0; LANES]); width.div_ceil(LANES)];
         for column in 0..width {
             let (panel, lane) = (column / LANES, column % LANES);
             for k in 0..depth {
                 let value = weight(k, column);
-                let at = k % 4 / group * group * LANES + lane * group + k % group;
-                panels[panel * fours + k / 4].0.as_flattened_mut()[at] = value;
+                let at = k / group * group * LANES + lane * group + k % group;
+                let four = &mut panels[panel * fours + at / (4 * LANES)];
+                four.0.as_flattened_mut()[at % (4 * LANES)] = value;
                 totals[panel].0[lane] += i32::from(value);
             }
         }
@@ -425,21 +472,30 @@ impl I8Panels {
             depth,
             width,
             totals: totals.into(),
+            fours,
+            // Only of 128 times 128 there are two too many.
+            #[cfg(target_arch = "aarch64")]
+            chained: (panels.iter()).all(|four| !four.0.as_flattened().contains(&i8::MIN)),
             panels: panels.into(),
             offsets: Vec::new(),
         };
-        // `sdot` multiplies signed by signed: the kernel takes 128 from every code.
-        let taken = match dot {
-            #[cfg(target_arch = "aarch64")]
-            Dot::Sdot => 128,
-            _ => 0,
-        };
-        made.shift(&mut offsets, i32::from(zero) - taken);
+        made.shift(&mut offsets, i32::from(zero) - dot.taken());
         Self { offsets, ..made }
     }
 
     pub(crate) fn depth(&self) -> usize {
         self.depth
+    }
+
+    #[cfg(target_arch = "aarch64")]
+    pub(super) fn dot(&self) -> Dot {
+        self.dot
+    }
+
+    /// Where a panel's weights start.
+    #[inline(always)]
+    pub(super) fn panel(&self, panel: usize) -> *const i8 {
+        self.panels.as_ptr().wrapping_add(panel * self.fours).cast()
     }
 
     /// The same weights for rows in which the code of 0 is greater by `zero`.
@@ -460,7 +516,7 @@ impl I8Panels {
 
     /// Write into `wide` what the kernels read in place of rows, if they don't read codes.
     pub(crate) fn prepare(&self, simd: Simd, rows: &[u8], wide: &mut Vec<i16>) {
-        if self.dot == Dot::Wide {
+        if self.dot.widens() {
             wide.resize(rows.len(), 0);
             widen(simd, rows, wide);
         }
@@ -468,7 +524,7 @@ impl I8Panels {
 
     /// Rows as the kernels read them; `wide` is what [`Self::prepare`] made of them.
     pub(crate) fn codes<'a>(&self, rows: &'a [u8], wide: &'a [i16]) -> Codes<'a> {
-        match self.dot == Dot::Wide {
+        match self.dot.widens() {
             true => Codes::Wide(wide),
             false => Codes::Bytes(rows),
         }
@@ -501,7 +557,7 @@ impl I8Panels {
         simd: Simd,
         panels: Range<usize>,
         rows: Codes<'_>,
-        to: &mut Lines<'_>,
+        to: &mut Lines<'_, Lanes<f32>>,
         (factors, code): (&[Lanes<f32>], Quant),
     ) {
         assert!(factors.len() >= self.offsets.len());
@@ -509,10 +565,25 @@ impl I8Panels {
         self.each(simd, rows, IntoLines { range, to, end });
     }
 
+    /// As [`Self::lines`], as codes less 128.
+    #[cfg(target_arch = "aarch64")]
+    pub(crate) fn lines_of_codes(
+        &self,
+        simd: Simd,
+        panels: Range<usize>,
+        rows: Codes<'_>,
+        to: &mut Lines<'_, [u8; LANES]>,
+        (factors, code): (&[Lanes<f32>], Quant),
+    ) {
+        assert!(factors.len() >= self.offsets.len());
+        let (range, end) = (panels, Coded(Stepped { factors, code }));
+        self.each(simd, rows, IntoLines { range, to, end });
+    }
+
     fn each(&self, simd: Simd, rows: Codes<'_>, job: impl Job) {
+        #[cfg(target_arch = "x86_64")]
         // SAFETY: values of `Simd` and `Dot` other than the least come from `Cpu::supported`, which
         // asked the processor.
-        #[cfg(target_arch = "x86_64")]
         unsafe {
             match (rows, simd) {
                 (Codes::Wide(rows), Simd::Baseline) => {
@@ -524,15 +595,16 @@ impl I8Panels {
                 (Codes::Bytes(rows), _) => avxvnni(&OfCodes::new(self), rows, job),
             }
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(target_arch = "aarch64")]
+        match (rows, simd) {
+            (Codes::Bytes(rows), Simd::Baseline) => super::arm::product::each(self, rows, job),
+            (Codes::Wide(_), _) => {}
+        }
+        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         match (rows, simd) {
             (Codes::Wide(rows), Simd::Baseline) => {
                 job.run::<_, 4, 1>(&OfCodes::<Wide>::new(self), rows);
             }
-            // SAFETY: as above.
-            #[cfg(target_arch = "aarch64")]
-            (Codes::Bytes(rows), _) => unsafe { sdot_tiles(&Sdot(self), rows, job) },
-            #[cfg(not(target_arch = "aarch64"))]
             (Codes::Bytes(_), _) => {}
         }
     }
@@ -558,8 +630,10 @@ fn widen_body<V: Reals, const FMA: bool>(from: &[u8], to: &mut [i16]) {
 }
 
 /// [`I8Panels`], multiplied in vectors of `V`.
+#[cfg(not(target_arch = "aarch64"))]
 struct OfCodes<'a, V>(&'a I8Panels, PhantomData<V>);
 
+#[cfg(not(target_arch = "aarch64"))]
 impl<'a, V: Integers> OfCodes<'a, V> {
     fn new(panels: &'a I8Panels) -> Self {
         assert!(panels.dot.group() == V::GROUP);
@@ -567,6 +641,7 @@ impl<'a, V: Integers> OfCodes<'a, V> {
     }
 }
 
+#[cfg(not(target_arch = "aarch64"))]
 impl<V: Integers> Panels for OfCodes<'_, V> {
     type Input = V::Input;
 
@@ -579,24 +654,19 @@ impl<V: Integers> Panels for OfCodes<'_, V> {
     }
 
     #[inline(always)]
-    unsafe fn tile<const M: usize, const N: usize>(
+    unsafe fn tile<const M: usize, const N: usize, E: End>(
         &self,
         panel: usize,
         rows: *const V::Input,
         _: usize,
-        sums: *mut Lanes<f32>,
+        sums: *mut E::Out,
         step: usize,
-        end: impl End,
+        end: E,
     ) {
         // SAFETY: the panels are ours, and the caller vouches for the rest.
         unsafe {
             let depth = self.0.depth;
-            let weights = self
-                .0
-                .panels
-                .as_ptr()
-                .cast::<i8>()
-                .add(panel * depth * LANES);
+            let weights = self.0.panel(panel);
             let offsets = self.0.offsets.as_ptr().add(panel);
             let mut all = [[V::load(offsets.cast()); M]; N];
             for n in 1..N {
@@ -616,113 +686,8 @@ impl<V: Integers> Panels for OfCodes<'_, V> {
             }
             for n in 0..N {
                 for m in 0..M {
-                    let sum = end.end(all[n][m].real(), panel + n);
-                    sum.store(sums.add(n * step + m).cast());
+                    end.end(all[n][m].real(), panel + n, sums.add(n * step + m));
                 }
-            }
-        }
-    }
-}
-
-#[cfg(target_arch = "aarch64")]
-/// Sums by `sdot`.
-struct Sdot<'a>(&'a I8Panels);
-
-#[cfg(target_arch = "aarch64")]
-impl Panels for Sdot<'_> {
-    type Input = u8;
-
-    fn depth(&self) -> usize {
-        self.0.depth
-    }
-
-    fn count(&self) -> usize {
-        self.0.offsets.len()
-    }
-
-    #[inline(always)]
-    unsafe fn tile<const M: usize, const N: usize>(
-        &self,
-        panel: usize,
-        rows: *const u8,
-        _: usize,
-        to: *mut Lanes<f32>,
-        step: usize,
-        end: impl End,
-    ) {
-        use std::arch::aarch64::{
-            int32x4_t, vcvtq_f32_s32, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vld1q_s32,
-            vld1q_u8, vreinterpretq_u8_u32, vst1q_f32,
-        };
-        // SAFETY: the panels are ours, the caller vouches for the rows, and only functions compiled
-        // for these instructions call this, on processors that have them.
-        unsafe {
-            for n in 0..N {
-                let weights = self.0.panels.as_ptr().add((panel + n) * (self.0.depth / 4));
-                let from = self.0.offsets.as_ptr().add(panel + n).cast::<i32>();
-                let mut offsets: [int32x4_t; 4] = [vdupq_n_s32(0); 4];
-                for q in 0..4 {
-                    offsets[q] = vld1q_s32(from.add(4 * q));
-                }
-                let mut sums = [offsets; M];
-                let mut codes = [vdupq_n_u8(0); M];
-                let sixteens = self.0.depth / 16;
-                for k in 0..sixteens {
-                    for (m, codes) in codes.iter_mut().enumerate() {
-                        let sixteen = vld1q_u8(rows.add(m * self.0.depth + 16 * k));
-                        *codes = veorq_u8(sixteen, vdupq_n_u8(0x80));
-                    }
-                    let weights = weights.add(4 * k);
-                    sdot::<M, 0>(&mut sums, weights, &codes);
-                    sdot::<M, 1>(&mut sums, weights.add(1), &codes);
-                    sdot::<M, 2>(&mut sums, weights.add(2), &codes);
-                    sdot::<M, 3>(&mut sums, weights.add(3), &codes);
-                }
-                for k in 4 * sixteens..self.0.depth / 4 {
-                    for (m, codes) in codes.iter_mut().enumerate() {
-                        let four = rows.add(m * self.0.depth + 4 * k).cast::<u32>();
-                        let four = vdupq_n_u32(four.read_unaligned() ^ 0x8080_8080);
-                        *codes = vreinterpretq_u8_u32(four);
-                    }
-                    sdot::<M, 0>(&mut sums, weights.add(k), &codes);
-                }
-                for (m, sums) in sums.iter().enumerate() {
-                    let to = to.add(n * step + m).cast::<f32>();
-                    for q in 0..4 {
-                        vst1q_f32(to.add(4 * q), vcvtq_f32_s32(sums[q]));
-                    }
-                    end.end(Array::<f32>::load(to), panel + n).store(to);
-                }
-            }
-        }
-    }
-}
-
-/// Add the products of each row's `FOUR`th four codes, which are signed, with a group of weights.
-///
-/// # Safety
-/// `weights` points to a group, and the processor has these instructions.
-#[cfg(target_arch = "aarch64")]
-#[inline(always)]
-unsafe fn sdot<const M: usize, const FOUR: usize>(
-    sums: &mut [[std::arch::aarch64::int32x4_t; 4]; M],
-    weights: *const Lanes<[i8; 4]>,
-    codes: &[std::arch::aarch64::uint8x16_t; M],
-) {
-    for q in 0..4 {
-        // SAFETY: the caller's.
-        unsafe {
-            let weights = std::arch::aarch64::vld1q_s8(weights.cast::<i8>().add(16 * q));
-            for (sums, codes) in sums.iter_mut().zip(codes) {
-                // The intrinsic is not stable yet.
-                std::arch::asm!(
-                    "sdot {sum:v}.4s, {weights:v}.16b, {codes:v}.4b[{four}]",
-                    sum = inout(vreg) sums[q],
-                    weights = in(vreg) weights,
-                    codes = in(vreg) *codes,
-                    four = const FOUR,
-                    options(pure, nomem, nostack, preserves_flags),
-                );
             }
         }
     }
@@ -847,10 +812,10 @@ impl Job for Chunks<'_, '_> {
                         let rows = rows.as_ptr().add(first * depth);
                         let sums = sums.as_mut_ptr();
                         match side == N {
-                            true => column::<P, ROWS, N>(
+                            true => column::<P, ROWS, N, _>(
                                 panels, panel, rows, start, sums, step, len, Bare,
                             ),
-                            false => column::<P, ROWS, 1>(
+                            false => column::<P, ROWS, 1, _>(
                                 panels, panel, rows, start, sums, step, len, Bare,
                             ),
                         }
@@ -890,8 +855,12 @@ impl<E: End> Job for IntoLines<'_, '_, E> {
                     let sums = to.lanes.as_mut_ptr().add(at);
                     let (step, len) = (to.group, to.width);
                     match side == N {
-                        true => column::<P, ROWS, N>(panels, panel, rows, 0, sums, step, len, end),
-                        false => column::<P, ROWS, 1>(panels, panel, rows, 0, sums, step, len, end),
+                        true => {
+                            column::<P, ROWS, N, _>(panels, panel, rows, 0, sums, step, len, end)
+                        }
+                        false => {
+                            column::<P, ROWS, 1, _>(panels, panel, rows, 0, sums, step, len, end)
+                        }
                     }
                 }
             }
@@ -906,15 +875,15 @@ impl<E: End> Job for IntoLines<'_, '_, E> {
 /// As of [`Panels::tile`], for `len` rows.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "a tile's, and how many rows")]
-unsafe fn column<P: Panels, const ROWS: usize, const N: usize>(
+unsafe fn column<P: Panels, const ROWS: usize, const N: usize, E: End>(
     panels: &P,
     panel: usize,
     rows: *const P::Input,
     start: usize,
-    sums: *mut Lanes<f32>,
+    sums: *mut E::Out,
     step: usize,
     len: usize,
-    end: impl End,
+    end: E,
 ) {
     let mut row = 0;
     // SAFETY: the caller's.
@@ -923,28 +892,29 @@ unsafe fn column<P: Panels, const ROWS: usize, const N: usize>(
         // Two tiles of four rows rather than one of six and two of one.
         while row + ROWS <= len && !(ROWS == 6 && row + 8 == len) {
             let (rows, sums) = at(row);
-            panels.tile::<ROWS, N>(panel, rows, start, sums, step, end);
+            panels.tile::<ROWS, N, E>(panel, rows, start, sums, step, end);
             row += ROWS;
         }
         if ROWS > 8 && row + 8 <= len {
             let (rows, sums) = at(row);
-            panels.tile::<8, N>(panel, rows, start, sums, step, end);
+            panels.tile::<8, N, E>(panel, rows, start, sums, step, end);
             row += 8;
         }
         while ROWS > 4 && row + 4 <= len {
             let (rows, sums) = at(row);
-            panels.tile::<4, N>(panel, rows, start, sums, step, end);
+            panels.tile::<4, N, E>(panel, rows, start, sums, step, end);
             row += 4;
         }
         while row < len {
             let (rows, sums) = at(row);
-            panels.tile::<1, N>(panel, rows, start, sums, step, end);
+            panels.tile::<1, N, E>(panel, rows, start, sums, step, end);
             row += 1;
         }
     }
 }
 
 /// A [`Job`] compiled for the instructions of a kind of panels.
+#[cfg(target_arch = "x86_64")]
 macro_rules! compiled_tiles {
     ($($name:ident: $panels:ty, $features:literal, $rows:literal, $side:literal;)+) => {$(
         #[target_feature(enable = $features)]
@@ -962,10 +932,4 @@ compiled_tiles! {
     wide512: OfCodes<'_, Wide512>, "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma", 12, 2;
     avxvnni: OfCodes<'_, AvxVnni>, "avxvnni,avx2,fma", 6, 1;
     vnni512: OfCodes<'_, Vnni512>, "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma", 12, 2;
-}
-
-#[cfg(target_arch = "aarch64")]
-compiled_tiles! {
-    // What four rows need stays in registers; what six need does not.
-    sdot_tiles: Sdot<'_>, "dotprod", 4, 1;
 }

@@ -35,6 +35,7 @@ pub(crate) trait Reals: Copy {
 /// # Safety
 /// As of [`Reals`]. `weights` reads [`Self::GROUP`] weights for each of sixteen columns, `splat` as
 /// many elements of a row.
+#[cfg(not(target_arch = "aarch64"))]
 pub(crate) trait Integers: Copy {
     /// Elements of rows.
     type Input: Copy + Default + 'static;
@@ -56,7 +57,9 @@ pub(crate) trait Integers: Copy {
 /// Arrays, for processors without vectors of their own here: compilers make some of these.
 #[cfg(not(target_arch = "x86_64"))]
 mod portable {
-    use super::{Integers, LANES, Reals};
+    #[cfg(not(target_arch = "aarch64"))]
+    use super::Integers;
+    use super::{LANES, Reals};
     use crate::kernel::lanes::multiply_add;
 
     #[derive(Clone, Copy)]
@@ -121,12 +124,14 @@ mod portable {
         }
     }
 
-    /// Products of i16: `smlal` on aarch64.
+    /// Products of i16.
+    #[cfg(not(target_arch = "aarch64"))]
     #[derive(Clone, Copy)]
     pub(crate) struct Wide {
         sums: [i32; LANES],
     }
 
+    #[cfg(not(target_arch = "aarch64"))]
     impl Integers for Wide {
         type Input = i16;
         type Group = i16;
@@ -174,7 +179,9 @@ mod portable {
     }
 }
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) use portable::{Array, Wide};
+pub(crate) use portable::Array;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub(crate) use portable::Wide;
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{AvxVnni, Sse, Vnni512, Wide128, Wide256, Wide512, Ymm, Zmm};

@@ -382,7 +382,7 @@ impl ConvolutionPlan {
         let Kernel::Depthwise(depthwise) = &self.kernel else {
             bail!("not a depthwise convolution");
         };
-        let bytes = depthwise.padded_width() * size_of::<Lanes<f32>>();
+        let bytes = depthwise.padded_bytes();
         let epilogue = &expansion.epilogue;
         let none = &[] as &[f32];
         match &expansion.kernel {
@@ -483,10 +483,9 @@ impl<R: Element> Bands<'_, R> {
         let line = width * projection.out_channels;
         // What a row of the output asks of the cache: what is expanded, what lies between, what is
         // stored.
-        let bytes =
-            plan.cpu.simd.panels() * stride[0] * depthwise.padded_width() * size_of::<Lanes<f32>>()
-                + width * channels * size_of::<T>()
-                + line * size_of::<O>();
+        let bytes = plan.cpu.simd.panels() * stride[0] * depthwise.padded_bytes()
+            + width * channels * size_of::<T>()
+            + line * size_of::<O>();
         let least = match threads() {
             1 => 1,
             threads => 2 * threads,

@@ -597,14 +597,9 @@ impl Rewriter<'_> {
         };
         let (padded, kernel) = match integers {
             Some(i) if depthwise => {
-                let bias: Vec<f32> = i.bias.iter().map(|b| *b as f32).collect();
-                let weight = |c: usize, tap: usize| {
-                    f32::from(i.weights.get(at(tap, c)).copied().unwrap_or(0))
-                };
-                (
-                    depth,
-                    Kernel::Depthwise(Depthwise::new(window, zero, &bias, weight)),
-                )
+                let weight = |c: usize, tap: usize| i.weights.get(at(tap, c)).copied().unwrap_or(0);
+                let made = Depthwise::of_codes(self.cpu.dot, window, zero, &i.bias, weight);
+                (depth, Kernel::Depthwise(made))
             }
             Some(i) => {
                 let padded = depth.next_multiple_of(4);
