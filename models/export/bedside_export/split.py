@@ -89,13 +89,16 @@ class FoldedBlock(nn.Module):
         self.norm1 = FoldedNorm(block.norm1, block.gamma_1)
         self.norm2 = FoldedNorm(block.norm2, block.gamma_2)
         self.mlp = block.mlp
-        self.sizes = [source.dim, source.dim, source.levels + 1]
-        self.f, self.proj, self.focal_layers = source.f, source.proj, source.focal_layers
+        sizes = [source.dim, source.dim, source.levels + 1]
+        parts = zip(source.f.weight.split(sizes), source.f.bias.split(sizes))
+        self.query, self.context, self.gates = (linear(*part) for part in parts)
+        self.proj, self.focal_layers = source.proj, source.focal_layers
         self.h = linear((source.h.weight * source.scale).flatten(1), source.h.bias)
 
     def modulation(self, x, size):
-        maps = self.f(x).unflatten(1, size)
-        query, context, gates = torch.split(maps, self.sizes, 3)
+        query, context, gates = (
+            part(x).unflatten(1, size) for part in (self.query, self.context, self.gates)
+        )
         total = None
         for level, (conv, gelu) in enumerate(self.focal_layers):
             context = gelu(conv(context.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
@@ -232,6 +235,8 @@ class Encoder(nn.Module):
             self.query_masks = nn.Parameter(decoder.mask_embed(decoder.decoder_norm(query)))
         self.level_embed = nn.Parameter(decoder.level_embed.weight.detach())
         dim = query.shape[1]
+        # The mean of 2x2 pixels, of which the first lies one row up and left.
+        self.register_buffer("quarters", torch.full((dim, 1, 2, 2), 0.25), persistent=False)
         for i, stride in enumerate(LEVEL_STRIDES):
             code = sine_position(side // stride, side // stride, dim).flatten(1).t().contiguous()
             self.register_buffer(f"position{i}", code, persistent=False)
@@ -249,14 +254,16 @@ class Encoder(nn.Module):
         if not self.skip_mask_conv:
             pixels = conv(fine)[0]
             return pixels, [centre_mean(pixels, f).flatten(1) for f in FACTORS]
-        padded = F.pad(fine, (1, 1, 1, 1))
-        pairs = padded[:, :, :-1] + padded[:, :, 1:]
-        means = (pairs[:, :, :, :-1] + pairs[:, :, :, 1:]) * 0.25  # of 2x2, one row up and left
+        h, w = map_size(fine)
+        means = F.conv2d(fine, self.quarters, padding=1, groups=len(self.quarters))
         levels = []
         for factor in FACTORS:
-            at = factor // 2 - 1
-            part = means[:, :, at:, at:]
-            part = F.conv2d(part, conv.weight, conv.bias, stride=factor)
+            # The window that starts at the centre samples is the second, behind so much padding;
+            # to skip what is before it afterwards copies less than to skip it in the map.
+            skip = 1 - factor // 2
+            part = F.conv2d(means, conv.weight, conv.bias, stride=factor, padding=skip % factor)
+            if skip:
+                part = part[:, :, 1 : 1 + h // factor, 1 : 1 + w // factor]
             levels.append(part[0].flatten(1))
         return fine[0], levels
 
