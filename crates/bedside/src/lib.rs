@@ -42,9 +42,9 @@ pub mod bundle {
 /// Backends: which there are, and what one of your own has to do.
 pub mod engine {
     pub use bedside_engine::{
-        Backend, DType, Dim, EngineError, ErrorKind, FaultyBackend, InjectedFault, LoadOptions,
-        OpTime, Placement, Release, Session, Signature, TensorSpec, TractCpu, TractStock, Value,
-        backend, backend_names, backends, conformance,
+        Backend, Bytes, DType, Dim, EngineError, ErrorKind, FaultyBackend, InjectedFault,
+        LoadOptions, OpTime, Placement, Release, Session, Signature, TensorSpec, TractCpu,
+        TractStock, Value, backend, backend_names, backends, conformance,
     };
 }
 

@@ -26,6 +26,19 @@ use super::vector::{Array, Wide};
 use super::vector::{AvxVnni, Sse, Vnni512, Wide128, Wide256, Wide512, Ymm, Zmm};
 use super::vector::{Integers, Reals};
 
+/// Rows, sixteen columns of `width` at a time, by element.
+fn rows<T>(
+    width: usize,
+    weight: impl Fn(usize, usize) -> T,
+) -> impl Fn(usize, usize, &mut [T; LANES]) {
+    move |k, first, to| {
+        let columns = first..width.min(first + LANES);
+        to.iter_mut()
+            .zip(columns)
+            .for_each(|(to, column)| *to = weight(k, column));
+    }
+}
+
 /// Takes sums as they are ready: of a panel, from a row on, one for each row that follows.
 pub(crate) type Take<'a> = dyn FnMut(usize, usize, &[Lanes<f32>]) + 'a;
 
@@ -173,16 +186,21 @@ impl F32Panels {
         bias: &[f32],
         weight: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
+        Self::of_rows(depth, bias, rows(bias.len(), weight))
+    }
+
+    /// From `row(k, column, to)`, which writes sixteen columns of a row, and no more than there
+    /// are, and a bias for each column; on all threads of the pool.
+    pub(crate) fn of_rows(
+        depth: usize,
+        bias: &[f32],
+        row: impl Fn(usize, usize, &mut [f32; LANES]) + Sync,
+    ) -> Self {
         let width = bias.len();
         let lanes_at = |at: usize| {
-            let (panel, row) = (at / depth, at % depth);
-            Lanes(std::array::from_fn(|lane| {
-                let column = panel * LANES + lane;
-                match column < width {
-                    true => weight(row, column),
-                    false => 0.0,
-                }
-            }))
+            let mut lanes = Lanes([0.0; LANES]);
+            row(at % depth, at / depth * LANES, &mut lanes.0);
+            lanes
         };
         let count = width.div_ceil(LANES) * depth;
         let panels = (0..count)
@@ -387,9 +405,9 @@ pub(crate) struct I8Panels {
     depth: usize,
     width: usize,
     /// Four rows of a panel each, in groups as [`Dot::group`] has them: column after column.
-    panels: Arc<[Lanes<[i8; 4]>]>,
+    panels: Arc<Vec<Lanes<[i8; 4]>>>,
     /// Sum of each column's weights.
-    totals: Arc<[Lanes<i32>]>,
+    totals: Arc<Vec<Lanes<i32>>>,
     /// Added to every sum: the bias, and what the rows' zero point takes away.
     offsets: Vec<Lanes<i32>>,
 }
@@ -403,22 +421,38 @@ impl I8Panels {
         depth: usize,
         zero: u8,
         bias: &[i32],
-        weight: impl Fn(usize, usize) -> i8,
+        weight: impl Fn(usize, usize) -> i8 + Sync,
+    ) -> Self {
+        Self::of_rows(dot, depth, zero, bias, rows(bias.len(), weight))
+    }
+
+    /// As [`new`](Self::new), from `row(k, column, to)`, which writes sixteen columns of a row, and
+    /// no more than there are; on all threads of the pool.
+    pub(crate) fn of_rows(
+        dot: Dot,
+        depth: usize,
+        zero: u8,
+        bias: &[i32],
+        row: impl Fn(usize, usize, &mut [i8; LANES]) + Sync,
     ) -> Self {
         // The kernels read rows and panels four at a time, unchecked.
         assert!(depth.is_multiple_of(4) && depth <= DEEPEST);
         let (width, fours, group) = (bias.len(), depth / 4, dot.group());
         let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * fours];
         let mut totals = vec![Lanes([0; LANES]); width.div_ceil(LANES)];
-        for column in 0..width {
-            let (panel, lane) = (column / LANES, column % LANES);
+        let pack = |(panel, (lanes, total)): (usize, (&mut [Lanes<[i8; 4]>], &mut Lanes<i32>))| {
             for k in 0..depth {
-                let value = weight(k, column);
-                let at = k % 4 / group * group * LANES + lane * group + k % group;
-                panels[panel * fours + k / 4].0.as_flattened_mut()[at] = value;
-                totals[panel].0[lane] += i32::from(value);
+                let mut values = [0; LANES];
+                row(k, panel * LANES, &mut values);
+                let to = lanes[k / 4].0.as_flattened_mut();
+                for lane in 0..LANES {
+                    to[k % 4 / group * group * LANES + lane * group + k % group] = values[lane];
+                    total.0[lane] += i32::from(values[lane]);
+                }
             }
-        }
+        };
+        let all = panels.par_chunks_mut(fours.max(1)).zip(&mut totals);
+        all.enumerate().for_each(pack);
         let mut offsets = lanes(bias);
         let made = Self {
             dot,
