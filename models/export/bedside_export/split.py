@@ -96,17 +96,16 @@ class FoldedBlock(nn.Module):
         self.h = linear((source.h.weight * source.scale).flatten(1), source.h.bias)
 
     def modulation(self, x, size):
-        query, context, gates = (
-            part(x).unflatten(1, size) for part in (self.query, self.context, self.gates)
-        )
+        h, w = size
+        parts = (self.query, self.context, self.gates)
+        query, context, gates = (part(x).reshape(1, h, w, -1) for part in parts)
+        *gates, last = gates.split(1, 3)
         total = None
-        for level, (conv, gelu) in enumerate(self.focal_layers):
+        for gate, (conv, gelu) in zip(gates, self.focal_layers):
             context = gelu(conv(context.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-            part = context * gates[..., level : level + 1]
-            total = part if total is None else total + part
-        whole = F.gelu(context.mean((1, 2), keepdim=True))
-        total = total + whole * gates[..., len(self.focal_layers) :]
-        return self.proj((query * self.h(total)).flatten(1, 2))
+            total = context * gate if total is None else total + context * gate
+        total = total + F.gelu(context.mean((1, 2), keepdim=True)) * last
+        return self.proj((query * self.h(total)).reshape(1, h * w, -1))
 
     def forward(self, x, size):
         x = x + self.norm1(self.modulation(x, size))
@@ -149,7 +148,7 @@ class KeysValues(nn.Module):
 
     def forward(self, at, memory):
         """Memory with and without position [N,D] -> keys [heads,d,N], values [heads,N,d]."""
-        n, dim = memory.shape
+        n, dim = map(int, memory.shape)
         keys = self.keys(at).reshape(n, self.heads, dim // self.heads).permute(1, 2, 0)
         values = self.values(memory).reshape(n, self.heads, dim // self.heads).transpose(0, 1)
         return keys, values
@@ -254,8 +253,8 @@ class Encoder(nn.Module):
         if not self.skip_mask_conv:
             pixels = conv(fine)[0]
             return pixels, [centre_mean(pixels, f).flatten(1) for f in FACTORS]
-        h, w = map_size(fine)
-        means = F.conv2d(fine, self.quarters, padding=1, groups=len(self.quarters))
+        dim, (h, w) = len(self.quarters), map_size(fine)
+        means = F.conv2d(fine, self.quarters, padding=1, groups=dim)
         levels = []
         for factor in FACTORS:
             # The window that starts at the centre samples is the second, behind so much padding;
@@ -264,7 +263,7 @@ class Encoder(nn.Module):
             part = F.conv2d(means, conv.weight, conv.bias, stride=factor, padding=skip % factor)
             if skip:
                 part = part[:, :, 1 : 1 + h // factor, 1 : 1 + w // factor]
-            levels.append(part[0].flatten(1))
+            levels.append(part.reshape(dim, -1))
         return fine[0], levels
 
     def forward(self, image):
@@ -273,7 +272,7 @@ class Encoder(nn.Module):
         pixels, masks = self.mask_features(fine)
         memory, at = [], []
         for i, y in enumerate(coarse):
-            memory.append(y[0].flatten(1).t() + self.level_embed[i])
+            memory.append(y.reshape(len(self.quarters), -1).t() + self.level_embed[i])
             at.append(memory[i] + getattr(self, f"position{i}"))
         pairs = [kv(at[i % LEVELS], memory[i % LEVELS]) for i, kv in enumerate(self.keys_values)]
         bias = attention_bias(self.query_masks @ masks[0])
