@@ -36,7 +36,7 @@ pub use tuning::{Outcome, Tried, Tuning, TuningKey, tune};
 
 /// Bundles as files: making and reading them.
 pub mod bundle {
-    pub use bedside_bundle::{BundleError, ErrorKind, manifest, pack};
+    pub use bedside_bundle::{BundleError, ErrorKind, Unverified, manifest, pack};
 }
 
 /// Backends: which there are, and what one of your own has to do.

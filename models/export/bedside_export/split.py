@@ -143,15 +143,11 @@ class KeysValues(nn.Module):
         super().__init__()
         _, wk, wv = attention.in_proj_weight.chunk(3)
         _, bk, bv = attention.in_proj_bias.chunk(3)
-        self.heads = attention.heads
         self.keys, self.values = linear(wk, bk), linear(wv, bv)
 
     def forward(self, at, memory):
-        """Memory with and without position [N,D] -> keys [heads,d,N], values [heads,N,d]."""
-        n, dim = map(int, memory.shape)
-        keys = self.keys(at).reshape(n, self.heads, dim // self.heads).permute(1, 2, 0)
-        values = self.values(memory).reshape(n, self.heads, dim // self.heads).transpose(0, 1)
-        return keys, values
+        """Memory with and without position [N,D] -> keys and values [N,D]."""
+        return self.keys(at), self.values(memory)
 
 
 class SharedCross(nn.Module):
@@ -170,8 +166,11 @@ class SharedCross(nn.Module):
         self.out_proj, self.norm = attention.out_proj, layer.norm
 
     def forward(self, x, keys, values, bias):
-        """x [P,Q,D], keys [heads,d,N], values [heads,N,d], bias [P*Q,N] -> [P,Q,D]."""
+        """x [P,Q,D], keys and values [N,D], bias [P*Q,N] -> [P,Q,D]."""
         count, dim = x.shape[1:]
+        split = int(keys.shape[0]), self.heads, int(keys.shape[1]) // self.heads
+        keys = keys.reshape(split).permute(1, 2, 0)
+        values = values.reshape(split).transpose(0, 1)
         q = (self.query(x) + self.position).reshape(-1, self.heads, dim // self.heads)
         attended = (q.transpose(0, 1) @ keys + bias).softmax(-1) @ values
         out = attended.transpose(0, 1).reshape(-1, count, dim)
@@ -213,8 +212,8 @@ class Encoder(nn.Module):
     | ``pixels`` | [D,S/4,S/4] | mask features, or what their convolution reads |
     | ``queries`` | [Q,D] | after the first cross-attention |
     | ``masks32``, ``masks16``, ``masks8`` | [D,N] | mask features at that stride |
-    | ``keys1`` ... | [heads,D/heads,N] | of decoder layer 1 and further, N by the layer's level |
-    | ``values1`` ... | [heads,N,D/heads] | likewise |
+    | ``keys1`` ... | [N,D] | of decoder layer 1 and further, N by the layer's level |
+    | ``values1`` ... | [N,D] | likewise |
     """
 
     def __init__(self, model, side, skip_mask_conv=True):

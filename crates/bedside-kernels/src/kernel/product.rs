@@ -39,6 +39,16 @@ fn rows<T>(
     }
 }
 
+/// Four rows of a panel in groups of `G`: column after column in each.
+fn grouped<const G: usize>(rows: &[[i8; LANES]; 4], to: &mut Lanes<[i8; 4]>) {
+    let to = to.0.as_flattened_mut();
+    for i in 0..4 {
+        for lane in 0..LANES {
+            to[i / G * G * LANES + lane * G + i % G] = rows[i][lane];
+        }
+    }
+}
+
 /// Takes sums as they are ready: of a panel, from a row on, one for each row that follows.
 pub(crate) type Take<'a> = dyn FnMut(usize, usize, &[Lanes<f32>]) + 'a;
 
@@ -441,13 +451,18 @@ impl I8Panels {
         let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * fours];
         let mut totals = vec![Lanes([0; LANES]); width.div_ceil(LANES)];
         let pack = |(panel, (lanes, total)): (usize, (&mut [Lanes<[i8; 4]>], &mut Lanes<i32>))| {
-            for k in 0..depth {
-                let mut values = [0; LANES];
-                row(k, panel * LANES, &mut values);
-                let to = lanes[k / 4].0.as_flattened_mut();
-                for lane in 0..LANES {
-                    to[k % 4 / group * group * LANES + lane * group + k % group] = values[lane];
-                    total.0[lane] += i32::from(values[lane]);
+            for (four, to) in lanes.iter_mut().enumerate() {
+                let mut rows = [[0; LANES]; 4];
+                for (i, to) in rows.iter_mut().enumerate() {
+                    row(4 * four + i, panel * LANES, to);
+                    for lane in 0..LANES {
+                        total.0[lane] += i32::from(to[lane]);
+                    }
+                }
+                match group {
+                    4 => grouped::<4>(&rows, to),
+                    2 => grouped::<2>(&rows, to),
+                    _ => grouped::<1>(&rows, to),
                 }
             }
         };
