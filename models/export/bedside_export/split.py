@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .checks import check_side
-from .layers import as_map, map_size, sine_position
+from .layers import as_map, flat, map_size, sine_position
 from .mask_decoder import LEVELS, normalise
 
 BLOCKED = -1e4  # bias of what attention must not see; its exponential is 0, and f16 holds it
@@ -271,7 +271,7 @@ class Encoder(nn.Module):
         pixels, masks = self.mask_features(fine)
         memory, at = [], []
         for i, y in enumerate(coarse):
-            memory.append(y.reshape(len(self.quarters), -1).t() + self.level_embed[i])
+            memory.append(flat(y).reshape(-1, len(self.quarters)) + self.level_embed[i])
             at.append(memory[i] + getattr(self, f"position{i}"))
         pairs = [kv(at[i % LEVELS], memory[i % LEVELS]) for i, kv in enumerate(self.keys_values)]
         bias = attention_bias(self.query_masks @ masks[0])

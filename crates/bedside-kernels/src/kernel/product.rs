@@ -450,7 +450,8 @@ impl I8Panels {
         let (width, fours, group) = (bias.len(), depth / 4, dot.group());
         let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * fours];
         let mut totals = vec![Lanes([0; LANES]); width.div_ceil(LANES)];
-        let pack = |(panel, (lanes, total)): (usize, (&mut [Lanes<[i8; 4]>], &mut Lanes<i32>))| {
+        let all = panels.par_chunks_mut(fours.max(1)).zip(&mut totals);
+        all.enumerate().for_each(|(panel, (lanes, total))| {
             for (four, to) in lanes.iter_mut().enumerate() {
                 let mut rows = [[0; LANES]; 4];
                 for (i, to) in rows.iter_mut().enumerate() {
@@ -465,9 +466,7 @@ impl I8Panels {
                     _ => grouped::<1>(&rows, to),
                 }
             }
-        };
-        let all = panels.par_chunks_mut(fours.max(1)).zip(&mut totals);
-        all.enumerate().for_each(pack);
+        });
         let mut offsets = lanes(bias);
         let made = Self {
             dot,
