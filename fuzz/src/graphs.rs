@@ -208,7 +208,7 @@ pub fn lower(data: &[u8]) {
         inputs: vec![spec("x", input)],
         outputs: vec![spec("y", output)],
     };
-    let model = network.model();
+    let model = network.model().into();
     let options = LoadOptions::new("g.onnx", signature);
     let mut stock = TractStock.load(&model, &options).expect("tract loads it");
     let mut own = TractCpu

@@ -30,7 +30,7 @@ fn load(folder: &Path, graph: &Graph) -> Box<dyn Session> {
     let mut options = LoadOptions::new(&*graph.part, Signature::from(graph));
     options.threads = 2;
     let onnx = fs::read(folder.join(&graph.part)).unwrap();
-    TractCpu.load(&onnx, &options).unwrap()
+    TractCpu.load(&onnx.into(), &options).unwrap()
 }
 
 fn numbers(folder: &Path, name: &str) -> Vec<f32> {

@@ -184,7 +184,7 @@ fn against_onnxruntime(backend: &dyn Backend, precision: Precision) -> (f32, f64
         let graph = manifest.graph(part).unwrap();
         let mut options = LoadOptions::new(part, Signature::from(graph));
         options.threads = 2;
-        backend.load(&bundle.part(part).unwrap(), &options).unwrap()
+        backend.load(&bundle.map(part).unwrap(), &options).unwrap()
     };
     let (mut encoder, mut decoder) = (load(&variant.encoder), load(&variant.decoder));
     let (mut worst, mut least) = (0.0_f32, 1.0_f64);

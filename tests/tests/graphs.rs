@@ -126,10 +126,10 @@ fn p_16_operators_are_of_a_list_and_graphs_hold_no_graphs() {
 
 #[test]
 fn p_16_nodes_their_chains_and_expressions_of_sizes_are_bounded() {
-    check(&graph(|g| chain(g, &["Relu", "Neg"], 2048)).model(17)).unwrap();
+    check(&graph(|g| chain(g, &["Relu", "Neg"], 4096)).model(17)).unwrap();
     refused(
-        |g| chain(g, &["Relu", "Neg"], 2049),
-        "2048 nodes one behind",
+        |g| chain(g, &["Relu", "Neg"], 4097),
+        "4096 nodes one behind",
     );
     let wide = |count: usize| {
         move |g: &mut Graph| {

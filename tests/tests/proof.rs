@@ -40,6 +40,38 @@ fn file(cache: &Path) -> std::path::PathBuf {
     files.into_iter().next().unwrap().unwrap().path()
 }
 
+/// The engine reads a graph while its hash is taken: nothing of it is used when that is wrong, and
+/// it is the damage that is told, not what the engine made of it. The proof that the bundle has
+/// passed its tests hides none.
+#[test]
+fn a_graph_that_is_damaged_is_refused_whatever_was_proved() {
+    let temp = TempDir::new().unwrap();
+    let options = Options::default()
+        .with_precision(Precision::F32)
+        .with_cache(temp.path().join("cache"));
+    Segmenter::new(bundle(), TractCpu, &options).unwrap();
+    let whole = fs::read(bundle().path()).unwrap();
+    let variant = bundle().variant(Precision::F32).unwrap().clone();
+    for name in [variant.encoder, variant.decoder] {
+        let part = bundle().part(&name).unwrap();
+        let start = whole.windows(part.len()).position(|w| w == part).unwrap();
+        for at in [0, 1, part.len() / 3, part.len() / 2, part.len() - 1] {
+            let mut damaged = whole.clone();
+            damaged[start + at] ^= 0x10;
+            let path = temp.path().join("damaged.bedside");
+            fs::write(&path, damaged).unwrap();
+            let damaged = Bundle::open(&path).unwrap();
+            let error = Segmenter::new(damaged, TractCpu, &options).err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Bundle, "{error}");
+            let text = error.to_string();
+            assert!(
+                text.contains(&name) && text.contains("copy the bundle"),
+                "{text}"
+            );
+        }
+    }
+}
+
 #[test]
 fn p_17_a_backend_that_gives_wrong_masks_is_refused() {
     for precision in [Precision::F32, Precision::Int8] {

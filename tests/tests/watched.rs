@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use bedside::engine::{
-    Backend, EngineError, LoadOptions, OpTime, Session, Signature, TractCpu, Value,
+    Backend, Bytes, EngineError, LoadOptions, OpTime, Session, Signature, TractCpu, Value,
 };
 
 /// A backend of one's own.
@@ -47,7 +47,7 @@ impl Backend for Watched {
         self.fingerprint.map(str::to_owned)
     }
 
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+    fn load(&self, onnx: &Bytes, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         self.loads.lock().unwrap().push(options.label.clone());
         Ok(Box::new(WatchedSession {
             inner: TractCpu.load(onnx, options)?,

@@ -261,16 +261,19 @@ impl Archive<File> {
     }
 }
 
-pub(crate) fn check_crc32(content: &[u8], crc32: u32) -> Result<(), BundleError> {
-    if crc32fast::hash(content) == crc32 {
-        Ok(())
-    } else {
-        Err(BundleError::new(
-            ErrorKind::Corrupt,
-            "the bytes are damaged (CRC-32)",
-            "copy the bundle again",
-        ))
+fn check_crc32(content: &[u8], crc32: u32) -> Result<(), BundleError> {
+    match crc32fast::hash(content) == crc32 {
+        true => Ok(()),
+        false => Err(damaged()),
     }
+}
+
+pub(crate) fn damaged() -> BundleError {
+    BundleError::new(
+        ErrorKind::Corrupt,
+        "the bytes are damaged (CRC-32)",
+        "copy the bundle again",
+    )
 }
 
 /// One entry of the directory; what no bundle has is refused by its own name.

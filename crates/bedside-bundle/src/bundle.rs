@@ -117,7 +117,10 @@ impl Bundle {
                 }
                 Source::Folder => folder::read_exactly(&self.path.join(&part.name), part.bytes)?,
             };
-            self.check(part, &bytes)?;
+            if bytes.len() as u64 != part.bytes || hex(&Sha256::digest(&bytes)) != part.sha256 {
+                return Err(changed());
+            }
+            self.check_graph(part, &bytes)?;
             Ok(bytes)
         })
     }
@@ -128,8 +131,21 @@ impl Bundle {
     /// # Errors
     /// As [`part`](Self::part).
     pub fn map(&self, name: &str) -> Result<Bytes, BundleError> {
+        let unverified = self.unverified(name)?;
+        unverified.verify()?;
+        Ok(unverified.bytes)
+    }
+
+    /// As [`map`](Self::map), but for the hash, which takes a while: whoever starts to use the bytes
+    /// before [`Unverified::verify`] has said that they are right must let go of all that came of
+    /// them when it says otherwise.
+    ///
+    /// # Errors
+    /// As [`part`](Self::part), though [`ErrorKind::Corrupt`] only when the size is another, or when
+    /// a graph is not what it may be either.
+    pub fn unverified(&self, name: &str) -> Result<Unverified, BundleError> {
         self.named(name, |part| {
-            let bytes = match &self.source {
+            let (bytes, crc32) = match &self.source {
                 Source::Archive(archive) => {
                     let mapped = archive
                         .lock()
@@ -137,13 +153,22 @@ impl Bundle {
                         .unwrap_or_else(PoisonError::into_inner)
                         .map(&part.name);
                     let (bytes, crc32) = mapped.unwrap_or_else(|| Err(changed()))?;
-                    archive::check_crc32(&bytes, crc32)?;
-                    bytes
+                    (bytes, Some(crc32))
                 }
-                Source::Folder => folder::map(&self.path.join(&part.name), part.bytes)?,
+                Source::Folder => (folder::map(&self.path.join(&part.name), part.bytes)?, None),
             };
-            self.check(part, &bytes)?;
-            Ok(bytes)
+            let unverified = Unverified {
+                bytes,
+                crc32,
+                part: part.clone(),
+                bundle: self.path.clone(),
+            };
+            if let Err(error) = self.check_graph(part, &unverified.bytes) {
+                // What is damaged is not to be blamed on whoever made the graph.
+                unverified.verify_unnamed()?;
+                return Err(error);
+            }
+            Ok(unverified)
         })
     }
 
@@ -164,10 +189,7 @@ impl Bundle {
         get(part).map_err(|e| e.in_part(name).at(&self.path))
     }
 
-    fn check(&self, part: &Part, bytes: &[u8]) -> Result<(), BundleError> {
-        if bytes.len() as u64 != part.bytes || hex(&Sha256::digest(bytes)) != part.sha256 {
-            return Err(changed());
-        }
+    fn check_graph(&self, part: &Part, bytes: &[u8]) -> Result<(), BundleError> {
         if let Some(graph) = self.manifest.graph(&part.name) {
             onnx::check_self_contained(bytes)?;
             onnx::check_bounds(bytes, graph)?;
@@ -214,6 +236,55 @@ impl Bundle {
             )
             .at(&self.path)
         })
+    }
+}
+
+/// A part whose hash is not known to be right yet; see [`Bundle::unverified`].
+#[derive(Debug)]
+pub struct Unverified {
+    bytes: Bytes,
+    /// As the archive has it.
+    crc32: Option<u32>,
+    part: Part,
+    bundle: PathBuf,
+}
+
+impl Unverified {
+    /// The part's bytes.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// Whether they are those that the manifest promises.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when they are not; [`ErrorKind::Io`].
+    pub fn verify(&self) -> Result<(), BundleError> {
+        let verified = self.verify_unnamed();
+        verified.map_err(|e| e.in_part(&self.part.name).at(&self.bundle))
+    }
+
+    fn verify_unnamed(&self) -> Result<(), BundleError> {
+        let (mut sha256, mut crc32) = (Sha256::new(), crc32fast::Hasher::new());
+        // Stretch by stretch, so that the memory of what has been looked at can go.
+        for stretch in self.bytes.chunks(16 << 20) {
+            let stretch = self.bytes.again(stretch);
+            let stretch = stretch.map_err(|e| BundleError::io("read the part", e))?;
+            // In pieces that stay in the cache for both.
+            for piece in stretch.chunks(64 << 10) {
+                sha256.update(piece);
+                if self.crc32.is_some() {
+                    crc32.update(piece);
+                }
+            }
+        }
+        if self.crc32.is_some_and(|told| crc32.finalize() != told) {
+            return Err(archive::damaged());
+        }
+        match hex(&sha256.finalize()) == self.part.sha256 {
+            true => Ok(()),
+            false => Err(changed()),
+        }
     }
 }
 

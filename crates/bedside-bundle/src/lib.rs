@@ -45,7 +45,7 @@ mod resolve;
 pub use bedside_map::Bytes;
 
 pub use archive::{MAX_BUNDLE_BYTES, MAX_PARTS};
-pub use bundle::Bundle;
+pub use bundle::{Bundle, Unverified};
 pub use error::{BundleError, ErrorKind};
 pub use manifest::{FORMAT, MAX_MANIFEST_BYTES, Manifest, Precision};
 pub use pack::pack;

@@ -42,7 +42,7 @@ fn verify(model: &[u8]) -> Output {
 fn p_16_a_deep_graph_is_refused_before_it_can_end_the_process() {
     let good = [
         decoder(|g| g.node("Identity", &["first"], "score", &[])),
-        decoder(|g| chain(g, 2_000)),
+        decoder(|g| chain(g, 4_000)),
         decoder(|g| size(g, 32)),
     ];
     for model in good {
@@ -52,7 +52,7 @@ fn p_16_a_deep_graph_is_refused_before_it_can_end_the_process() {
     }
     let bad = [
         (decoder(|g| chain(g, 20_000)), "nodes"),
-        (decoder(|g| chain(g, 2_050)), "one behind the other"),
+        (decoder(|g| chain(g, 4_100)), "one behind the other"),
         (decoder(|g| size(g, 20_000)), "32 operations"),
         (decoder(|g| size(g, 34)), "32 operations"),
         (

@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bedside_bundle::Bytes;
+
 use crate::error::{EngineError, ErrorKind};
 use crate::signature::Signature;
 use crate::value::Value;
@@ -29,7 +31,7 @@ pub trait Backend: Send + Sync {
         Ok(())
     }
 
-    /// Load an ONNX graph from bytes, which name no other files.
+    /// Load an ONNX graph from bytes, which name no other files. None of them is kept.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) when the backend is, or when a device is
@@ -37,7 +39,7 @@ pub trait Backend: Send + Sync {
     /// [`Graph`](crate::ErrorKind::Graph) when the bytes can't be loaded,
     /// [`Signature`](crate::ErrorKind::Signature) when the graph is not the expected one,
     /// [`Panicked`](crate::ErrorKind::Panicked) when the engine panicked on them.
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError>;
+    fn load(&self, onnx: &Bytes, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError>;
 
     /// Run a real inference, to learn whether this device can.
     ///
@@ -66,7 +68,7 @@ macro_rules! pointer {
 
             fn load(
                 &self,
-                onnx: &[u8],
+                onnx: &Bytes,
                 options: &LoadOptions,
             ) -> Result<Box<dyn Session>, EngineError> {
                 (**self).load(onnx, options)

@@ -226,7 +226,7 @@ impl Case {
         threads: usize,
     ) -> Result<Box<dyn Session>, String> {
         backend
-            .load(self.onnx, &self.options(threads))
+            .load(&self.onnx.to_vec().into(), &self.options(threads))
             .map_err(|e| e.to_string())
     }
 
@@ -409,22 +409,21 @@ fn refuses_signature(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
         label: ATTENTION.name.into(),
         ..CONVOLUTIONS.options(1)
     };
-    expect_kind(backend.load(ATTENTION.onnx, &options), ErrorKind::Signature)?;
+    let onnx = ATTENTION.onnx.to_vec().into();
+    expect_kind(backend.load(&onnx, &options), ErrorKind::Signature)?;
     let mut options = CONVOLUTIONS.options(1);
     if let Some(input) = options.expected.inputs.first_mut() {
         input.shape = [1, 3, 24, 24].map(Dim::Fixed).to_vec();
     }
-    expect_kind(
-        backend.load(CONVOLUTIONS.onnx, &options),
-        ErrorKind::Signature,
-    )
+    let onnx = CONVOLUTIONS.onnx.to_vec().into();
+    expect_kind(backend.load(&onnx, &options), ErrorKind::Signature)
 }
 
 fn refuses_garbage(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
     let onnx = CONVOLUTIONS.onnx;
     let half = onnx.get(..onnx.len() / 2).unwrap_or_default();
     for bytes in [&[][..], b"no graph at all", half] {
-        match backend.load(bytes, &CONVOLUTIONS.options(1)) {
+        match backend.load(&bytes.to_vec().into(), &CONVOLUTIONS.options(1)) {
             Ok(_) => return Err(format!("{} bytes were accepted", bytes.len())),
             Err(e) if e.graph() != CONVOLUTIONS.name => return Err(format!("no graph named: {e}")),
             Err(_) => {}
@@ -439,10 +438,8 @@ fn refuses_external(backend: &(impl Backend + ?Sized)) -> Result<(), String> {
         outputs: vec![spec("y", &[N(1), N(4)])],
     };
     let options = LoadOptions::new("external", expected);
-    expect_kind(
-        backend.load(bytes!("external_data.onnx"), &options),
-        ErrorKind::Graph,
-    )
+    let onnx = bytes!("external_data.onnx").to_vec().into();
+    expect_kind(backend.load(&onnx, &options), ErrorKind::Graph)
 }
 
 fn profiles(backend: &(impl Backend + ?Sized)) -> Result<(), String> {

@@ -3,6 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use bedside_bundle::Bytes;
+
 use crate::backend::{Backend, LoadOptions, OpTime, Placement, Session};
 use crate::error::{EngineError, ErrorKind};
 use crate::signature::Signature;
@@ -86,7 +88,7 @@ impl Backend for FaultyBackend {
         self.inner.available()
     }
 
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+    fn load(&self, onnx: &Bytes, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         Ok(Box::new(FaultySession {
             inner: self.inner.load(onnx, options)?,
             script: self.script.clone(),

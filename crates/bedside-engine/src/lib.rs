@@ -29,6 +29,7 @@ mod tract_cuda;
 mod value;
 mod weights;
 
+pub use bedside_bundle::Bytes;
 pub use bedside_bundle::manifest::{DType, Dim, TensorSpec};
 
 pub use backend::{Backend, LoadOptions, OpTime, Placement, Session};

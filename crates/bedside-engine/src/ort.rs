@@ -5,6 +5,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use bedside_bundle::Bytes;
 use bedside_bundle::manifest::{DType, Dim, TensorSpec};
 use bedside_bundle::onnx::check_self_contained;
 use ort::LoadDynamicError;
@@ -67,7 +68,7 @@ impl Backend for Ort {
         self.builder(None).map(|_| ())
     }
 
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+    fn load(&self, onnx: &Bytes, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         let label = options.label.as_str();
         if *self == Self::Cpu {
             options.refuse_device(self.name())?;

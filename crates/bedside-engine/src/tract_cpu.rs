@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bedside_bundle::manifest::{DType, Dim, TensorSpec};
-use bedside_kernels::{Coded, Cpu};
+use bedside_kernels::{Coded, Constants, Cpu, Stored};
 use rayon::ThreadPoolBuilder;
 use tract_core::internal::*;
 use tract_core::ops::konst::Const;
@@ -13,11 +13,12 @@ use tract_core::runtime::RunOptions;
 use tract_linalg::multithread::Executor;
 use tract_onnx::Onnx;
 use tract_onnx::model::ParseResult;
-use tract_onnx::pb::ModelProto;
+use tract_onnx::pb::GraphProto;
 use tract_onnx::prelude::{Framework, InferenceModel, InferenceModelExt};
 use tract_onnx::tensor::load_tensor;
 use tract_onnx::tract_hir::infer::Factoid;
 
+use crate::Bytes;
 use crate::backend::{Backend, LoadOptions, OpTime, Session};
 use crate::error::{EngineError, ErrorKind};
 use crate::guard::guarded;
@@ -44,7 +45,7 @@ impl Backend for TractCpu {
         Cpu::detect().ok().map(|cpu| cpu.to_string())
     }
 
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+    fn load(&self, onnx: &Bytes, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         options.refuse_device(self.name())?;
         Ok(Box::new(load(onnx, options, true, on_cpu)?))
     }
@@ -64,7 +65,7 @@ impl Backend for TractStock {
         Cpu::supported().last().map(Cpu::to_string)
     }
 
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+    fn load(&self, onnx: &Bytes, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         options.refuse_device(self.name())?;
         Ok(Box::new(load(onnx, options, false, on_cpu)?))
     }
@@ -72,7 +73,7 @@ impl Backend for TractStock {
 
 /// Load a graph, with our operators if they are wanted; `plan` makes it ready for its device.
 pub(crate) fn load(
-    onnx: &[u8],
+    onnx: &Bytes,
     options: &LoadOptions,
     own: bool,
     plan: impl FnMut(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>> + Send,
@@ -273,7 +274,7 @@ pub(crate) fn batch_symbol(signature: &Signature) -> Vec<bool> {
 /// Parse, put in our own operators, declutter, plan: for inputs as they are expected, where these
 /// say more than the graph.
 pub(crate) fn prepare(
-    onnx: &[u8],
+    onnx: &Bytes,
     expected: &[TensorSpec],
     executor: &Executor,
     own: bool,
@@ -281,11 +282,11 @@ pub(crate) fn prepare(
     mut plan: impl FnMut(TypedModel, &RunOptions) -> TractResult<Arc<TypedSimplePlan>> + Send,
 ) -> TractResult<Prepared> {
     let cpu = Cpu::detect().map_err(TractError::msg)?;
-    let (mut model, coded) = read(onnx, own)?;
+    let (mut model, constants) = read(onnx, own)?;
     narrow(&mut model, expected)?;
     let typed = model.into_typed()?;
-    let model = match coded {
-        Some(coded) => bedside_kernels::lower(typed, &coded, cpu)?,
+    let model = match constants {
+        Some(constants) => bedside_kernels::lower(typed, &constants, cpu)?,
         None => typed.into_decluttered()?,
     };
     let signature = signature(&model)?;
@@ -341,21 +342,36 @@ fn narrow(model: &mut InferenceModel, expected: &[TensorSpec]) -> TractResult<()
 
 /// The graph as tract has it and, where our own operators will run, what they must know of its
 /// constants.
-fn read(onnx: &[u8], own: bool) -> TractResult<(InferenceModel, Option<HashMap<String, Coded>>)> {
+fn read(onnx: &Bytes, own: bool) -> TractResult<(InferenceModel, Option<Constants<'_>>)> {
     let reader = tract_onnx::onnx();
-    let (rest, mut constants) = weights::split(onnx)?;
+    let (rest, mut weights) = weights::split(onnx)?;
     let mut proto = reader.proto_model_for_read(&mut &*rest)?;
-    let coded = own.then(|| coded(&reader, &mut proto, &mut constants));
-    let coded = coded.transpose()?;
+    let mut reals = HashMap::new();
+    let mut constants = None;
+    if let (true, Some(graph)) = (own, &mut proto.graph) {
+        let coded;
+        (coded, reals) = self::coded(&reader, graph, &weights)?;
+        let stored = weights::matrices(graph, &mut weights);
+        constants = Some(Constants { coded, stored });
+    }
     let ParseResult {
         mut model,
         unresolved_inputs,
         outlets_by_name,
     } = reader.parse(&proto, None)?;
     for name in unresolved_inputs {
-        let (Some(outlet), Some(constant)) = (outlets_by_name.get(&name), constants.remove(&name))
-        else {
+        let Some(outlet) = outlets_by_name.get(&name) else {
             bail!("input {name} of a node is nowhere in the graph");
+        };
+        if let Some(stored) = constants.as_ref().and_then(|c| c.stored.get(&name)) {
+            let fact = TypedFact::dt_shape(stored.dtype, &*stored.shape);
+            model.set_outlet_fact(*outlet, fact.into())?;
+            continue;
+        }
+        let constant = match (reals.remove(&name), weights.remove(&name)) {
+            (Some(constant), _) => constant,
+            (None, Some(weight)) => weight.tensor()?,
+            (None, None) => bail!("input {name} of a node is nowhere in the graph"),
         };
         let constant = Arc::new(constant);
         let fact = TypedFact::try_from(constant.clone())?;
@@ -363,28 +379,25 @@ fn read(onnx: &[u8], own: bool) -> TractResult<(InferenceModel, Option<HashMap<S
         model.node_mut(outlet.node).op = Const::new(constant)?.into();
         model.inputs.retain(|input| input != outlet);
     }
-    Ok((model, coded))
+    Ok((model, constants))
 }
 
-/// Constants that the graph dequantizes, by name. In the graph they are replaced by their reals,
-/// put among `constants`, which is quicker here than node by node in tract.
+/// Constants that the graph dequantizes, and their reals, by the name of these. The reals take the
+/// place of the nodes that would make them, which is quicker here than node by node in tract.
 fn coded(
     reader: &Onnx,
-    proto: &mut ModelProto,
-    constants: &mut HashMap<String, Tensor>,
-) -> TractResult<HashMap<String, Coded>> {
-    let Some(graph) = &mut proto.graph else {
-        return Ok(HashMap::new());
-    };
+    graph: &mut GraphProto,
+    weights: &HashMap<String, Stored<'_>>,
+) -> TractResult<(HashMap<String, Coded>, HashMap<String, Tensor>)> {
     let small = graph.initializer.iter().map(|t| (t.name.as_str(), t));
     let small: HashMap<_, _> = small.collect();
-    let known = |name: &str| small.contains_key(name) || constants.contains_key(name);
-    let tensor = |name: &str| match (constants.get(name), small.get(name)) {
-        (Some(large), _) => Ok(Some(large.clone())),
+    let known = |name: &str| small.contains_key(name) || weights.contains_key(name);
+    let tensor = |name: &str| match (weights.get(name), small.get(name)) {
+        (Some(large), _) => large.tensor().map(Some),
         (None, Some(small)) => load_tensor(&*reader.provider, small, None).map(Some),
         (None, None) => Ok(None),
     };
-    let (mut found, mut reals) = (HashMap::new(), Vec::new());
+    let (mut found, mut reals) = (HashMap::new(), HashMap::new());
     for node in graph
         .node
         .iter()
@@ -404,15 +417,14 @@ fn coded(
         if zero.is_none_or(|z| z.is_all_zero().unwrap_or(false)) && (scales.len() == 1 || outermost)
         {
             let coded = Coded::new(values, &scales)?;
-            reals.push((output.clone(), coded.reals()?));
+            reals.insert(output.clone(), coded.reals()?);
             found.insert(output.clone(), coded);
         }
     }
-    constants.extend(reals);
     graph
         .node
         .retain(|n| !n.output.iter().any(|o| found.contains_key(o)));
-    Ok(found)
+    Ok((found, reals))
 }
 
 fn signature(model: &TypedModel) -> TractResult<Signature> {
@@ -456,7 +468,8 @@ mod tests {
     use super::*;
 
     fn session() -> (TractSession, [Value; 1]) {
-        let onnx = include_bytes!("../conformance/dynamic_matmul.onnx");
+        let onnx = include_bytes!("../conformance/dynamic_matmul.onnx").to_vec();
+        let onnx = &onnx.into();
         let executor = Executor::SingleThread;
         let prepared = prepare(onnx, &[], &executor, true, &[], on_cpu).unwrap();
         let session = TractSession::new("decoder", prepared, executor, true).unwrap();
@@ -497,7 +510,8 @@ mod tests {
     /// Kept or not, answers have the same bits; what is kept is not run again.
     #[test]
     fn what_depends_on_steady_inputs_runs_when_they_change() {
-        let onnx = include_bytes!("../conformance/attention.onnx");
+        let onnx = include_bytes!("../conformance/attention.onnx").to_vec();
+        let onnx = &onnx.into();
         let load = |steady: &[&str]| {
             let executor = Executor::SingleThread;
             let steady: Vec<String> = steady.iter().map(|s| (*s).to_owned()).collect();

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::catch_unwind;
 
+use bedside_bundle::Bytes;
 use tract_core::internal::*;
 use tract_core::ops::konst::Const;
 use tract_core::ops::source::TypedSource;
@@ -44,7 +45,7 @@ impl Backend for TractCuda {
         })
     }
 
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+    fn load(&self, onnx: &Bytes, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         self.available()?;
         let mut placement = Placement::default();
         let inner = load(onnx, options, false, |model, run_options| {

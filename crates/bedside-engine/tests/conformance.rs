@@ -143,10 +143,8 @@ fn load_tiny(backend: &dyn Backend, require_device: bool) -> Result<Box<dyn Sess
     };
     let mut options = LoadOptions::new("tiny", expected);
     options.require_device = require_device;
-    backend.load(
-        include_bytes!("../conformance/dynamic_matmul.onnx"),
-        &options,
-    )
+    let onnx = include_bytes!("../conformance/dynamic_matmul.onnx").to_vec();
+    backend.load(&onnx.into(), &options)
 }
 
 fn tiny(backend: &dyn Backend) -> (Box<dyn Session>, Vec<Value>) {

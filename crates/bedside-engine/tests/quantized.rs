@@ -117,7 +117,7 @@ fn load_as(backend: &dyn Backend, name: &str, x: Vec<Dim>, y: Vec<Dim>) -> Box<d
     };
     let options = LoadOptions::new(name, expected);
     let onnx = file(&format!("{name}.onnx"));
-    backend.load(&onnx, &options).unwrap()
+    backend.load(&onnx.into(), &options).unwrap()
 }
 
 #[test]

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use tract_core::internal::*;
 use tract_core::ops::cnn::{Conv, KernelFormat, PaddingSpec, PoolSpec};
+use tract_core::ops::element_wise::ElementWiseOp;
 use tract_core::ops::math;
-use tract_core::ops::nn::DataFormat;
+use tract_core::ops::nn::{DataFormat, GeluExact};
 use tract_core::ops::quant::{DequantizeLinearF32, quantize_linear_u8};
 
 use crate::extremes::run;
@@ -171,6 +172,35 @@ proptest! {
             let want = run(each, &input);
             prop_assert_eq!(&run(fused.clone(), &input), &want, "{}", cpu);
             prop_assert_eq!(&pool.install(|| run(fused, &input)), &want, "{} on threads", cpu);
+        }
+    }
+}
+
+/// As FocalNet has it: channels innermost around what knows nothing of maps.
+#[test]
+fn a_gelu_behind_a_depthwise_convolution_is_taken_in() {
+    let (mut graph, x) = Graph::new([1, 24, 7, 6], false, 11);
+    let mut out = graph.convolution(x, 24, 3, 1);
+    let gelu = ElementWiseOp(Box::new(GeluExact {}), None);
+    let steps: [Box<dyn TypedOp>; 3] = [
+        Box::new(AxisOp::Move(1, 3)),
+        Box::new(gelu),
+        Box::new(AxisOp::Move(3, 1)),
+    ];
+    for step in steps {
+        let name = graph.name("step");
+        out = graph.model.wire_node(name, step, &[out]).unwrap()[0];
+    }
+    graph.model.select_output_outlets(&[out]).unwrap();
+    let input = [Tensor::from_shape(&[1, 24, 7, 6], &noise(24 * 42, 3)).unwrap()];
+    for cpu in Cpu::supported() {
+        let [each, fused] = graph.lower(cpu, 0);
+        assert_eq!(operators(&fused), ["Depthwise"]);
+        let gelus = |n: &TypedNode| n.op.name().contains("Gelu");
+        assert!(each.nodes().iter().any(gelus) && !fused.nodes().iter().any(gelus));
+        let [want, got] = [each, fused].map(|model| run(model, &input));
+        for (want, got) in want.iter().zip(&got) {
+            assert!((want - got).abs() < 1e-6, "{got}, not {want}");
         }
     }
 }

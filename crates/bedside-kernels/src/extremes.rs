@@ -15,6 +15,7 @@ use crate::kernel::cpu::{Cpu, Dot};
 use crate::kernel::depthwise::{Depthwise, Expansion, Map, Strip, Window, strip};
 use crate::kernel::epilogue::{Epilogue, Quant, Sink};
 use crate::kernel::product::{F32Panels, I8Panels};
+use crate::passes::Constants;
 use crate::passes::rewrite::{Coded, rewrite};
 use crate::tests::{in_strips, noise, weights};
 
@@ -188,6 +189,7 @@ fn sums_of_nothing_are_zero_and_batches_of_nothing_empty() {
         model.select_output_outlets(&out).unwrap();
         let own = crate::passes::project::project(
             model.into_decluttered().unwrap(),
+            &Constants::default(),
             Cpu::detect().unwrap(),
         );
         let own = own.unwrap();

@@ -19,4 +19,4 @@ mod passes;
 mod tests;
 
 pub use kernel::cpu::Cpu;
-pub use passes::{Coded, lower};
+pub use passes::{Coded, Constants, Stored, lower};

@@ -13,6 +13,7 @@ use crate::kernel::depthwise::{Depthwise, Expansion, Map, Strip, Window, strip};
 use crate::kernel::epilogue::{Epilogue, Quant, Sink};
 use crate::kernel::lanes::lanes;
 use crate::kernel::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
+use crate::passes::{Constants, Stored};
 
 /// Numbers that repeat nowhere soon, from -1 to 1.
 pub(crate) fn noise(n: usize, seed: u32) -> Vec<f32> {
@@ -501,15 +502,18 @@ fn product_in_a_graph(
     inputs: &[Tensor; 2],
     constant: bool,
 ) -> [Vec<f32>; 2] {
-    let mut model = TypedModel::default();
-    let a = model.add_source("a", f32::fact(shapes[0])).unwrap();
-    let b = match constant {
-        true => model.add_const("b", inputs[1].clone()).unwrap(),
-        false => model.add_source("b", f32::fact(shapes[1])).unwrap(),
+    let made = |constant: bool| {
+        let mut model = TypedModel::default();
+        let a = model.add_source("a", f32::fact(shapes[0])).unwrap();
+        let b = match constant {
+            true => model.add_const("b", inputs[1].clone()).unwrap(),
+            false => model.add_source("b", f32::fact(shapes[1])).unwrap(),
+        };
+        let op = EinSum::new(expression.parse().unwrap(), f32::datum_type());
+        let out = model.wire_node("product", op, &[a, b]).unwrap();
+        model.select_output_outlets(&out).unwrap();
+        model.into_decluttered().unwrap()
     };
-    let op = EinSum::new(expression.parse().unwrap(), f32::datum_type());
-    let out = model.wire_node("product", op, &[a, b]).unwrap();
-    model.select_output_outlets(&out).unwrap();
     let run = |model: TypedModel| {
         let used = if constant { 1 } else { 2 };
         let inputs = inputs.iter().take(used).cloned().map(Tensor::into_tvalue);
@@ -522,8 +526,11 @@ fn product_in_a_graph(
             .unwrap()
             .to_vec()
     };
-    let model = model.into_decluttered().unwrap();
-    let own = crate::passes::project::project(model.clone(), Cpu::detect().unwrap()).unwrap();
+    let lowered = |model, constants: &Constants<'_>| {
+        crate::passes::project::project(model, constants, Cpu::detect().unwrap()).unwrap()
+    };
+    let model = made(constant);
+    let own = lowered(model.clone(), &Constants::default());
     let names: Vec<_> = own
         .nodes()
         .iter()
@@ -531,7 +538,24 @@ fn product_in_a_graph(
         .collect();
     let wanted = if constant { "Projection" } else { "MatMul" };
     assert!(names.iter().any(|n| n == wanted), "{expression}: {names:?}");
-    [run(model), run(own)]
+    let own = run(own);
+    if constant {
+        // At an odd address, as in a file.
+        let file = [b"onn", inputs[1].as_bytes()].concat().into();
+        let stored = Stored {
+            file: &file,
+            raw: &file[3..],
+            dtype: DatumType::F32,
+            shape: shapes[1].to_vec(),
+        };
+        let stored = [("b".to_owned(), stored)].into();
+        let constants = Constants {
+            stored,
+            ..Constants::default()
+        };
+        assert_eq!(run(lowered(made(false), &constants)), own, "{expression}");
+    }
+    [run(model), own]
 }
 
 proptest! {
@@ -594,7 +618,9 @@ fn in_a_graph(
     let out = make(&mut model, x);
     model.select_output_outlets(&[out]).unwrap();
     let model = model.into_decluttered().unwrap();
-    let own = crate::passes::project::project(model.clone(), Cpu::detect().unwrap()).unwrap();
+    let constants = Constants::default();
+    let own = crate::passes::project::project(model.clone(), &constants, Cpu::detect().unwrap());
+    let own = own.unwrap();
     let own = own.into_compact().unwrap();
     let names = own
         .nodes()

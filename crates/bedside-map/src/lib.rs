@@ -13,18 +13,26 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
+use std::sync::Arc;
 
 use memmap2::{Mmap, MmapOptions};
 
-/// Bytes of a file.
+/// Bytes of a file, or of memory.
 #[derive(Debug)]
 pub struct Bytes(Source);
 
 #[derive(Debug)]
 enum Source {
-    Mapped(Mmap),
-    Read(Vec<u8>),
+    Mapped {
+        map: Mmap,
+        file: Arc<File>,
+        offset: u64,
+    },
+    Memory {
+        all: Arc<Vec<u8>>,
+        part: Range<usize>,
+    },
 }
 
 impl Bytes {
@@ -35,20 +43,55 @@ impl Bytes {
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] when the file ends before; what the system says otherwise.
     pub fn of(file: &File, offset: u64, length: usize) -> io::Result<Self> {
+        Self::mapped(Arc::new(file.try_clone()?), offset, length)
+    }
+
+    fn mapped(file: Arc<File>, offset: u64, length: usize) -> io::Result<Self> {
         let (all, end) = (file.metadata()?.len(), offset.checked_add(length as u64));
         if end.is_none_or(|end| all < end) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        match map(file, offset, length) {
-            Ok(map) => Ok(Self(Source::Mapped(map))),
+        match map(&file, offset, length) {
+            Ok(map) => Ok(Self(Source::Mapped { map, file, offset })),
             Err(_) => {
                 let mut bytes = vec![0; length];
-                let mut file = file;
+                let mut file = &*file;
                 file.seek(SeekFrom::Start(offset))?;
                 file.read_exact(&mut bytes)?;
-                Ok(Self(Source::Read(bytes)))
+                Ok(bytes.into())
             }
         }
+    }
+
+    /// The same bytes as `part`, which must lie in these, in a map of their own: what is looked at
+    /// there counts against this process's memory only until that is dropped.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] when `part` lies elsewhere, and as [`of`](Self::of).
+    pub fn again(&self, part: &[u8]) -> io::Result<Self> {
+        let within = part.as_ptr().addr().checked_sub(self.as_ptr().addr());
+        let end = within.and_then(|start| start.checked_add(part.len()));
+        let (Some(start), Some(true)) = (within, end.map(|end| end <= self.len())) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        match &self.0 {
+            Source::Mapped { file, offset, .. } => {
+                Self::mapped(file.clone(), offset + start as u64, part.len())
+            }
+            Source::Memory { all, part: whole } => {
+                let (all, start) = (all.clone(), whole.start + start);
+                let part = start..start + part.len();
+                Ok(Self(Source::Memory { all, part }))
+            }
+        }
+    }
+}
+
+impl From<Vec<u8>> for Bytes {
+    fn from(bytes: Vec<u8>) -> Self {
+        let part = 0..bytes.len();
+        let all = Arc::new(bytes);
+        Self(Source::Memory { all, part })
     }
 }
 
@@ -66,8 +109,8 @@ impl Deref for Bytes {
 
     fn deref(&self) -> &[u8] {
         match &self.0 {
-            Source::Mapped(map) => map,
-            Source::Read(bytes) => bytes,
+            Source::Mapped { map, .. } => map,
+            Source::Memory { all, part } => all.get(part.clone()).unwrap_or_default(),
         }
     }
 }
@@ -114,6 +157,26 @@ mod tests {
                 io::ErrorKind::UnexpectedEof,
                 "{length} from {offset}"
             );
+        }
+    }
+
+    #[test]
+    fn a_part_of_bytes_is_the_same_again() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("file");
+        let bytes: Vec<u8> = (0..10_000_u32).map(|i| (i * 7) as u8).collect();
+        fs::write(&path, &bytes).unwrap();
+        let mapped = Bytes::of(&File::open(&path).unwrap(), 100, 9_000).unwrap();
+        for whole in [mapped, Bytes::from(bytes[100..9_100].to_vec())] {
+            for part in [0..9_000, 4_000..4_001, 5_000..9_000, 9_000..9_000] {
+                let again = whole.again(&whole[part.clone()]).unwrap();
+                assert_eq!(again[..], bytes[100..][part.clone()]);
+                let inner = again.len() / 3..again.len();
+                let third = again.again(&again[inner.clone()]).unwrap();
+                assert_eq!(third[..], bytes[100 + part.start..][inner]);
+            }
+            let error = whole.again(&bytes[..10]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         }
     }
 

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bedside::engine::{
-    Backend, EngineError, LoadOptions, OpTime, Session, Signature, TractCpu, Value, conformance,
+    Backend, Bytes, EngineError, LoadOptions, OpTime, Session, Signature, TractCpu, Value,
+    conformance,
 };
 use bedside::{Bundle, Frame, Options, PixelFormat, Prompt, Segmenter};
 
@@ -33,7 +34,7 @@ impl Backend for Counted {
     }
 
     /// An ONNX graph, to be refused unless it has the expected names, types and shapes.
-    fn load(&self, onnx: &[u8], options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+    fn load(&self, onnx: &Bytes, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
         Ok(Box::new(CountedSession {
             inner: TractCpu.load(onnx, options)?,
             runs: self.runs.clone(),

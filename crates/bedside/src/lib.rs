@@ -38,15 +38,15 @@ pub use tuning::{Outcome, Tried, Tuning, TuningKey, tune};
 
 /// Bundles as files: making and reading them.
 pub mod bundle {
-    pub use bedside_bundle::{BundleError, ErrorKind, manifest, pack};
+    pub use bedside_bundle::{BundleError, ErrorKind, Unverified, manifest, pack};
 }
 
 /// Backends: which there are, and what one of your own has to do.
 pub mod engine {
     pub use bedside_engine::{
-        Backend, DType, Dim, EngineError, ErrorKind, FaultyBackend, InjectedFault, LoadOptions,
-        OpTime, Placement, Release, Session, Signature, TensorSpec, TractCpu, TractStock, Value,
-        backend, backend_names, backends, conformance,
+        Backend, Bytes, DType, Dim, EngineError, ErrorKind, FaultyBackend, InjectedFault,
+        LoadOptions, OpTime, Placement, Release, Session, Signature, TensorSpec, TractCpu,
+        TractStock, Value, backend, backend_names, backends, conformance,
     };
 }
 

@@ -1,5 +1,7 @@
 //! From a bundle's parts to sessions on a backend.
 
+use std::panic::resume_unwind;
+
 use bedside_bundle::Bundle;
 use bedside_bundle::manifest::{Dim, Graph, Manifest, Resize, TensorSpec};
 use bedside_engine::{Backend, LoadOptions, Session, Signature};
@@ -33,7 +35,20 @@ pub(crate) fn session(
     load.cache = options.cache().map(|cache| cache.folder().to_owned());
     let names = graph.inputs.iter().map(|t| &t.name);
     load.steady = names.filter(|n| of_prompts(n)).cloned().collect();
-    Ok(backend.load(&bundle.map(part)?, &load)?)
+    let graph = bundle.unverified(part)?;
+    // The engine is done with the graph about when its hash is known, and comes to nothing when
+    // that is wrong.
+    let (verified, session) = std::thread::scope(|scope| {
+        let verified = scope.spawn(|| graph.verify());
+        let session = backend.load(graph.bytes(), &load);
+        let verified = verified.join();
+        (
+            verified.unwrap_or_else(|panic| resume_unwind(panic)),
+            session,
+        )
+    });
+    verified?;
+    Ok(session?)
 }
 
 /// Whether an input of the decoder is a prompt set's, which stays for many frames.

@@ -24,7 +24,8 @@ class Attention(nn.Module):
 
     def split_heads(self, x):
         """[B,L,D] -> [B,heads,L,D/heads]."""
-        return x.reshape(x.shape[0], -1, self.heads, x.shape[-1] // self.heads).transpose(1, 2)
+        batch, dim = int(x.shape[0]), int(x.shape[-1])
+        return x.reshape(batch, -1, self.heads, dim // self.heads).transpose(1, 2)
 
     def weights(self, queries, keys, bias=None):
         """Softmax over the keys: [B,L,D], [B,N,D] and bias [B or 1,1,L or 1,N] -> [B,heads,L,N]."""
@@ -39,8 +40,9 @@ class Attention(nn.Module):
         """queries [B,L,D], keys and values [B,N,D], additive bias -> [B,L,D]."""
         wv, bv = self.in_proj_weight.chunk(3)[2], self.in_proj_bias.chunk(3)[2]
         v = self.split_heads(F.linear(values, wv, bv))
+        batch, dim = int(values.shape[0]), int(values.shape[-1])
         out = self.weights(queries, keys, bias) @ v
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        return self.out_proj(out.transpose(1, 2).reshape(batch, -1, dim))
 
 
 class Container(nn.Module):
@@ -68,16 +70,21 @@ def sine_position(height, width, dim):
     return torch.cat([rows, columns])
 
 
+# Sizes are numbers in traces too, for a graph is made for one size: what would compute them there
+# is several nodes each time.
+
+
 def map_size(x):
-    """(h, w) of [B,C,h,w], as numbers in traces too: a graph is made for one size."""
+    """(h, w) of [B,C,h,w]."""
     return int(x.shape[2]), int(x.shape[3])
 
 
 def flat(x):
     """[B,C,h,w] -> [B,h*w,C]."""
-    return x.permute(0, 2, 3, 1).flatten(1, 2)
+    (h, w), c = map_size(x), int(x.shape[1])
+    return x.permute(0, 2, 3, 1).reshape(-1, h * w, c)
 
 
 def as_map(x, size):
     """[B,h*w,C] -> [B,C,h,w]."""
-    return x.unflatten(1, size).permute(0, 3, 1, 2)
+    return x.reshape(-1, *size, int(x.shape[2])).permute(0, 3, 1, 2)

@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .checks import check_side
-from .layers import as_map, map_size, sine_position
+from .layers import as_map, flat, map_size, sine_position
 from .mask_decoder import LEVELS, normalise
 
 BLOCKED = -1e4  # bias of what attention must not see; its exponential is 0, and f16 holds it
@@ -89,21 +89,23 @@ class FoldedBlock(nn.Module):
         self.norm1 = FoldedNorm(block.norm1, block.gamma_1)
         self.norm2 = FoldedNorm(block.norm2, block.gamma_2)
         self.mlp = block.mlp
-        self.sizes = [source.dim, source.dim, source.levels + 1]
-        self.f, self.proj, self.focal_layers = source.f, source.proj, source.focal_layers
+        sizes = [source.dim, source.dim, source.levels + 1]
+        parts = zip(source.f.weight.split(sizes), source.f.bias.split(sizes))
+        self.query, self.context, self.gates = (linear(*part) for part in parts)
+        self.proj, self.focal_layers = source.proj, source.focal_layers
         self.h = linear((source.h.weight * source.scale).flatten(1), source.h.bias)
 
     def modulation(self, x, size):
-        maps = self.f(x).unflatten(1, size)
-        query, context, gates = torch.split(maps, self.sizes, 3)
+        h, w = size
+        parts = (self.query, self.context, self.gates)
+        query, context, gates = (part(x).reshape(1, h, w, -1) for part in parts)
+        *gates, last = gates.split(1, 3)
         total = None
-        for level, (conv, gelu) in enumerate(self.focal_layers):
+        for gate, (conv, gelu) in zip(gates, self.focal_layers):
             context = gelu(conv(context.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-            part = context * gates[..., level : level + 1]
-            total = part if total is None else total + part
-        whole = F.gelu(context.mean((1, 2), keepdim=True))
-        total = total + whole * gates[..., len(self.focal_layers) :]
-        return self.proj((query * self.h(total)).flatten(1, 2))
+            total = context * gate if total is None else total + context * gate
+        total = total + F.gelu(context.mean((1, 2), keepdim=True)) * last
+        return self.proj((query * self.h(total)).reshape(1, h * w, -1))
 
     def forward(self, x, size):
         x = x + self.norm1(self.modulation(x, size))
@@ -141,15 +143,11 @@ class KeysValues(nn.Module):
         super().__init__()
         _, wk, wv = attention.in_proj_weight.chunk(3)
         _, bk, bv = attention.in_proj_bias.chunk(3)
-        self.heads = attention.heads
         self.keys, self.values = linear(wk, bk), linear(wv, bv)
 
     def forward(self, at, memory):
-        """Memory with and without position [N,D] -> keys [heads,d,N], values [heads,N,d]."""
-        n, dim = memory.shape
-        keys = self.keys(at).reshape(n, self.heads, dim // self.heads).permute(1, 2, 0)
-        values = self.values(memory).reshape(n, self.heads, dim // self.heads).transpose(0, 1)
-        return keys, values
+        """Memory with and without position [N,D] -> keys and values [N,D]."""
+        return self.keys(at), self.values(memory)
 
 
 class SharedCross(nn.Module):
@@ -168,8 +166,11 @@ class SharedCross(nn.Module):
         self.out_proj, self.norm = attention.out_proj, layer.norm
 
     def forward(self, x, keys, values, bias):
-        """x [P,Q,D], keys [heads,d,N], values [heads,N,d], bias [P*Q,N] -> [P,Q,D]."""
+        """x [P,Q,D], keys and values [N,D], bias [P*Q,N] -> [P,Q,D]."""
         count, dim = x.shape[1:]
+        split = int(keys.shape[0]), self.heads, int(keys.shape[1]) // self.heads
+        keys = keys.reshape(split).permute(1, 2, 0)
+        values = values.reshape(split).transpose(0, 1)
         q = (self.query(x) + self.position).reshape(-1, self.heads, dim // self.heads)
         attended = (q.transpose(0, 1) @ keys + bias).softmax(-1) @ values
         out = attended.transpose(0, 1).reshape(-1, count, dim)
@@ -211,8 +212,8 @@ class Encoder(nn.Module):
     | ``pixels`` | [D,S/4,S/4] | mask features, or what their convolution reads |
     | ``queries`` | [Q,D] | after the first cross-attention |
     | ``masks32``, ``masks16``, ``masks8`` | [D,N] | mask features at that stride |
-    | ``keys1`` ... | [heads,D/heads,N] | of decoder layer 1 and further, N by the layer's level |
-    | ``values1`` ... | [heads,N,D/heads] | likewise |
+    | ``keys1`` ... | [N,D] | of decoder layer 1 and further, N by the layer's level |
+    | ``values1`` ... | [N,D] | likewise |
     """
 
     def __init__(self, model, side, skip_mask_conv=True):
@@ -232,6 +233,8 @@ class Encoder(nn.Module):
             self.query_masks = nn.Parameter(decoder.mask_embed(decoder.decoder_norm(query)))
         self.level_embed = nn.Parameter(decoder.level_embed.weight.detach())
         dim = query.shape[1]
+        # The mean of 2x2 pixels, of which the first lies one row up and left.
+        self.register_buffer("quarters", torch.full((dim, 1, 2, 2), 0.25), persistent=False)
         for i, stride in enumerate(LEVEL_STRIDES):
             code = sine_position(side // stride, side // stride, dim).flatten(1).t().contiguous()
             self.register_buffer(f"position{i}", code, persistent=False)
@@ -249,15 +252,17 @@ class Encoder(nn.Module):
         if not self.skip_mask_conv:
             pixels = conv(fine)[0]
             return pixels, [centre_mean(pixels, f).flatten(1) for f in FACTORS]
-        padded = F.pad(fine, (1, 1, 1, 1))
-        pairs = padded[:, :, :-1] + padded[:, :, 1:]
-        means = (pairs[:, :, :, :-1] + pairs[:, :, :, 1:]) * 0.25  # of 2x2, one row up and left
+        dim, (h, w) = len(self.quarters), map_size(fine)
+        means = F.conv2d(fine, self.quarters, padding=1, groups=dim)
         levels = []
         for factor in FACTORS:
-            at = factor // 2 - 1
-            part = means[:, :, at:, at:]
-            part = F.conv2d(part, conv.weight, conv.bias, stride=factor)
-            levels.append(part[0].flatten(1))
+            # The window that starts at the centre samples is the second, behind so much padding;
+            # to skip what is before it afterwards copies less than to skip it in the map.
+            skip = 1 - factor // 2
+            part = F.conv2d(means, conv.weight, conv.bias, stride=factor, padding=skip % factor)
+            if skip:
+                part = part[:, :, 1 : 1 + h // factor, 1 : 1 + w // factor]
+            levels.append(part.reshape(dim, -1))
         return fine[0], levels
 
     def forward(self, image):
@@ -266,7 +271,7 @@ class Encoder(nn.Module):
         pixels, masks = self.mask_features(fine)
         memory, at = [], []
         for i, y in enumerate(coarse):
-            memory.append(y[0].flatten(1).t() + self.level_embed[i])
+            memory.append(flat(y).reshape(-1, len(self.quarters)) + self.level_embed[i])
             at.append(memory[i] + getattr(self, f"position{i}"))
         pairs = [kv(at[i % LEVELS], memory[i % LEVELS]) for i, kv in enumerate(self.keys_values)]
         bias = attention_bias(self.query_masks @ masks[0])

@@ -30,6 +30,40 @@ use super::vector::Wide;
 #[cfg(target_arch = "x86_64")]
 use super::vector::{AvxVnni, Sse, Vnni512, Wide128, Wide256, Wide512, Ymm, Zmm};
 
+/// Rows, sixteen columns of `width` at a time, by element.
+fn rows<T>(
+    width: usize,
+    weight: impl Fn(usize, usize) -> T,
+) -> impl Fn(usize, usize, &mut [T; LANES]) {
+    move |k, first, to| {
+        let columns = first..width.min(first + LANES);
+        to.iter_mut()
+            .zip(columns)
+            .for_each(|(to, column)| *to = weight(k, column));
+    }
+}
+
+/// Four rows of a panel in groups of `G`: column after column in each.
+fn grouped<const G: usize>(rows: &[[i8; LANES]; 4], to: &mut Lanes<[i8; 4]>) {
+    let to = to.0.as_flattened_mut();
+    for i in 0..4 {
+        for lane in 0..LANES {
+            to[i / G * G * LANES + lane * G + i % G] = rows[i][lane];
+        }
+    }
+}
+
+/// As [`grouped`] in groups of eight, whose columns take two such places: `half` of each is of these
+/// rows.
+fn eights(rows: &[[i8; LANES]; 4], half: usize, to: &mut [Lanes<[i8; 4]>]) {
+    for lane in 0..LANES {
+        for i in 0..4 {
+            let at = lane * 8 + half * 4 + i;
+            to[at / (4 * LANES)].0.as_flattened_mut()[at % (4 * LANES)] = rows[i][lane];
+        }
+    }
+}
+
 /// Takes sums as they are ready: of a panel, from a row on, one for each row that follows.
 pub(crate) type Take<'a> = dyn FnMut(usize, usize, &[Lanes<f32>]) + 'a;
 
@@ -214,16 +248,21 @@ impl F32Panels {
         bias: &[f32],
         weight: impl Fn(usize, usize) -> f32 + Sync,
     ) -> Self {
+        Self::of_rows(depth, bias, rows(bias.len(), weight))
+    }
+
+    /// From `row(k, column, to)`, which writes sixteen columns of a row, and no more than there
+    /// are, and a bias for each column; on all threads of the pool.
+    pub(crate) fn of_rows(
+        depth: usize,
+        bias: &[f32],
+        row: impl Fn(usize, usize, &mut [f32; LANES]) + Sync,
+    ) -> Self {
         let width = bias.len();
         let lanes_at = |at: usize| {
-            let (panel, row) = (at / depth, at % depth);
-            Lanes(std::array::from_fn(|lane| {
-                let column = panel * LANES + lane;
-                match column < width {
-                    true => weight(row, column),
-                    false => 0.0,
-                }
-            }))
+            let mut lanes = Lanes([0.0; LANES]);
+            row(at % depth, at / depth * LANES, &mut lanes.0);
+            lanes
         };
         let count = width.div_ceil(LANES) * depth;
         let panels = (0..count)
@@ -427,14 +466,14 @@ pub(crate) struct I8Panels {
     depth: usize,
     width: usize,
     /// Four rows of a panel each, in groups as [`Dot::group`] has them: column after column.
-    panels: Arc<[Lanes<[i8; 4]>]>,
+    panels: Arc<Vec<Lanes<[i8; 4]>>>,
     /// How many of these are a panel: rows are filled up to whole groups.
     fours: usize,
     /// Whether the sum of any two products of codes as i8 with these weights is an i16.
     #[cfg(target_arch = "aarch64")]
     pub(super) chained: bool,
     /// Sum of each column's weights.
-    totals: Arc<[Lanes<i32>]>,
+    totals: Arc<Vec<Lanes<i32>>>,
     /// Added to every sum: the bias, and what the rows' zero point takes away.
     pub(super) offsets: Vec<Lanes<i32>>,
 }
@@ -448,7 +487,19 @@ impl I8Panels {
         depth: usize,
         zero: u8,
         bias: &[i32],
-        weight: impl Fn(usize, usize) -> i8,
+        weight: impl Fn(usize, usize) -> i8 + Sync,
+    ) -> Self {
+        Self::of_rows(dot, depth, zero, bias, rows(bias.len(), weight))
+    }
+
+    /// As [`new`](Self::new), from `row(k, column, to)`, which writes sixteen columns of a row, and
+    /// no more than there are; on all threads of the pool.
+    pub(crate) fn of_rows(
+        dot: Dot,
+        depth: usize,
+        zero: u8,
+        bias: &[i32],
+        row: impl Fn(usize, usize, &mut [i8; LANES]) + Sync,
     ) -> Self {
         // The kernels read rows and panels four at a time, unchecked.
         assert!(depth.is_multiple_of(4) && depth <= DEEPEST);
@@ -456,16 +507,24 @@ impl I8Panels {
         let fours = depth.next_multiple_of(group) / 4;
         let mut panels = vec![Lanes([[0; 4]; LANES]); width.div_ceil(LANES) * fours];
         let mut totals = vec![Lanes([0; LANES]); width.div_ceil(LANES)];
-        for column in 0..width {
-            let (panel, lane) = (column / LANES, column % LANES);
-            for k in 0..depth {
-                let value = weight(k, column);
-                let at = k / group * group * LANES + lane * group + k % group;
-                let four = &mut panels[panel * fours + at / (4 * LANES)];
-                four.0.as_flattened_mut()[at % (4 * LANES)] = value;
-                totals[panel].0[lane] += i32::from(value);
+        let all = panels.par_chunks_mut(fours.max(1)).zip(&mut totals);
+        all.enumerate().for_each(|(panel, (lanes, total))| {
+            for four in 0..depth / 4 {
+                let mut rows = [[0; LANES]; 4];
+                for (i, to) in rows.iter_mut().enumerate() {
+                    row(4 * four + i, panel * LANES, to);
+                    for lane in 0..LANES {
+                        total.0[lane] += i32::from(to[lane]);
+                    }
+                }
+                match group {
+                    8 => eights(&rows, four % 2, &mut lanes[four / 2 * 2..]),
+                    4 => grouped::<4>(&rows, &mut lanes[four]),
+                    2 => grouped::<2>(&rows, &mut lanes[four]),
+                    _ => grouped::<1>(&rows, &mut lanes[four]),
+                }
             }
-        }
+        });
         let mut offsets = lanes(bias);
         let made = Self {
             dot,

@@ -156,6 +156,8 @@ impl Part<'_> {
         const CACHE: usize = 256 << 10;
         let keys = self.keys.columns;
         let block = (CACHE / (keys * size_of::<f32>())).clamp(12, 96);
+        // Whole tiles: what is left over of them is multiplied more slowly.
+        let block = block.next_multiple_of(12);
         fn plain<'a>(rows: &'a [f32], epilogue: &'a Epilogue) -> Rows<'a, f32, f32> {
             Rows {
                 rows,

@@ -11,7 +11,9 @@ use crate::kernel::depthwise::{Depthwise, Expansion, Map, Source, Strip, Window,
 use crate::kernel::epilogue::{Element, Epilogue, Quant, Sink};
 use crate::kernel::lanes::{LANES, Lanes};
 use crate::kernel::product::{F32Panels, I8Panels, Rows, product_f32, product_u8};
+use crate::ops::dynamic::reader;
 use crate::ops::{block_rows, filled, for_blocks, for_each, slice, stored, threads};
+use crate::passes::project::is_gelu;
 
 thread_local! {
     static CODES: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -128,6 +130,21 @@ impl ConvolutionPlan {
                 Kernel::Depthwise(_) => self.window.kernel.iter().product(),
                 _ => self.depth,
             }
+    }
+
+    /// The same with a GELU behind it; for a depthwise kernel that does nothing else to its sums.
+    fn with_gelu(&self) -> Option<Self> {
+        let Kernel::Depthwise(depthwise) = &self.kernel else {
+            return None;
+        };
+        (self.epilogue == Epilogue::default()).then(|| Self {
+            kernel: Kernel::Depthwise(depthwise.clone()),
+            epilogue: Epilogue {
+                gelu: true,
+                ..Epilogue::default()
+            },
+            ..*self
+        })
     }
 
     /// Whether this can compute what `before` stores as it reads it.
@@ -607,14 +624,27 @@ impl TypedOp for Convolution {
         Ok(tvec!((Cost::FMA(f32::datum_type()), products.to_dim())))
     }
 
-    /// A depthwise convolution takes in the convolution of single pixels before it, and one of
-    /// single pixels takes in the depthwise before it, so that what lies between, the largest
-    /// activations of many networks, is never written to memory.
+    /// A depthwise convolution takes in the GELU that follows it. It takes in the convolution of
+    /// single pixels before it, and one of single pixels takes in the depthwise before it, so that
+    /// what lies between, the largest activations of many networks, is never written to memory.
     fn declutter(
         &self,
         model: &TypedModel,
         node: &TypedNode,
     ) -> TractResult<Option<TypedModelPatch>> {
+        if let Some(gelu) = reader(model, node.id).filter(|n| is_gelu(n))
+            && let Some(plan) = self.plan.with_gelu().filter(|_| self.projection.is_none())
+        {
+            let op = Self {
+                plan: Arc::new(plan),
+                ..self.clone()
+            };
+            let mut patch = TypedModelPatch::default();
+            let inputs = patch.taps(model, &node.inputs)?;
+            let outlet = patch.wire_node(&gelu.name, op, &inputs)?[0];
+            patch.shunt_outside(model, gelu.id.into(), outlet)?;
+            return Ok(Some(patch));
+        }
         let from = node.inputs[0];
         let before = model.node(from.node);
         let Some(op) = before.op_as::<Self>() else {

@@ -118,11 +118,12 @@ impl EvalOp for DynamicProduct {
         }
         let out = filled(&shape, |out| {
             let (reads, writes) = (input.len() / items, out.len() / items);
-            let parts = input.chunks(reads).zip(out.chunks_mut(writes));
-            for (item, (input, out)) in parts.enumerate() {
+            // Item beside item, and within each where there are fewer of them than threads.
+            for_blocks(out, writes, |item, out| {
+                let input = input.get(item * reads..(item + 1) * reads);
                 let residual = residual.get(item * writes..).unwrap_or_default();
-                plan.run(input, residual, out);
-            }
+                plan.run(input.unwrap_or_default(), residual, out);
+            });
             Ok(())
         })?;
         Ok(tvec!(out))

@@ -9,8 +9,10 @@ use tract_core::ops::einsum::EinSum;
 
 use crate::kernel::cpu::Cpu;
 use crate::kernel::epilogue::Epilogue;
+use crate::kernel::lanes::LANES;
 use crate::kernel::product::{DEEPEST, I8Panels};
 use crate::ops::dynamic::{DynamicPlan, DynamicProduct, reader};
+use crate::passes::{Constants, Stored};
 
 /// Replace products of an activation, quantized as it comes, with constant i8 weights of zero
 /// point 0. Decluttering the model then puts the bias, the limits or the GELU, and the sum that
@@ -23,16 +25,22 @@ use crate::ops::dynamic::{DynamicPlan, DynamicProduct, reader};
 ///
 /// # Errors
 /// tract's, when the new graph can't be built.
-pub(crate) fn dynamic(model: &mut TypedModel, cpu: Cpu) -> TractResult<()> {
+pub(crate) fn dynamic(
+    model: &mut TypedModel,
+    constants: &Constants<'_>,
+    cpu: Cpu,
+) -> TractResult<()> {
     model.prop_consts()?;
-    Rewriter::default()
-        .with_rule_for("dynamic product", move |(), model, node, name, op| {
-            replaced(cpu, model, node, name, op)
-        })
-        .rewrite(&(), model)
+    Rewriter::<Constants<'_>>::default()
+        .with_rule_for(
+            "dynamic product",
+            move |constants, model, node, name, op| replaced(constants, cpu, model, node, name, op),
+        )
+        .rewrite(constants, model)
 }
 
 fn replaced(
+    constants: &Constants<'_>,
     cpu: Cpu,
     model: &TypedModel,
     node: &TypedNode,
@@ -70,9 +78,10 @@ fn replaced(
     rule_if!([bias, zeros, out_zero].into_iter().all(|o| is(o, 0.0)));
     rule_if!([scale, scales, out_scale].into_iter().all(|o| is(o, 1.0)));
     rule_if!(of_rows(&op.axes.to_string()));
-    rule_if_some!(weights = constant(weights));
-    rule_if!(weights.datum_type() == DatumType::I8);
-    let (outer, &[depth, width]) = weights.shape().split_at(weights.rank().max(2) - 2) else {
+    let fact = model.outlet_fact(weights)?;
+    rule_if!(fact.datum_type == DatumType::I8);
+    rule_if_some!(shape = fact.shape.as_concrete());
+    let (outer, &[depth, width]) = shape.split_at(shape.len().max(2) - 2) else {
         return Ok(None);
     };
     rule_if!(outer.iter().all(|n| *n == 1) && width > 0 && (1..=DEEPEST).contains(&depth));
@@ -91,18 +100,29 @@ fn replaced(
     rule_if!(scales.datum_type() == DatumType::F32);
     rule_if!(scales.len() == 1 || scales.shape().last() == Some(&width) && scales.len() == width);
 
-    let weights = weights.try_as_plain_ram()?.as_slice::<i8>()?;
+    let stored = constants
+        .at(model, weights)
+        .map(Stored::bytes)
+        .transpose()?;
+    let copied = constant(weights);
+    let weights = match (&stored, &copied) {
+        (Some(bytes), _) => &**bytes,
+        (None, Some(tensor)) => tensor.as_bytes(),
+        (None, None) => return Ok(None),
+    };
     let scales = match scales.try_as_plain_ram()?.as_slice::<f32>()? {
         [one] => vec![*one; width],
         many => many.to_vec(),
     };
-    let panels = I8Panels::new(
-        cpu.dot,
-        depth.next_multiple_of(4),
-        0,
-        &vec![0; width],
-        |k, n| weights.get(k * width + n).copied().unwrap_or(0),
-    );
+    let row = |k: usize, n: usize, to: &mut [i8; LANES]| {
+        let row = weights.get(k * width + n..(k + 1) * width);
+        let codes = row.unwrap_or_default().iter();
+        to.iter_mut()
+            .zip(codes)
+            .for_each(|(to, code)| *to = code.cast_signed());
+    };
+    let deep = depth.next_multiple_of(4);
+    let panels = I8Panels::of_rows(cpu.dot, deep, 0, &vec![0; width], row);
     let outermost = model.outlet_fact(codes)?.shape.first();
     let op = DynamicProduct(Arc::new(DynamicPlan {
         cpu,

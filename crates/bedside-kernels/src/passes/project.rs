@@ -12,6 +12,7 @@ use tract_core::ops::nn::GeluExact;
 
 use crate::kernel::cpu::Cpu;
 use crate::kernel::epilogue::Epilogue;
+use crate::kernel::lanes::LANES;
 use crate::kernel::product::F32Panels;
 use crate::ops::axes::Axes;
 use crate::ops::extents;
@@ -20,17 +21,22 @@ use crate::ops::projection::{Projection, ProjectionPlan};
 use crate::ops::relayout::Relayout;
 use crate::ops::view::View;
 use crate::passes::norm::norm;
+use crate::passes::{Constants, Stored};
 
 /// Replace f32 products of an activation's innermost dimensions with constant weights, with the
 /// bias, the limits or the GELU, and the sum that follow them; products of two activations; layer
 /// normalisations; and moves between the two layouts of an image.
 ///
 /// `model` is decluttered, which writes every such product as an EinSum. It is taken apart on the
-/// way, so that no weights are held twice.
+/// way, so that no weights are held twice. What is stored of `constants` is packed from there.
 ///
 /// # Errors
 /// tract's, when the new graph can't be built.
-pub(crate) fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel> {
+pub(crate) fn project(
+    mut model: TypedModel,
+    constants: &Constants<'_>,
+    cpu: Cpu,
+) -> TractResult<TypedModel> {
     let mut target = TypedModel {
         symbols: model.symbols.clone(),
         ..TypedModel::default()
@@ -40,6 +46,10 @@ pub(crate) fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel
     // Outlets that have become the same as one before them.
     let mut same = HashMap::new();
     for input in model.input_outlets()? {
+        if constants.source(&model, input.node).is_some() {
+            // Wired where it is read, if it is.
+            continue;
+        }
         let name = &model.node(input.node).name;
         let fact = model.outlet_fact(*input)?.clone();
         wired.insert(*input, target.add_source(name, fact)?);
@@ -50,11 +60,11 @@ pub(crate) fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel
             continue;
         }
         let node = model.node(id);
-        if node.op_is::<Const>() {
+        if node.op_is::<Const>() || constants.source(&model, id).is_some() {
             // Wired where it is read, if it is.
             continue;
         }
-        if let Some(found) = FusedProjection::at(&model, node, &wired, cpu)? {
+        if let Some(found) = FusedProjection::at(&model, node, &wired, constants, cpu)? {
             let inputs = found.inputs.iter().filter_map(|i| wired.get(i).copied());
             let inputs: TVec<OutletId> = inputs.collect();
             let op = Projection(Arc::new(found.plan));
@@ -69,7 +79,7 @@ pub(crate) fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel
             None => norm(&model, node, cpu)?,
         };
         let inputs = fused.as_ref().map_or(&*node.inputs, |f| &f.inputs).iter();
-        let inputs = inputs.map(|i| wire(&model, &mut target, &mut wired, *i));
+        let inputs = inputs.map(|i| wire(&model, &mut target, &mut wired, constants, *i));
         let inputs = inputs.collect::<TractResult<TVec<_>>>()?;
         let (op, ends) = match fused {
             Some(fused) => {
@@ -93,7 +103,7 @@ pub(crate) fn project(mut model: TypedModel, cpu: Cpu) -> TractResult<TypedModel
     }
     let mut outputs = Vec::new();
     for outlet in model.output_outlets()? {
-        let new = wire(&model, &mut target, &mut wired, *outlet)?;
+        let new = wire(&model, &mut target, &mut wired, constants, *outlet)?;
         if let Some(label) = model.outlet_label(*outlet) {
             target.set_outlet_label(new, label.to_owned())?;
         }
@@ -179,14 +189,19 @@ fn wire(
     model: &TypedModel,
     target: &mut TypedModel,
     wired: &mut HashMap<OutletId, OutletId>,
+    constants: &Constants<'_>,
     outlet: OutletId,
 ) -> TractResult<OutletId> {
     if let Some(found) = wired.get(&outlet) {
         return Ok(*found);
     }
     let node = model.node(outlet.node);
-    ensure!(node.op_is::<Const>(), "{outlet:?} is not there yet");
-    let new = target.wire_node(&node.name, node.op.clone(), &[])?[0];
+    let op = match constants.source(model, outlet.node) {
+        Some(stored) => Box::new(Const::new(Arc::new(stored.tensor()?))?),
+        None => node.op.clone(),
+    };
+    ensure!(op.is::<Const>(), "{outlet:?} is not there yet");
+    let new = target.wire_node(&node.name, op, &[])?[0];
     wired.insert(outlet, new);
     Ok(new)
 }
@@ -244,6 +259,7 @@ impl FusedProjection {
         model: &TypedModel,
         node: &TypedNode,
         wired: &HashMap<OutletId, OutletId>,
+        constants: &Constants<'_>,
         cpu: Cpu,
     ) -> TractResult<Option<Self>> {
         let Some(op) = node.op_as::<EinSum>() else {
@@ -256,20 +272,25 @@ impl FusedProjection {
             return Ok(None);
         };
         let facts = [model.outlet_fact(input)?, model.outlet_fact(weights)?];
-        let Some(constant) = facts[1].konst.as_ref() else {
+        let stored = constants.at(model, weights);
+        let constant = facts[1].konst.as_ref();
+        let Some(weights_shape) = facts[1].shape.as_concrete() else {
             return Ok(None);
         };
+        if stored.is_none() && constant.is_none() || !wired.contains_key(&input) {
+            return Ok(None);
+        }
         // Rows as they lie in memory.
         let rows = [&*axes.rows, &*axes.summed].concat();
-        let stored = [&*axes.rows, &*axes.columns].concat();
-        if !axes.batch.is_empty() || axes.order(0) != rows || axes.order(2) != stored {
+        let stores = [&*axes.rows, &*axes.columns].concat();
+        if !axes.batch.is_empty() || axes.order(0) != rows || axes.order(2) != stores {
             return Ok(None);
         }
         let whole = model.outlet_fact(node.id.into())?.shape.clone();
         let Some(shape) = extents([0, 1, 2].map(|of| &*axes.letters[of]), &whole) else {
             return Ok(None);
         };
-        let steps = |role: &[char]| steps(role, &axes.letters[1], constant.shape());
+        let steps = |role: &[char]| steps(role, &axes.letters[1], weights_shape);
         let (summed, columns) = (steps(&axes.summed), steps(&axes.columns));
         let (depth, width) = (summed.len(), columns.len());
         if width == 0 || depth == 0 {
@@ -320,17 +341,34 @@ impl FusedProjection {
             taken.push(reader.id);
         }
 
-        let values = constant.try_as_plain_ram()?.as_slice::<f32>()?;
-        let weight = |k: usize, n: usize| {
-            let at = summed.get(k).zip(columns.get(n)).map(|(k, n)| k + n);
-            at.and_then(|at| values.get(at)).copied().unwrap_or(0.0)
+        let bytes = stored.map(Stored::bytes).transpose()?;
+        let values = match (&bytes, constant) {
+            (Some(bytes), _) => &**bytes,
+            (None, constant) => constant.map_or(&[][..], |c| c.as_bytes()),
         };
-        let panels = F32Panels::new(depth, &bias, weight);
+        let (values, _) = values.as_chunks::<4>();
+        let even = columns.iter().enumerate().all(|(n, at)| n == *at);
+        let row = |k: usize, first: usize, to: &mut [f32; LANES]| {
+            let row = summed.get(k).and_then(|at| values.get(*at..));
+            let row = row.unwrap_or_default();
+            let columns = columns.get(first..).unwrap_or_default();
+            match row.get(first..).and_then(|row| row.first_chunk()) {
+                Some(whole) if even && LANES <= columns.len() => {
+                    *to = whole.map(f32::from_ne_bytes);
+                }
+                _ => {
+                    let found = columns.iter().map(|at| row.get(*at));
+                    let found = found.map(|v| v.map_or(0.0, |v| f32::from_ne_bytes(*v)));
+                    to.iter_mut().zip(found).for_each(|(to, v)| *to = v);
+                }
+            }
+        };
+        let panels = F32Panels::of_rows(depth, &bias, row);
         let plan = ProjectionPlan {
             cpu,
             panels,
             epilogue,
-            weights: constant.shape().into(),
+            weights: weights_shape.into(),
             shape,
         };
         Ok(Some(Self {
