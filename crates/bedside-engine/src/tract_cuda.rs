@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    fn placement(onnx: &[u8]) -> Placement {
+    fn placement(onnx: &Bytes) -> Placement {
         let mut placement = Placement::default();
         let planned = prepare(
             onnx,
@@ -280,7 +280,7 @@ mod tests {
         for precision in [Precision::F32, Precision::Int8] {
             let variant = bundle.manifest().variant(precision).unwrap().clone();
             for part in [&variant.encoder, &variant.decoder] {
-                let placement = placement(&bundle.part(part).unwrap());
+                let placement = placement(&bundle.part(part).unwrap().into());
                 println!("{part}: {placement}");
                 let mut without: Vec<&str> = placement.host.keys().map(String::as_str).collect();
                 without.retain(|op| !REWRITTEN_ON_A_DEVICE.contains(op));
