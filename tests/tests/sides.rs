@@ -122,12 +122,11 @@ fn a_frame_of_another_kind_or_of_none_is_not_answered() {
         }
     }
     // Whoever asks for every mask gets it, and is told all the same.
-    let all = shade(127, &options.with_presence(0.0)).findings;
+    let all = shade(249, &options.with_presence(0.0)).findings;
     assert!(
-        all.iter()
-            .all(|f| f.withheld.is_some() && f.present == (f.area > 0))
+        all.iter().all(|f| f.withheld.is_some() && f.present),
+        "{all:?}"
     );
-    assert!(all.iter().any(|f| f.present), "{all:?}");
 }
 
 #[test]
