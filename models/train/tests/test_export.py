@@ -80,3 +80,26 @@ def test_figures_are_what_the_thresholds_let_through():
     assert told["empty reported"] == 0.5 and told["near reported"] == 0
     assert told["auroc"] == pytest.approx(5 / 6, abs=1e-3)
     assert calibrate.sigmoid(2.0 * 0.5 - 1.0) == 0.5
+
+
+def test_the_exporter_withholds_what_the_runtime_does():
+    form = forms.trained()[forms.index("polyp", "endoscopy")].form
+    at = forms.MODALITIES.index("endoscopy")
+    sure, unsure = np.zeros(10, np.float32), np.zeros(10, np.float32)
+    sure[at], unsure[at + 1] = 9, 2
+    other = np.roll(sure, 1)
+    domain = {
+        "modality": "endoscopy",
+        "site": "colon",
+        "first": 1,
+        "count": 2,
+        "mean": 0.0,
+        "std": 1.0,
+    }
+    familiarity = {"least": 0.01, "domains": [domain]}
+    near, far = np.array([99, 1.0, 50]), np.array([0.1, 20.0, 50])
+    assert not export.withheld(sure, near, form, familiarity)
+    assert not export.withheld(unsure, near, form, familiarity)
+    assert export.withheld(other, near, form, familiarity)
+    assert export.withheld(sure, far, form, familiarity)
+    assert not export.withheld(sure, far, form, {"least": 0.01, "domains": []})
