@@ -3,7 +3,7 @@
 
 What a lower precision costs can only be told on weights that have learned something, and the
 published ones are not at hand. The same blocks and the same decoder are trained here on a few
-labelled objects, on one CPU core in about an hour. ``--measure`` then exports them in several mixes
+labelled objects, in about half an hour of one CPU core. ``--measure`` then exports them in several mixes
 of precisions, and prints what each loses of Dice against the truth and against f32's masks, and how
 often another query answers.
 
