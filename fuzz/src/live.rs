@@ -87,7 +87,7 @@ impl Loader for Puppet {
 struct Loaded(Puppet, Vec<Prompt>);
 
 impl Model for Loaded {
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, prompts: &[Prompt], _: Option<u32>) -> Result<(), Error> {
         if prompts.iter().any(|prompt| prompt.text == "refused") {
             return Err(Error::new(
                 ErrorKind::Prompt,

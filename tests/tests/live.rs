@@ -107,7 +107,7 @@ impl Loader for Nothing {
 }
 
 impl Model for Nothing {
-    fn set_prompts(&mut self, _: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, _: &[Prompt], _: Option<u32>) -> Result<(), Error> {
         Ok(())
     }
 

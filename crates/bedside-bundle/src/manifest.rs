@@ -39,6 +39,10 @@ pub struct Manifest {
     pub licence: String,
     /// What the weights were trained on or exported from, and how.
     pub lineage: String,
+    /// The sets of frames that the weights learned from, with the terms of each, where the bundle
+    /// tells them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub training_data: Vec<TrainingData>,
     /// How a frame becomes the encoder's input.
     pub input: Input,
     /// Every graph once.
@@ -300,6 +304,16 @@ pub struct Orientation {
     pub site: String,
     /// Whether rows and columns are swapped before the encoder, and back in the mask.
     pub transpose: bool,
+}
+
+/// A set of frames that the weights learned from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingData {
+    /// Its name and who made it.
+    pub name: String,
+    /// The terms that it is under, as far as they are known.
+    pub terms: String,
 }
 
 /// The range of radiodensity that CT frames of a site show, black to white.

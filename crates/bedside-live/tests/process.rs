@@ -94,7 +94,7 @@ impl Acting {
 }
 
 impl Model for Acting {
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, prompts: &[Prompt], _: Option<u32>) -> Result<(), Error> {
         if prompts.iter().any(|prompt| prompt.text == "refused") {
             return Err(Error::new(
                 ErrorKind::Prompt,

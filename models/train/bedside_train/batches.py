@@ -64,7 +64,9 @@ class Sampler:
         """Probability of each form to choose a frame, not normalised."""
         out = []
         for t, frames in zip(forms.trained(), self.with_form):
-            shared = np.mean([sum(m is not None for m in f.masks.values()) for f in frames] or [1])
+            shared = np.mean(
+                [sum(m is not None for m in f.masks.values()) for f in frames] or [1]
+            )
             fine = FINE[side] if t.fine else 1.0
             out.append(t.share * fine * math.sqrt(len(frames)) / shared)
         return out
@@ -104,7 +106,12 @@ class Rows:
             self.weight[k] = doubt
             return
         half = self.masks.shape[1]
-        soft = cv2.resize(mask, (half, half), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        soft = (
+            cv2.resize(mask, (half, half), interpolation=cv2.INTER_AREA).astype(
+                np.float32
+            )
+            / 255
+        )
         seen = soft.mean()
         if seen < SEEN:
             self.weight[k] = seen == 0  # a sliver is neither present nor absent
@@ -128,7 +135,9 @@ def in_words(index, rng):
 def vain(modality, site, rng):
     """PROMPTS texts to ask of a frame that surely can't show what they name."""
     lists = forms.absent_prompts(modality, site)
-    return [rng.choice(rng.choices(lists, (0.4, 0.35, 0.25))[0]) for _ in range(PROMPTS)]
+    return [
+        rng.choice(rng.choices(lists, (0.4, 0.35, 0.25))[0]) for _ in range(PROMPTS)
+    ]
 
 
 def shots(frame, side, views, rng, np_rng):
@@ -138,7 +147,9 @@ def shots(frame, side, views, rng, np_rng):
     policy = frame.policy
     first = data.view_beside(policy, masks, rng) if rng.random() < policy.away else None
     first = first or data.view(policy, fine, rng)
-    words = {i: in_words(forms.mirrored(i) if first.mirror else i, rng) for i in frame.masks}
+    words = {
+        i: in_words(forms.mirrored(i) if first.mirror else i, rng) for i in frame.masks
+    }
     others = vain(frame.modality, frame.site, rng)
     for n in range(views):
         linear, shift = np.eye(2), np.zeros(2)
@@ -186,7 +197,9 @@ def batch(sampler, step, seed):
     # First views first.
     flat = [views_of[n] for n in range(views) for views_of in found]
     rows = [r for _, _, r, _ in flat]
-    tokens, token_mask = zip(*(text.pad([text.tokens(t) for t in r.texts], TOKENS) for r in rows))
+    tokens, token_mask = zip(
+        *(text.pad([text.tokens(t) for t in r.texts], TOKENS) for r in rows)
+    )
 
     def stacked(name):
         return torch.from_numpy(np.stack([getattr(r, name) for r in rows]))

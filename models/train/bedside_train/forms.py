@@ -33,7 +33,9 @@ class Form:
     acquisition: str
     text: str  # the prompt that names it, and the one in a bundle's prompt table
     meta: int  # index of its meta object
-    target: str = ""  # its word in the prompt, where the ontology does not have the form
+    target: str = (
+        ""  # its word in the prompt, where the ontology does not have the form
+    )
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,9 @@ class Trained:
 
     form: Form
     phrases: tuple[str, ...]  # other ways to ask for it
-    share: float = 1.0  # how often it is sampled, beside what the number of its frames says
+    share: float = (
+        1.0  # how often it is sampled, beside what the number of its frames says
+    )
     fine: bool = False  # thin or tiny: wants zoom and large inputs
     thin: bool = False  # a net of lines: wants a loss on its centre lines
 
@@ -74,7 +78,15 @@ def forms():
         for r in text.ontology()
     ]
     extra = [
-        Form(name, modality, site, "", f"{target} in {site} {modality}", order.index(meta), target)
+        Form(
+            name,
+            modality,
+            site,
+            "",
+            f"{target} in {site} {modality}",
+            order.index(meta),
+            target,
+        )
         for name, target, modality, site, meta in EXTRA
     ]
     return known + extra
@@ -144,7 +156,9 @@ def index(name, modality):
     for i, t in enumerate(trained()):
         if (t.form.name, t.form.modality) == (name, modality):
             return i
-    raise SystemExit(f"no trained form for {name!r} in {modality!r}; hint: add it to forms.py")
+    raise SystemExit(
+        f"no trained form for {name!r} in {modality!r}; hint: add it to forms.py"
+    )
 
 
 # Mirroring a frame turns each of these into the other.
@@ -169,7 +183,15 @@ MAYBE = {
     ("x-ray", "chest"): {"chest", "heart"},
     ("x-ray", "heart"): {"chest", "heart"},
     ("mri", "heart"): {"heart", "abdomen"},
-    ("ct", "abdomen"): {"abdomen", "liver", "chest", "lung", "pancreas", "colon", "pelvis"},
+    ("ct", "abdomen"): {
+        "abdomen",
+        "liver",
+        "chest",
+        "lung",
+        "pancreas",
+        "colon",
+        "pelvis",
+    },
     ("dermoscopy", "skin"): {"skin"},
     ("fundus", "retinal"): {"retinal"},
     ("pathology", "colon"): {"colon", "adrenal gland"},
@@ -178,14 +200,18 @@ MAYBE = {
 
 def absent_for_sure(form, modality, site):
     """Whether a frame of that modality and site can't show the form."""
-    return form.modality != modality or form.site not in MAYBE.get((modality, site), {form.site})
+    return form.modality != modality or form.site not in MAYBE.get(
+        (modality, site), {form.site}
+    )
 
 
 @cache
 def absent_prompts(modality, site):
     """Texts to ask in vain of a frame: (trained, of its modality), (trained, of others), (never
     trained). What is asked by the same words elsewhere is in the lists more than once."""
-    here = {t.form.name for t in trained() if not absent_for_sure(t.form, modality, site)}
+    here = {
+        t.form.name for t in trained() if not absent_for_sure(t.form, modality, site)
+    }
     last = {name.split()[-1] for name in here}
     known = {t.form for t in trained()}
     near, far, never = [], [], []
@@ -193,5 +219,7 @@ def absent_prompts(modality, site):
         if not absent_for_sure(form, modality, site):
             continue
         to = never if form not in known else near if form.modality == modality else far
-        to += [form.text] * (4 if form.name in here else 2 if form.name.split()[-1] in last else 1)
+        to += [form.text] * (
+            4 if form.name in here else 2 if form.name.split()[-1] in last else 1
+        )
     return near or far, far, never

@@ -19,13 +19,17 @@ def student():
 
 def test_one_graph_is_the_network_at_every_side(student, tmp_path):
     export.export_graphs(student, tmp_path)
-    encoder, decoder = (session(tmp_path / f"{p}.f32.onnx") for p in ("encoder", "decoder"))
+    encoder, decoder = (
+        session(tmp_path / f"{p}.f32.onnx") for p in ("encoder", "decoder")
+    )
     tokens, keep = torch.randn(2, 5, TOKEN_DIM), torch.ones(2, 5)
     for side in (64, 96, 160):
         image = torch.randn(1, 3, side, side)
         features = encoder.run(None, {"image": image.numpy()})
         feed = dict(zip(["pixels", "keys", "values"], features))
-        got = decoder.run(None, {**feed, "tokens": tokens.numpy(), "token_mask": keep.numpy()})
+        got = decoder.run(
+            None, {**feed, "tokens": tokens.numpy(), "token_mask": keep.numpy()}
+        )
         with torch.no_grad():
             pixels, keys, values = student.encoder(image)
             wanted = student.decoder(pixels, keys[0], values[0], tokens, keep)
@@ -49,7 +53,9 @@ def test_the_encoder_tells_what_the_frame_is(student, tmp_path):
         for got, want in zip((modality, distance), wanted):
             np.testing.assert_allclose(got, want.numpy(), rtol=1e-3, atol=1e-3)
     (graph, *_), _ = export.described(distances=5)
-    assert [t["name"] for t in graph["outputs"]] == [o.name for o in encoder.get_outputs()]
+    assert [t["name"] for t in graph["outputs"]] == [
+        o.name for o in encoder.get_outputs()
+    ]
 
 
 def test_a_graph_for_one_side_has_numbers_alone(student, tmp_path):
@@ -63,7 +69,9 @@ def test_a_graph_for_one_side_has_numbers_alone(student, tmp_path):
 
 
 def test_forms_of_our_own_name_their_word(monkeypatch):
-    monkeypatch.setattr(text, "tokens", lambda words: np.zeros((1, TOKEN_DIM), np.float32))
+    monkeypatch.setattr(
+        text, "tokens", lambda words: np.zeros((1, TOKEN_DIM), np.float32)
+    )
     entries = export.prompt_table()["entries"]
     known = {row["name"] for row in text.ontology()}
     own = {e["object"]: e.get("target") for e in entries if e["object"] not in known}
@@ -72,7 +80,9 @@ def test_forms_of_our_own_name_their_word(monkeypatch):
 
 
 def test_figures_are_what_the_thresholds_let_through():
-    seen = export.Seen(dice=[0.9, 0.5], shown=[4.0, -1.0], empty=[-3.0, 2.0], near=[-4.0])
+    seen = export.Seen(
+        dice=[0.9, 0.5], shown=[4.0, -1.0], empty=[-3.0, 2.0], near=[-4.0]
+    )
     stated = {"presence": {"slope": 2.0, "offset": -1.0, "threshold": 0.5}}
     found = [seen] + [export.Seen() for _ in forms.trained()[1:]]
     told = export.figures(found, [stated] * len(found))[forms.trained()[0].form.text]
