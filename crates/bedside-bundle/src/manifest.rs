@@ -529,12 +529,8 @@ impl Manifest {
 
     /// What is particular to a form.
     pub fn particular(&self, form: &Form) -> Option<&Particular> {
-        self.forms.iter().find(|p| {
-            p.object == form.object
-                && p.modality == form.modality
-                && p.site == form.site
-                && p.acquisition == form.acquisition
-        })
+        let mut forms = self.forms.iter();
+        forms.find(|p| (&p.object, p.modality, &p.site, &p.acquisition) == key(form))
     }
 
     /// What the scores of a form mean; of no form, what scores mean in general.
@@ -558,11 +554,13 @@ impl Manifest {
 impl Validity {
     /// Whether the distributions are of this form's masks.
     pub fn is_for(&self, form: &Form) -> bool {
-        self.object == form.object
-            && self.modality == form.modality
-            && self.site == form.site
-            && self.acquisition == form.acquisition
+        (&self.object, self.modality, &self.site, &self.acquisition) == key(form)
     }
+}
+
+/// What tells a form from all others.
+fn key(form: &Form) -> (&String, Modality, &String, &String) {
+    (&form.object, form.modality, &form.site, &form.acquisition)
 }
 
 /// The text without control characters, which could steer the terminal it is printed on.

@@ -213,7 +213,11 @@ mod tests {
         }
         assert_eq!(seen, [Some(384), Some(256), Some(192)]);
         assert_eq!(cadence.degradation(), Some(Degradation::SmallerInput));
-        assert_eq!(cadence.places(), 0..2, "no prompt waits where that is enough");
+        assert_eq!(
+            cadence.places(),
+            0..2,
+            "no prompt waits where that is enough"
+        );
         for _ in 0..60 {
             pass(900.0, &mut cadence);
         }

@@ -102,9 +102,9 @@ impl Answer<'_> {
     pub fn captured(&self) -> Option<Timestamp> {
         match self.said {
             Said::Nothing => None,
-            Said::Absent(captured)
-            | Said::Uncertain(captured)
-            | Said::Withheld(captured, _) => Some(captured),
+            Said::Absent(captured) | Said::Uncertain(captured) | Said::Withheld(captured, _) => {
+                Some(captured)
+            }
             Said::Mask(claim) => Some(claim.captured),
         }
     }

@@ -381,7 +381,9 @@ impl LiveSession {
                 if current && self.tracker.answered(reply.number, reply.places, &findings) {
                     self.masks.add(now);
                     self.unseen = Some(reply.number);
-                    let absent = findings.iter().filter(|f| !f.present && f.withheld.is_none());
+                    let absent = findings
+                        .iter()
+                        .filter(|f| !f.present && f.withheld.is_none());
                     self.metrics.absent(absent.count() as u64);
                 } else {
                     self.tracker.failed(reply.number);
