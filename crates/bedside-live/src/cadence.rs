@@ -198,7 +198,7 @@ mod tests {
     fn a_slow_model_sees_less_before_prompts_wait_and_more_again_when_there_is_time() {
         let mut cadence = cadence(2);
         cadence.set_prompts(2, &[384, 256, 192]);
-        let mut pass = |at_largest_ms: f64, cadence: &mut Cadence| {
+        let pass = |at_largest_ms: f64, cadence: &mut Cadence| {
             let side = f64::from(cadence.side().unwrap());
             cadence.took(Duration::from_secs_f64(
                 at_largest_ms / 1e3 * (side / 384.0).powi(2),

@@ -13,7 +13,7 @@ PROMPTS = 6  # a frame
 TOKENS = 16  # rows kept for each prompt; ours have at most 15
 NONE = len(forms.meta_objects())
 # Input side: share of the steps, frames a step.
-SIZES = {192: (0.50, 16), 256: (0.44, 12), 384: (0.06, 6)}
+SIZES = {192: (0.42, 16), 256: (0.44, 12), 384: (0.14, 6)}
 # How often fine forms are sampled at each side, against the others.
 FINE = {192: 0.3, 256: 1.0, 384: 6.0}
 PAIRS = 0.12  # share of steps that show each frame in two views
