@@ -13,9 +13,10 @@ PROMPTS = 6  # a frame
 TOKENS = 16  # rows kept for each prompt; ours have at most 15
 NONE = len(forms.meta_objects())
 # Input side: share of the steps, frames a step.
-SIZES = {192: (0.42, 16), 256: (0.44, 12), 384: (0.14, 6)}
-# How often fine forms are sampled at each side, against the others.
-FINE = {192: 0.3, 256: 1.0, 384: 6.0}
+SIZES = {192: (0.38, 16), 256: (0.42, 12), 384: (0.12, 6), 512: (0.08, 4)}
+# How often fine forms, and thin ones among them, are sampled at each side, against the others.
+FINE = {192: 0.3, 256: 1.0, 384: 6.0, 512: 1.0}
+THIN = {192: 0.1, 256: 0.3, 384: 3.0, 512: 30.0}
 PAIRS = 0.12  # share of steps that show each frame in two views
 NOTHING = 0.03  # share of frames of no modality
 SEEN = 2e-4  # least share of the view that an object must cover to be looked for
@@ -67,8 +68,8 @@ class Sampler:
             shared = np.mean(
                 [sum(m is not None for m in f.masks.values()) for f in frames] or [1]
             )
-            fine = FINE[side] if t.fine else 1.0
-            out.append(t.share * fine * math.sqrt(len(frames)) / shared)
+            wanted = THIN[side] if t.thin else FINE[side] if t.fine else 1.0
+            out.append(t.share * wanted * math.sqrt(len(frames)) / shared)
         return out
 
     def choose(self, side, count, rng):

@@ -44,7 +44,7 @@ from .weights import load_start
 
 SURE = 0.9  # probability from which the runtime goes by what a frame looks like
 NORMAL_TAIL = 2.3263  # deviations above the mean that leave familiar.LEAST of a normal distribution
-SIDES = (256, 192, 384)  # of the encoder's input; the first is the bundle's default
+SIDES = (256, 192, 384, 512)  # of the encoder's input; the first is the bundle's default
 OPSET = 17
 
 

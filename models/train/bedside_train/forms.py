@@ -53,7 +53,7 @@ class Trained:
     @property
     def side(self):
         """The side of the input that it is best looked for at."""
-        return 384 if self.fine else 256
+        return 512 if self.thin else 384 if self.fine else 256
 
 
 @cache

@@ -1,6 +1,6 @@
 """The edge student: image encoder, FPN pixel decoder, text-conditioned mask decoder.
 
-Shapes use H = W = input side (a multiple of 32; 192, 256 and 384 are trained), D = WIDTH,
+Shapes use H = W = input side (a multiple of 32; 192, 256, 384 and 512 are trained), D = WIDTH,
 P prompts, T tokens, E = TOKEN_DIM.
 
 The network is cut in two the way the runtime runs it:
