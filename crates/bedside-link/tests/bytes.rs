@@ -113,6 +113,44 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![frame(), cut, noise], 0..6).prop_map(|pieces| pieces.concat())
 }
 
+/// A frame of any content, sound or not.
+fn framed(content: &[u8]) -> Vec<u8> {
+    let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(content);
+    let plain = [content, &sum.to_le_bytes()].concat();
+    let mut frame = vec![0; plain.len() + 2];
+    cobs::encode(&plain, &mut frame);
+    frame
+}
+
+#[test]
+fn a_sound_frame_of_no_packet_is_refused_and_counted() {
+    let nothing_new = [2, 7, 0, 0, 0, 0, 0, 0];
+    let mut decoder = Decoder::default();
+    assert_eq!(decoded(&mut decoder, &framed(&nothing_new)).len(), 1);
+    let refused: [&[u8]; 8] = [
+        b"",
+        // No such packet, state, role, bool.
+        &[3],
+        &[1, 7, 0, 6, 255, 0, 0, 0],
+        &[0, 2, 1, 1, 7, 0, 1, 0],
+        &[1, 7, 0, 1, 255, 2, 0, 0],
+        // More changes than there is room for, fewer than are told, and bytes behind them.
+        &[&nothing_new[..7], &[9], &[0; 27]].concat(),
+        &[2, 7, 0, 0, 0, 0, 0, 1, 0],
+        &[&nothing_new[..], &[0]].concat(),
+    ];
+    for (at, content) in refused.iter().enumerate() {
+        assert_eq!(decoded(&mut decoder, &framed(content)), [], "{at}");
+        assert_eq!(decoder.damaged(), at as u32 + 1);
+    }
+    // Too long; and delimiters alone, which are no frames.
+    assert_eq!(decoded(&mut decoder, &[&[1; 64][..], &[0]].concat()), []);
+    assert_eq!(decoder.damaged(), 9);
+    assert_eq!(decoded(&mut decoder, &[0; 9]), []);
+    assert_eq!(decoder.damaged(), 9);
+    assert_eq!(decoded(&mut decoder, &framed(&nothing_new)).len(), 1);
+}
+
 proptest! {
     #[test]
     fn every_packet_fits_its_frame_and_comes_back(packet in packet()) {

@@ -135,7 +135,7 @@ fn press(quality: Quality, seed: u64) -> (usize, usize, usize) {
     // What was pressed and when, and the first of these that may come next.
     let mut pressed: Vec<(u64, Input, Action)> = Vec::new();
     let (mut next, mut came, mut lost) = (0, 0, 0);
-    for now in (0..).step_by(5) {
+    for now in (0..MESSAGES * 1000).step_by(5) {
         if pressed.len() as u64 == MESSAGES {
             break;
         }
