@@ -6,6 +6,7 @@
 //!   worst cases as pictures
 //! * [`Clip`] and [`measure`]: masks as a live session shows them
 
+mod absence;
 mod bootstrap;
 mod dataset;
 mod error;
