@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 /// Where the square lies in the view box, and how long its sides are.
 const LEFT: f64 = 40.0;
-const TOP: f64 = 16.0;
+const TOP: f64 = 18.0;
 const SIDE: f64 = 200.0;
 
 /// A square with axes, a diagonal and what is drawn into it. Texts are taken as they are: whoever
@@ -62,8 +62,8 @@ impl Plot {
         let _ = writeln!(self.svg, "<polyline{dashes} points=\"{points}\"/>");
     }
 
-    /// A point, and what it says when it is pointed at.
-    pub(super) fn point(&mut self, at: (f64, f64), style: Style, title: &str) {
+    /// A point of a radius, and what it says when it is pointed at.
+    pub(super) fn point(&mut self, at: (f64, f64), radius: f64, style: Style, title: &str) {
         let fill = match style {
             Style::Full => "currentColor",
             Style::Dashed => "none",
@@ -71,7 +71,7 @@ impl Plot {
         let (x, y) = place(at);
         let _ = writeln!(
             self.svg,
-            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{fill}\"><title>{title}</title>\
+            "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"{radius:.1}\" fill=\"{fill}\"><title>{title}</title>\
              </circle>"
         );
     }
@@ -82,7 +82,7 @@ impl Plot {
         let _ = writeln!(
             self.svg,
             "<text class=\"small\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{number}</text>",
-            y - 5.0
+            y - 8.0
         );
     }
 

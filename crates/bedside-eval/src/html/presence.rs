@@ -15,9 +15,12 @@ Left: of the frames with the object the share that reaches a probability, agains
 frames without it, for every probability. Full line: against frames of its modality; dashed: of \
 others. The point is what is reported. It lies off the line where answers are withheld or masks \
 are empty.
-Right: the share of frames that show the object, against the probability that is stated for them. \
-Above it their number. On the diagonal the probability is as often right as it says.";
+Right: the share of frames that show the object, against the probability that is stated for them, \
+in bins. Above it their number, which sizes the points. On the diagonal the probability is as \
+often right as it says.";
 
+/// Radius of points.
+const RADIUS: f64 = 5.0;
 /// Of what nothing is known.
 const NONE: &str = "-";
 
@@ -118,7 +121,7 @@ fn characteristic(prompt: &str, presence: &Presence, answers: &Answers<'_>) -> O
         let (shown, alarmed) = (found.fraction(), alarms.fraction());
         let title = format!("reported: {shown} with the object, {alarmed} without");
         plot.line(curve, style);
-        plot.point((alarms.mean, found.mean), style, &title);
+        plot.point((alarms.mean, found.mean), RADIUS, style, &title);
         Some(())
     };
     let near = curve(answers.ranking(), presence.false_alarms, Style::Full);
@@ -131,14 +134,16 @@ fn characteristic(prompt: &str, presence: &Presence, answers: &Answers<'_>) -> O
 fn reliability(prompt: &str, calibration: &Calibration) -> String {
     let name = format!("Reliability diagram of {prompt}");
     let mut plot = Plot::new(&name, "stated probability", "share with the object");
-    let bins = &calibration.bins;
-    plot.line(bins.iter().map(|b| (b.stated, b.observed)), Style::Full);
-    for bin in bins {
+    let most = calibration.bins.iter().map(|bin| bin.frames).max();
+    let most = most.unwrap_or(1) as f64;
+    for bin in &calibration.bins {
         let [low, high] = bin.range;
         let frames = counted(bin.frames, "frame");
         let (stated, observed) = (bin.stated, bin.observed);
         let title = format!("{frames} at {low} to {high}: {stated:.2} stated, {observed:.2} seen");
-        plot.point((stated, observed), Style::Full, &title);
+        // Its area tells how many frames it stands for; the least can still be seen.
+        let radius = RADIUS * (bin.frames as f64 / most).sqrt().max(0.3);
+        plot.point((stated, observed), radius, Style::Full, &title);
         plot.number((low + high) / 2.0, bin.frames);
     }
     plot.finish()
@@ -172,12 +177,12 @@ mod tests {
         let svg = drawn(&records);
         // Up a quarter, right a half, up to the top, right to the end.
         assert!(
-            svg.contains("points=\"40.0,216.0 40.0,166.0 140.0,166.0 140.0,16.0 240.0,16.0\""),
+            svg.contains("points=\"40.0,218.0 40.0,168.0 140.0,168.0 140.0,18.0 240.0,18.0\""),
             "{svg}"
         );
         assert!(!svg.contains("stroke-dasharray"), "no other modality");
         // Two of four and one of two are reported at 0.5.
-        assert!(svg.contains("cx=\"140.0\" cy=\"116.0\""), "{svg}");
+        assert!(svg.contains("cx=\"140.0\" cy=\"118.0\""), "{svg}");
         assert!(svg.contains("reported: 2/4 with the object, 1/2 without"));
         assert!(svg.contains("1 frame at 0.7 to 0.8: 0.75 stated, 0.00 seen"));
         assert_eq!(svg.matches("class=\"small\"").count(), 6);
