@@ -6,6 +6,7 @@ use std::collections::HashMap;
 
 use bedside::{
     Form, Frame, Mask, Modality, Prompt, PromptEntry, PromptSet, PromptTable, Resolution, Segmenter,
+    side_for,
 };
 
 use crate::absence::surely_absent;
@@ -16,6 +17,10 @@ use crate::record::{Answer, Other, Record};
 /// A model that withholds no mask, with the threshold under which it would.
 pub struct Evaluator<'a> {
     segmenter: Segmenter,
+    /// Whether each row is looked at with the side of the input that suits its prompt, and the
+    /// segmenters of other sides that this has taken so far.
+    suits: bool,
+    other_sides: Vec<Segmenter>,
     presence_threshold: f32,
     /// Asked in place of the rows' objects.
     prompt: Option<&'a str>,
@@ -30,6 +35,8 @@ type Said = (String, Vec<String>, Modality);
 #[derive(Debug, Clone)]
 struct Asked {
     own: String,
+    /// Of the input.
+    side: u32,
     /// Text of each other prompt, and whether it is of the row's modality.
     others: Vec<(String, bool)>,
     prompts: PromptSet,
@@ -52,10 +59,19 @@ impl<'a> Evaluator<'a> {
         let presence_threshold = segmenter.manifest().thresholds.presence;
         Self {
             segmenter,
+            suits: false,
+            other_sides: Vec::new(),
             presence_threshold,
             prompt,
             asked: HashMap::new(),
         }
+    }
+
+    /// Look at each row with the side of the input that suits its prompt, as a person would who asks
+    /// for it alone, instead of the segmenter's own.
+    pub fn with_suiting_sides(mut self) -> Self {
+        self.suits = true;
+        self
     }
 
     /// Probability of presence from which an object is reported: the bundle's, where a form has none
@@ -93,12 +109,13 @@ impl<'a> Evaluator<'a> {
     pub(crate) fn evaluate(&mut self, row: &Row) -> Result<Evaluated, Error> {
         let Asked {
             own,
+            side,
             others,
             prompts,
         } = self.asked(row)?;
         let frame = row.frame()?;
         let truth = row.truth(&frame)?;
-        let segmentation = self.segmenter.segment(&frame, &prompts)?;
+        let segmentation = self.at_side(side)?.segment(&frame, &prompts)?;
         let mut findings = segmentation.findings.into_iter().zip(prompts.thresholds());
         let Some((finding, threshold)) = findings.next() else {
             return Err(Error::new(
@@ -130,6 +147,18 @@ impl<'a> Evaluator<'a> {
         })
     }
 
+    fn at_side(&mut self, side: u32) -> Result<&mut Segmenter, Error> {
+        if side == self.segmenter.side() {
+            return Ok(&mut self.segmenter);
+        }
+        if !self.other_sides.iter().any(|s| s.side() == side) {
+            self.other_sides.push(self.segmenter.at_side(side)?);
+        }
+        let mut others = self.other_sides.iter_mut();
+        let missing = || Error::new(ErrorKind::Internal, "no segmenter of that side");
+        others.find(|s| s.side() == side).ok_or_else(missing)
+    }
+
     fn asked(&mut self, row: &Row) -> Result<Asked, Error> {
         let key = (row.object.clone(), row.beside.clone(), row.modality);
         if let Some(asked) = self.asked.get(&key) {
@@ -156,10 +185,15 @@ impl<'a> Evaluator<'a> {
             .map(|other| (other.text(), other.modality == row.modality))
             .collect();
         let text = form.map_or_else(|| own.text.clone(), Form::text);
+        let side = match self.suits {
+            true => side_for(manifest, table, std::slice::from_ref(&own)),
+            false => self.segmenter.side(),
+        };
         let mut prompts = vec![own];
         prompts.extend(others.iter().map(|(text, _)| Prompt::new(text)));
         Ok(Asked {
             own: text,
+            side,
             prompts: self.segmenter.prompts(&prompts)?,
             others,
         })

@@ -264,11 +264,13 @@ def check_parity(student, out, images):
     return worst
 
 
-def answers(model, square):
-    """Logits and score of every trained form, each at the side that it is best at."""
+def answers(model, square, modality):
+    """Logits and score of every trained form, those of the frame's modality each at the side that it
+    is best at, others at the bundle's default."""
     found = [None] * len(forms.trained())
-    for side in sorted({t.side for t in forms.trained()}):
-        places = [i for i, t in enumerate(forms.trained()) if t.side == side]
+    sides = [t.side if t.form.modality == modality else SIDES[0] for t in forms.trained()]
+    for side in sorted(set(sides)):
+        places = [i for i, own in enumerate(sides) if own == side]
         logits, score, _ = model(
             square, [forms.trained()[i].form.text for i in places], side
         )
@@ -300,7 +302,7 @@ def look(model, frames):
     found = [Seen() for _ in forms.trained()]
     for frame in frames:
         square, masks = squares(frame)
-        for i, (logits, score) in enumerate(answers(model, square)):
+        for i, (logits, score) in enumerate(answers(model, square, frame.modality)):
             form, seen = forms.trained()[i].form, found[i]
             if i in masks and masks[i].any():
                 p = enlarge(logits, len(square)) > 0
@@ -403,7 +405,7 @@ def fit_validity(model, frames, precision):
         shown = [i for i in masks if masks[i].any()]
         if not shown:
             continue
-        found_here = answers(model, square)
+        found_here = answers(model, square, frame.modality)
         for i in shown:
             logits, score = found_here[i]
             sample = statistics(square, logits, masks[i])
@@ -502,14 +504,14 @@ def tests_at(model, frames, out, side, first, familiarity):
 
 
 def golden(out, tests, folder):
-    """Logits of onnxruntime on the self-test frames, for the runtime's tests.
+    """Logits of onnxruntime on the self-test frames of the default side, for the runtime's tests.
 
     The frames are enlarged to the input side by taking the nearest pixel, which needs no resize
     code to repeat.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for i, test in enumerate(tests):
-        side = test.get("side", SIDES[0])
+    side = SIDES[0]
+    for i, test in enumerate(t for t in tests if "side" not in t):
         at = np.arange(side) * 160 // side
         frame = np.frombuffer((out / test["part"]).read_bytes(), np.uint8).reshape(
             160, 160, 3
@@ -518,7 +520,7 @@ def golden(out, tests, folder):
         tokens, keep = text.pad([text.tokens(test["prompt"])], 16)
         for precision in ("f32", "int8"):
             model = Model(out, precision)
-            pixels, keys, values = model.encoder.run(None, {"image": image})
+            pixels, keys, values, *_ = model.encoder.run(None, {"image": image})
             feed = dict(
                 pixels=pixels, keys=keys, values=values, tokens=tokens, token_mask=keep
             )

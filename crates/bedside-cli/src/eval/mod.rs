@@ -8,8 +8,8 @@ mod video;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use bedside::{Prompt, Segmenter};
-use bedside_eval::{Evaluator, Failed, Model, Report, Row, Rows, Setting, Split};
+use bedside::Segmenter;
+use bedside_eval::{Evaluator, Failed, Model, Report, Rows, Setting, Split};
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::failure::{Exit, Failure};
@@ -81,17 +81,13 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     ui.note(SAFETY);
     let Rows { rows, mut failed } = rows(args)?;
     let bundle = model.bundle(None)?;
-    let asked: Vec<Prompt> = match &args.prompt {
-        Some(text) => vec![Prompt::new(text.as_str())],
-        None => {
-            let of = |row: &Row| Prompt::new(row.object.as_str()).with_modality(row.modality);
-            rows.iter().map(of).collect()
-        }
-    };
-    let options = model.options_for(&bundle, &asked, ui)?.with_presence(0.0);
+    let options = model.options(&bundle, ui)?.with_presence(0.0);
     let segmenter = Segmenter::new(bundle, options.backend()?, &options)?;
     let facts = Model::of(&segmenter);
     let mut evaluator = Evaluator::new(segmenter, args.prompt.as_deref());
+    if options.side.is_none() {
+        evaluator = evaluator.with_suiting_sides();
+    }
     let setting = Setting {
         model: facts,
         presence_threshold: evaluator.presence_threshold(),
