@@ -74,7 +74,15 @@ def forms():
         for r in text.ontology()
     ]
     extra = [
-        Form(name, modality, site, "", f"{target} in {site} {modality}", order.index(meta), target)
+        Form(
+            name,
+            modality,
+            site,
+            "",
+            text.prompt(target, modality, site),
+            order.index(meta),
+            target,
+        )
         for name, target, modality, site, meta in EXTRA
     ]
     return known + extra
@@ -123,9 +131,23 @@ _TRAINED = (
 )  # fmt: skip
 
 
+_only = None
+
+
+def only(chosen):
+    """From here on the trained forms are these alone, or all again with None: a fine-tuning
+    teaches one form, which need not be among ours."""
+    global _only
+    _only = chosen
+    for remembered in (trained, index, mirrored, absent_prompts):
+        remembered.cache_clear()
+
+
 @cache
 def trained():
     """The trained forms, in an order that checkpoints and figures keep."""
+    if _only is not None:
+        return _only
     by_key = {(f.name, f.modality, f.site): f for f in forms()}
     return [
         Trained(by_key[name, modality, site], tuple(phrases), **extra)

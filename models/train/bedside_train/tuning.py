@@ -1,0 +1,549 @@
+"""The work of a fine-tuning: what is learnt, and the bundle that it ends in."""
+
+import collections
+import copy
+import hashlib
+import json
+import re
+import shutil
+import signal
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+from . import batches, command, data, export, familiar, forms, graft, labelled, text
+from .base import Base, is_of, words, write_prompts
+from .errors import BadInput
+from .evaluate import mean, some
+from .losses import losses
+from .model import Decoder
+from .run import Run, append
+from .train import Steps, rate
+from .weights import centre, read_bundle
+
+RATE = 1e-3
+WARM_UP = 50  # steps
+# Input side: share of the steps, frames a step; for most forms, and for thin or tiny ones.
+SIZES = {192: (0.3, 16), 256: (0.7, 12)}
+FINE = {256: (0.3, 12), 384: (0.7, 6)}
+PHANTOMS = 120
+REPORTS = 8  # figures of val frames while it learns
+JUDGED = 60  # val frames for these
+REPLAYED = 64  # features drawn around each prototype
+STRAY = 0.01  # share of own frames that may pass for another modality before the head is taught
+
+
+def tune(args, program):
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)
+    torch.manual_seed(args.seed)
+    if args.minutes <= 0:
+        raise BadInput("--minutes is not above 0; hint: 60 is usual")
+    base = Base(args.start, args.out / "base")
+    command.say(program, "verify", base.bundle)
+    form = form_of(args, base)
+    forms.only([forms.Trained(form, (form.text,), fine=args.fine, thin=args.thin)])
+    side = forms.trained()[0].side
+    if side not in base.sides:
+        raise BadInput(f"{base.bundle} has no side {side}; hint: leave out --fine")
+    identity(args, form)
+    own = labelled.read(args.datasets, form, args.object)
+    drawn = phantoms(args, program, base, form)
+    encoder = graft.Encoder(base.folder / "encoder.f32.onnx", args.threads)
+    start = decoder_of(base, encoder, own["val"][0])
+    print(
+        f"{form.text}: {len(own['train'])} train and {len(own['val'])} val frames; begins from "
+        f"{base.manifest['name']} {base.manifest['version']}",
+        flush=True,
+    )
+    learnt, seen = learn(args, encoder, start, own, drawn)
+    if learnt is None:
+        print("stopped; the same command goes on", flush=True)
+        return 130
+    return write(args, program, base, form, encoder, learnt, own, drawn, seen)
+
+
+def form_of(args, base):
+    """The form that is taught, as the bundle's table, the ontology or the options say."""
+    if args.modality not in forms.MODALITIES:
+        raise BadInput(f"--modality {args.modality}; hint: one of {', '.join(forms.MODALITIES)}")
+    name = forms.ALIASES.get(args.object, args.object)
+    found = [
+        e
+        for e in base.entries
+        if (e["object"], e["modality"]) == (name, args.modality)
+        and args.site in (None, e["site"])
+        and not e["acquisition"]
+    ]
+    if len(found) > 1:
+        sites = ", ".join(e["site"] for e in found)
+        raise BadInput(f"'{name}' in {args.modality} is a form at {sites}; hint: --site")
+    if not found and not args.site:
+        raise BadInput(f"'{name}' in {args.modality} is new to the bundle; hint: --site")
+    site, target = args.site, args.target or name
+    if found:
+        site, target = found[0]["site"], found[0]["target"]
+    metas = {row["name"]: row["meta_object"] for row in text.ontology()}
+    metas |= {extra[0]: extra[4] for extra in forms.EXTRA}
+    meta = args.meta or metas.get(name)
+    if meta not in forms.meta_objects():
+        told = ", ".join(forms.meta_objects())
+        raise BadInput(f"--meta {meta}, what kind of object it is; hint: one of {told}")
+    prompt = text.prompt(target, args.modality, site)
+    if len(text.tokens(prompt)) > batches.TOKENS:
+        raise BadInput(f"'{prompt}' is too long a prompt; hint: a shorter --target or --site")
+    taken = [e["object"] for e in base.entries if words(e).lower() == prompt.lower()]
+    if taken and not found:
+        raise BadInput(
+            f"'{prompt}' asks for '{taken[0]}' in the bundle; hint: --target with another word"
+        )
+    at = forms.meta_objects().index(meta)
+    return forms.Form(name, args.modality, site, "", prompt, at, target)
+
+
+def identity(args, form):
+    """A folder serves one start and one form."""
+    with args.start.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    mine = {"start": digest, "prompt": form.text, "fine": args.fine, "thin": args.thin}
+    said = args.out / "identity.json"
+    if said.exists() and json.loads(said.read_text()) != mine:
+        raise BadInput(f"{args.out} belongs to another start or object; hint: another --out")
+    said.write_text(json.dumps(mine, indent=1))
+
+
+def phantoms(args, program, base, form):
+    """Drawn frames that surely lack the form, in halves for train and val."""
+    folder = args.out / "phantoms"
+    if not (folder / "manifest.csv").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        command.say(program, "phantom", "--count", str(PHANTOMS), "--out", folder)
+    sites = {(e["object"], e["modality"]): e["site"] for e in base.entries if e["trained"]}
+    found = {}
+    for _, row in labelled.rows(folder / "manifest.csv"):
+        name = forms.ALIASES.get(row["object"], row["object"])
+        site = sites.get((name, row["modality"]), "")
+        frame = data.Frame(
+            folder / row["file"], "phantoms", row["modality"], site, data.Policy(), {0: None}
+        )
+        if forms.absent_for_sure(form, frame.modality, frame.site):
+            found[frame.file] = frame
+    found = list(found.values())
+    # Of val frames nothing is looked for: what is reported there is a false alarm.
+    return {"train": found[::2], "val": [replace(f, masks={}) for f in found[1::2]]}
+
+
+def decoder_of(base, encoder, frame):
+    """The bundle's decoder, to be trained; it has to answer as the bundle's graph does."""
+    state = read_bundle(base.bundle)
+    centre(state)
+    decoder, half = Decoder(), "decoder."
+    state = {k.removeprefix(half): v for k, v in state.items() if k.startswith(half)}
+    try:
+        decoder.load_state_dict(state)
+        asked = [e["tokens"] for e in base.entries if e["trained"]][:8]
+        tokens, keep = text.pad(asked, None)
+        features, _ = encoder(normalised(frame, base.sides[0]))
+        feed = dict(zip(graft.FEATURES, features), tokens=tokens, token_mask=keep)
+        plain = graft.session(base.folder / "decoder.f32.onnx").run(None, feed)
+        mine = answers(decoder, [features], tokens[None], keep[None])
+        same = all(
+            g.shape == m[0].shape and np.allclose(g, m[0].numpy(), atol=1e-2, rtol=1e-2)
+            for g, m in zip(plain, mine)
+        )
+    except RuntimeError as error:
+        raise BadInput(f"{base.bundle}: {error}; {OTHER}") from error
+    if not same:
+        raise BadInput(f"{base.bundle}: its decoder answers otherwise; {OTHER}")
+    return decoder
+
+
+OTHER = "hint: it is of another network; start from a bundle of this version of models/train"
+
+
+def normalised(frame, side):
+    return data.normalise(data.WHOLE.render(frame.read()[0], side).astype(np.float32))[None]
+
+
+def answers(decoder, features, tokens, keep):
+    """Of the decoder for B frames: features as the encoder gives them, tokens [B,K,T,E]."""
+    pixels, keys, values = (torch.from_numpy(np.concatenate(f)) for f in zip(*features))
+    with torch.set_grad_enabled(decoder.training):
+        return decoder.frames(pixels, keys, values, torch.as_tensor(tokens), torch.as_tensor(keep))
+
+
+def learn(args, encoder, start, own, drawn):
+    """-> the averaged decoder after the whole time, None when told to stop; frames seen."""
+    normal = [f for f in own["train"] if f.masks[0] is None]
+    # Drawn frames are never more than half of those without the object, of which there are some.
+    few = some(drawn["train"], max(len(normal), 20))
+    sampler = batches.Sampler([*own["train"], *few])
+    t = forms.trained()[0]
+    sizes = FINE if t.fine else SIZES
+    judged = some(own["val"], JUDGED)
+    run = Run(
+        args.out,
+        start,
+        {"decoder": (start.parameters(), RATE)},
+        torch.device("cpu"),
+        lambda: None,
+    )
+    stop = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.append(True))
+
+    def done():
+        share = run.frames / args.frames if args.frames else 0.0
+        return max(share, run.seconds / 60 / args.minutes)
+
+    # As many steps as there could be: time ends them.
+    steps = Steps(sampler, run.step, run.step + 10**9, args.seed, prompts=1, sizes=sizes)
+    began, recent = time.time() - run.seconds, collections.deque(maxlen=100)
+    told = int(done() * REPORTS)
+    run.student.train()
+    for batch in DataLoader(steps, batch_size=None):
+        if stop or done() >= 1:
+            break
+        features = [encoder(image[None].numpy())[0] for image in batch.images]
+        found = answers(run.student, features, batch.tokens, batch.token_mask)
+        parts = run.descend(
+            losses(found, batch), rate(run.step, done(), WARM_UP), len(batch.images)
+        )
+        recent.append(parts["loss"])
+        run.seconds = time.time() - began
+        if int(done() * REPORTS) > told:
+            told = int(done() * REPORTS)
+            progress(args, run, encoder, judged, mean(recent))
+            run.save()
+    run.save()
+    return (None if stop else run.average), run.frames
+
+
+def progress(args, run, encoder, frames, loss):
+    dice = mean([dice_of(run.average, encoder, f) for f in frames if f.masks[0] is not None])
+    row = {
+        "step": run.step,
+        "frames": run.frames,
+        "minutes": round(run.seconds / 60, 2),
+        "loss": round(loss, 4),
+        "val_dice": round(dice, 4),
+    }
+    append(args.out / "train.csv", row)
+    print(
+        f"{row['minutes']:.1f} of {args.minutes:g} min, {run.frames} frames, loss {loss:.3f}, "
+        f"val Dice {dice:.3f}",
+        flush=True,
+    )
+
+
+def dice_of(decoder, encoder, frame):
+    t = forms.trained()[0]
+    square, masks = export.squares(frame)
+    tokens, keep = text.pad([text.tokens(t.form.text)], None)
+    features, _ = encoder(normalised(frame, t.side))
+    logits = answers(decoder, [features], tokens[None], keep[None])[0]
+    mine = export.enlarge(logits[0, 0].numpy(), len(square)) > 0
+    return 2 * (mine & masks[0]).sum() / (mine.sum() + masks[0].sum())
+
+
+# The bundle.
+
+
+def write(args, program, base, form, encoder, decoder, own, drawn, seen):
+    source = args.out / "source"
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(base.folder, source)
+    entries = told_of(base, form)
+    mine = next(e for e in entries if e["mine"])
+    others = np.array([graft.mean_row(e["tokens"]) for e in entries if not e["mine"]])
+    prompt = graft.mean_row(mine["tokens"])[None]
+    added = graft.Own(decoder, prompt, graft.reach(prompt, others)).eval()
+    features, _ = encoder(normalised(own["val"][0], base.sides[0]))
+    part = graft.graft(
+        base.folder / "decoder.f32.onnx", added, features, source / "decoder.f32.onnx"
+    )
+
+    said = copy.deepcopy(base.manifest)
+    del said["parts"]
+    known = knows(base, form, encoder, own, source, said) if encoder.arrays else {}
+    rng, _ = data.seeded(args.seed)
+    before, after, references = {}, {}, []
+    judged = [*own["val"], *drawn["val"]]
+    for precision in ("f32", "int8"):
+        old, new = (export.Model(f, precision) for f in (base.folder, source))
+        picked = rng.sample(own["train"], min(600, len(own["train"])))
+        references += export.fit_validity(new, picked, precision)
+        found = export.look(new, judged)
+        # The scores of int8 say what scores mean, as they do for the forms of the start.
+        stated = export.particulars(found)
+        after[precision] = export.figures(found, stated)[form.text]
+        before[precision] = export.figures(export.look(old, judged), stated)[form.text]
+    if known:
+        known["withheld"] = withheld_own(source, said, form, own["val"])
+    kept = unchanged(base, source, said, entries, [*drawn["val"][:24], *own["val"][:8]])
+    place = export.named(form)
+    for key, rows in (("forms", stated), ("validity", references)):
+        said[key] = [r for r in said.get(key, []) if not is_of(r, place)] + rows
+    if args.self_test:
+        tests = export.tests_at(
+            export.Model(source, "f32"),
+            [f for f in own["val"] if f.masks[0] is not None],
+            source,
+            forms.trained()[0].side,
+            len(said["self_tests"]),
+            said.get("familiarity"),
+        )
+        said["self_tests"] += tests
+
+    name = args.name or re.sub("[^a-z0-9]+", "-", f"{said['name']}-{form.name}".lower()).strip("-")
+    report = {
+        "prompt": form.text,
+        "start": {k: said[k] for k in ("name", "version")},
+        "train": counts(own["train"]),
+        "val": counts(own["val"]),
+        "frames seen": seen,
+        "before": before,
+        "after": after,
+        "the frame": known,
+        "other prompts": kept,
+    }
+    licence = said["licence"].removesuffix("; own data")
+    said.update(
+        format=3,
+        name=name,
+        version=args.version,
+        description=f"{said['description']}; with {form.text}",
+        licence=args.licence or f"{licence}; own data",
+        lineage=(
+            f"{said['lineage']}; then {form.text} from {len(own['train'])} frames of its user, by "
+            f"bedside_train.finetune from {base.manifest['name']} {base.manifest['version']} "
+            f"(SHA-256 of its manifest {base.digest})"
+        ),
+    )
+    told = page(report, said)
+    card = source / "model-card.md"
+    old_card = card.read_text() if card.exists() else ""
+    card.write_text(f"{told}\n---\n\n{old_card}")
+    (source / f"{part}.json").write_text(json.dumps(report, indent=1))
+    (args.out / "report.json").write_text(json.dumps(report, indent=1))
+    (args.out / "report.md").write_text(told)
+    write_prompts([{k: v for k, v in e.items() if k != "mine"} for e in entries],
+                  source / "prompts.json")  # fmt: skip
+    (source / "bundle.json").write_text(json.dumps(said, indent=1))
+    out = args.out / f"{name}.bedside"
+    made = args.out / f".part.{name}.bedside"
+    try:
+        command.say(program, "pack", source, made)
+        verified = command.say(program, "verify", made)
+        made.replace(out)
+    finally:
+        made.unlink(missing_ok=True)
+    print(f"{told}\n{verified}\nwrote {out}", flush=True)
+
+
+def told_of(base, form):
+    """The table with the form among the trained; ``mine`` marks it."""
+    place = export.named(form)
+    entries = [{**e, "mine": is_of(e, place)} for e in base.entries]
+    for e in entries:
+        e["trained"] |= e["mine"]
+    if not any(e["mine"] for e in entries):
+        new = {"target": form.target, "acquisition": "", "trained": True, "mine": True}
+        entries.append({**place, **new, "tokens": text.tokens(form.text)})
+    return entries
+
+
+def knows(base, form, encoder, own, source, said):
+    """Let the encoder know the form's frames: prototypes of them, and their modality where it takes
+    them for another. -> figures for the report."""
+    rng = np.random.default_rng(5)
+    sides = [s for s in export.SIDES if s in base.sides]
+    frames = familiar.some(own["train"], familiar.FRAMES, rng)
+    pooled = np.array([
+        encoder(normalised(f, sides[n % len(sides)]))[1]["pooled"][0] for n, f in enumerate(frames)
+    ])  # fmt: skip
+    fresh = familiar.clusters(pooled @ encoder.arrays[graft.WHITENING], familiar.PROTOTYPES, rng)
+    place = form.modality, form.site
+    old = base.domains.get(place)
+    if old:
+        fresh = np.concatenate([encoder.prototypes[old["first"] :][: old["count"]], fresh])
+    head, told = modality_head(base, form, encoder, pooled, rng)
+    for precision in ("f32", "int8"):
+        part = f"encoder.{precision}.onnx"
+        graft.extend(base.folder / part, fresh, head, source / part)
+    first = len(encoder.prototypes)
+    for tensor in (t for g in said["graphs"] for t in g["outputs"] if t["name"] == "distance"):
+        tensor["shape"][1] = first + len(fresh)
+    spot = first, len(fresh)
+    model = export.Model(source, "int8")
+    near = [
+        familiar.nearest(model.encode(export.squares(f)[0], base.sides[0])[4][0], spot)
+        for f in own["val"]
+    ]
+    (row,) = familiar.stated({place: spot}, {place: near})["domains"]
+    if old:  # frames that were known stay so
+        bound = lambda r: r["mean"] + export.NORMAL_TAIL * r["std"]  # noqa: E731
+        widest = max(row, old, key=bound)
+        row.update(mean=widest["mean"], std=widest["std"])
+    rows = said["familiarity"]["domains"]
+    said["familiarity"]["domains"] = [r for r in rows if r is not old and not place_of(r, place)]
+    said["familiarity"]["domains"].append(row)
+    return told
+
+
+def place_of(row, place):
+    return (row["modality"], row["site"]) == place
+
+
+def modality_head(base, form, encoder, pooled, rng):
+    """The encoder's head of modalities (weight, bias), taught where it would withhold the form's own
+    frames; frames of other places are stood for by features drawn around their prototypes."""
+    weight, bias = (torch.tensor(encoder.arrays[name]) for name in graft.HEAD)
+    own = torch.from_numpy(pooled)
+    at = forms.MODALITIES.index(form.modality)
+
+    def astray(weight, bias):
+        p, best = (own @ weight.T + bias).softmax(1).max(1)
+        return round(float(((p >= export.SURE) & (best != at)).float().mean()), 4)
+
+    told = {"taken for another modality before": astray(weight, bias)}
+    if told["taken for another modality before"] <= STRAY:
+        return (weight.numpy(), bias.numpy()), told
+    back = np.linalg.inv(encoder.arrays[graft.WHITENING])
+    drawn = []
+    for row in base.domains.values():
+        for centre_ in encoder.prototypes[row["first"] :][: row["count"]]:
+            way = rng.normal(size=(REPLAYED, len(centre_)))
+            way /= np.linalg.norm(way, axis=1, keepdims=True)
+            far = np.exp(rng.normal(row["mean"], row["std"], (REPLAYED, 1)))
+            drawn.append((centre_ + way * far) @ back)
+    others = torch.from_numpy(np.concatenate(drawn).astype(np.float32))
+    wanted = (others @ weight.T + bias).softmax(1)
+    new = [weight.clone().requires_grad_(), bias.clone().requires_grad_()]
+    optimiser = torch.optim.LBFGS(new, max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimiser.zero_grad()
+        mine = F.cross_entropy(own @ new[0].T + new[1], torch.full((len(own),), at))
+        kept = F.cross_entropy(others @ new[0].T + new[1], wanted)
+        value = mine + kept + 1e-3 * ((new[0] - weight) ** 2).sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    new = [t.detach() for t in new]
+    same = (others @ new[0].T + new[1]).argmax(1) == wanted.argmax(1)
+    told["and after"] = astray(*new)
+    told["other places told as before"] = round(float(same.float().mean()), 4)
+    return [t.numpy() for t in new], told
+
+
+def withheld_own(source, said, form, frames):
+    """Share of own val frames that the runtime would not answer on, by precision."""
+    out = {}
+    for precision in ("f32", "int8"):
+        model = export.Model(source, precision)
+        told = []
+        for frame in frames:
+            whole = model.encode(export.squares(frame)[0], export.SIDES[0])[3:]
+            told.append(export.withheld(whole[0][0], whole[1][0], form, said["familiarity"]))
+        out[precision] = round(float(np.mean(told)), 4)
+    return out
+
+
+def unchanged(base, source, said, entries, frames):
+    """Every other trained prompt, on frames, by the graphs of the start and of the new bundle: the
+    largest differences. There are none, or the graphs were put together wrongly."""
+    asked = [e for e in entries if e["trained"] and not e["mine"]]
+    by_side = collections.defaultdict(list)
+    for entry in asked:
+        by_side[base.side_of(entry)].append(entry)
+    out = {"frames": len(frames), "prompts": len(asked)}
+    for precision in ("f32", "int8"):
+        old, new = (export.Model(f, precision) for f in (base.folder, source))
+        worst, otherwise = 0.0, 0
+        for frame in frames:
+            square, _ = export.squares(frame)
+            for side, some_ in by_side.items():
+                prompts = [words(e) for e in some_]
+                pairs = zip(old(square, prompts, side), new(square, prompts, side))
+                worst = max(worst, *(float(np.abs(a - b).max()) for a, b in pairs))
+            before, after = (m.encode(square, base.sides[0])[3:] for m in (old, new))
+            if before:
+                otherwise += sum(
+                    withheld_there(*before, e, base.manifest) != withheld_there(*after, e, said)
+                    for e in asked
+                )
+        out[precision] = {"largest difference": worst, "withheld otherwise": otherwise}
+        if worst > 1e-3:
+            raise BadInput(f"other prompts are answered otherwise, by {worst}; hint: report this")
+    return out
+
+
+def withheld_there(modality, distance, entry, said):
+    form = SimpleNamespace(modality=entry["modality"], site=entry["site"])
+    return export.withheld(modality[0], distance[0], form, said["familiarity"])
+
+
+def counts(frames):
+    shown = sum(f.masks[0] is not None for f in frames)
+    return {"with": shown, "without": len(frames) - shown}
+
+
+def page(report, said):
+    """The report for people; it becomes the head of the model card."""
+    train, val = report["train"], report["val"]
+    rows = []
+    for precision in ("f32", "int8"):
+        b, a = report["before"][precision], report["after"][precision]
+        cells = [b["dice"], a["dice"], a["median"], a["gated"], a["withheld"], a["empty reported"]]
+        shown = " | ".join("none there" if c is None else f"{c:.3f}" for c in cells)
+        rows.append(f"| {precision} | {shown} |")
+    known, kept = report["the frame"], report["other prompts"]
+    lines = [
+        f"# {said['name']} {said['version']}",
+        "",
+        "**Research use only. Not a medical device. Not for clinical decisions.**",
+        "",
+        f"{report['start']['name']} {report['start']['version']} with a decoder of its own for "
+        f"**{report['prompt']}**, learnt from {train['with']} frames with it and {train['without']} "
+        f"without ({report['frames seen']} views of them). Licence: {said['licence']}.",
+        "",
+        f"Figures of {val['with']} val frames with the object and {val['without']} without, on masks "
+        "padded to squares. Presence was calibrated on the same frames.",
+        "",
+        "| precision | Dice before | Dice | median | Dice with presence | missed | false alarms |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+        f"Other prompts: {kept['prompts']} on {kept['frames']} frames, the largest difference of "
+        "any answer from the start's is "
+        + ", ".join(
+            f"{kept[p]['largest difference']:.2g} at {p} ({kept[p]['withheld otherwise']} answers "
+            "withheld or given otherwise)"
+            for p in ("f32", "int8")
+        )
+        + ".",
+    ]
+    if known:
+        shares = ", ".join(f"{v:.1%} at {p}" for p, v in known["withheld"].items())
+        lines += ["", f"Val frames withheld as unfamiliar or of another modality: {shares}."]
+        if "and after" in known:
+            lines += [
+                "",
+                f"The encoder took {known['taken for another modality before']:.1%} of the train "
+                f"frames for another modality and was taught: {known['and after']:.1%} now.",
+            ]
+    if not val["without"]:
+        lines += [
+            "",
+            "**No val frame without the object: nothing is known of false alarms on frames of this "
+            "kind.** Add such frames, with label `normal`.",
+        ]
+    return "\n".join(lines) + "\n"
