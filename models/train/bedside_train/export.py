@@ -150,17 +150,19 @@ class SplitDecoder(torch.nn.Module):
         return self.decoder(pixels, keys[0], values[0], tokens, token_mask)
 
 
-class Frames(quantization.CalibrationDataReader):
-    def __init__(self, images):
-        self.images = iter(images)
+class Inputs(quantization.CalibrationDataReader):
+    def __init__(self, inputs):
+        self.inputs = iter(inputs)
 
     def get_next(self):
-        image = next(self.images, None)
-        return None if image is None else {"image": image}
+        return next(self.inputs, None)
 
 
-def quantise(out, images):
-    """encoder.int8.onnx: u8 activations and per-channel i8 weights around every convolution."""
+def quantise(out, inputs, **options):
+    """encoder.int8.onnx: u8 activations and per-channel i8 weights around every convolution.
+
+    inputs: of the graph, by name; options: more of onnxruntime's ``extra_options``.
+    """
     # Squares of distances span decades: 256 steps of them would tell near frames from nothing.
     whole = [
         node.name
@@ -170,7 +172,7 @@ def quantise(out, images):
     quantization.quantize_static(
         str(out / "encoder.f32.onnx"),
         str(out / "encoder.int8.onnx"),
-        Frames(images),
+        Inputs(inputs),
         quant_format=quantization.QuantFormat.QDQ,
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
@@ -178,7 +180,7 @@ def quantise(out, images):
         op_types_to_quantize=["Conv", "Add", "Clip"],
         nodes_to_exclude=whole,
         calibrate_method=quantization.CalibrationMethod.MinMax,
-        extra_options={"CalibMovingAverage": True},
+        extra_options={"CalibMovingAverage": True, **options},
     )
     model = onnx.load(str(out / "encoder.int8.onnx"))
     drop_dead(model)
@@ -191,18 +193,27 @@ class Model:
     def __init__(self, out, precision):
         self.encoder = session(out / f"encoder.{precision}.onnx")
         self.decoder = session(out / "decoder.f32.onnx")
+        self.features = [o.name for o in self.encoder.get_outputs()]
+        self.read = [i.name for i in self.decoder.get_inputs()]
 
     def __call__(self, square, prompts, side):
         """square: u8 RGB [n,n,3]; -> logits [P,side/2,side/2], score [P], meta [P,16]."""
-        pixels, keys, values, *_ = self.encode(square, side)
-        tokens, keep = text.pad([text.tokens(p) for p in prompts], None)
-        feed = dict(pixels=pixels, keys=keys, values=values, tokens=tokens, token_mask=keep)
-        return self.decoder.run(None, feed)
+        return self.decode(self.encode(square, side), [text.tokens(p) for p in prompts])
 
     def encode(self, square, side):
-        """The encoder's outputs."""
+        """The encoder's outputs by name."""
         x = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
-        return self.encoder.run(None, {"image": data.normalise(x)[None]})
+        return self.look(data.normalise(x)[None])
+
+    def look(self, image):
+        """As ``encode``, of a normalised image [1,3,S,S]."""
+        return dict(zip(self.features, self.encoder.run(None, {"image": image})))
+
+    def decode(self, features, rows):
+        """rows: the tokens of each prompt."""
+        tokens, keep = text.pad(rows, None)
+        found = {**features, "tokens": tokens, "token_mask": keep}
+        return self.decoder.run(None, {name: found[name] for name in self.read})
 
 
 def canonical():
@@ -287,7 +298,9 @@ def look(model, frames):
 def frames_known(model, places, frames):
     """The manifest's ``familiarity``, and what it does to val frames: by domain, the share of its
     own frames that is withheld, and the share of frames of other domains that is not."""
-    distances = [(familiar.domain(f), model.encode(squares(f)[0], SIDES[0])[4][0]) for f in frames]
+    distances = [
+        (familiar.domain(f), model.encode(squares(f)[0], SIDES[0])["distance"][0]) for f in frames
+    ]
     seen = {
         key: [familiar.nearest(d, place) for own, d in distances if own == key]
         for key, place in places.items()
@@ -424,8 +437,8 @@ def tests_at(model, frames, out, side, first, familiarity):
             continue
         prompt = forms.trained()[i].form.text
         frame = cv2.resize(square, (160, 160), interpolation=cv2.INTER_AREA)
-        _, _, _, *whole = model.encode(frame, side)
-        if whole and withheld(whole[0][0], whole[1][0], forms.trained()[i].form, familiarity):
+        seen, form = model.encode(frame, side), forms.trained()[i].form
+        if familiarity and withheld(seen["modality"][0], seen["distance"][0], form, familiarity):
             continue
         logits, score, _ = model(frame, [prompt], side)
         t = cv2.resize(masks[i].astype(np.float32), (160, 160), interpolation=cv2.INTER_AREA) > 0.5
@@ -463,12 +476,9 @@ def golden(out, tests, folder):
         at = np.arange(side) * 160 // side
         frame = np.frombuffer((out / test["part"]).read_bytes(), np.uint8).reshape(160, 160, 3)
         image = data.normalise(frame[at][:, at].astype(np.float32))[None]
-        tokens, keep = text.pad([text.tokens(test["prompt"])], 16)
         for precision in ("f32", "int8"):
             model = Model(out, precision)
-            pixels, keys, values = model.encoder.run(None, {"image": image})
-            feed = dict(pixels=pixels, keys=keys, values=values, tokens=tokens, token_mask=keep)
-            logits = model.decoder.run(["logits"], feed)[0]
+            logits, *_ = model.decode(model.look(image), [text.tokens(test["prompt"])])
             (folder / f"{i}.{precision}.f32").write_bytes(logits.astype("<f4").tobytes())
 
 
@@ -580,7 +590,7 @@ def main():
         "f32 graph against PyTorch, largest difference:",
         check_parity(student, args.out, inputs[:8]),
     )
-    quantise(args.out, inputs)
+    quantise(args.out, [{"image": image} for image in inputs])
 
     references, report = [], {}
     for precision in ("f32", "int8"):

@@ -1,8 +1,8 @@
-"""A decoder of its own for one form, put into the graphs of a bundle that stays as it is otherwise.
+"""A branch of its own for one form, put into the graphs of a bundle that stays as it is otherwise.
 
-The decoder's graph answers each prompt by itself. Prompts whose tokens are those of the new form
-get the answer of a second decoder, every other prompt that of the first, bit for bit. Of the
-encoder nothing changes but what it says of the whole frame.
+The branch is a second pixel decoder over the backbone's features and a second mask decoder behind
+it. Prompts whose tokens are those of the new form get its answer, every other prompt that of the
+old graphs, bit for bit: nothing that they are computed from is touched.
 """
 
 import pathlib
@@ -14,15 +14,26 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from .bundle import session
+from .bundle import drop_dead, session
 from .errors import BadInput
-from .export import export
+from .export import export, quantise
 
 FEATURES = ("pixels", "keys", "values")
 PROMPT = ("tokens", "token_mask")
 ANSWERS = ("logits", "score", "meta")
+LEVELS = tuple(f"level.{i}" for i in range(4))
 WHITENING, PROTOTYPES, SQUARES = "known.whitening", "known.prototypes", "known.squares"
 HEAD = ("encoder.modality_head.weight", "encoder.modality_head.bias")
+FREE = {
+    "pixels": {2: "h", 3: "w"},
+    "keys": {3: "n"},
+    "values": {2: "n"},
+    "tokens": {0: "P", 1: "T"},
+    "token_mask": {0: "P", 1: "T"},
+    "logits": {0: "P", 1: "H", 2: "W"},
+    "score": {0: "P"},
+    "meta": {0: "P"},
+}
 
 
 def mean_row(tokens):
@@ -37,8 +48,43 @@ def reach(own, others):
     return float(far.min()) / 2
 
 
-class Own(nn.Module):
-    """The answers of a decoder of its own for prompts near `prompts` [J,E], others' as they came."""
+class Branch(nn.Module):
+    """What is learnt for a form: a student without its backbone. Begins as the student's parts."""
+
+    def __init__(self, student):
+        super().__init__()
+        self.encoder, self.decoder = student.encoder, student.decoder
+        del self.encoder.backbone, self.encoder.modality_head
+
+    def train(self, mode=True):
+        """Batch norms keep the statistics that they came with: a clinic's frames are few."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def features(self, *levels):
+        return self.encoder.features(*self.encoder.top_down(levels))
+
+    def forward(self, levels, tokens, token_mask):
+        """levels of B frames, tokens [B,K,T,E] -> logits, score and meta, as of the student."""
+        return self.decoder.frames(*self.features(*levels), tokens, token_mask)
+
+
+class Neck(nn.Module):
+    """The branch's part of the encoder, for its graph."""
+
+    def __init__(self, branch):
+        super().__init__()
+        self.branch = branch
+
+    def forward(self, *levels):
+        return self.branch.features(*levels)
+
+
+class Choice(nn.Module):
+    """The branch's answers for prompts near `prompts` [J,E], others' as they came."""
 
     def __init__(self, decoder, prompts, radius):
         super().__init__()
@@ -72,80 +118,154 @@ def rename(graph, name):
         value.name = name(value.name)
 
 
-def graft(path, own, features, out):
-    """Write the decoder at `path` with an ``Own`` behind it; -> the name of its part. features: the
-    encoder's for a frame."""
-    model = onnx.load(str(path))
-    part = f"own.{grafts(model)}"
-    dim = own.prompts.shape[1]
-    tokens, keep = torch.randn(2, 7, dim), torch.ones(2, 7)
-    keep[1, 4:] = 0
-    features = [torch.from_numpy(f) for f in features]
-    with torch.no_grad():
-        answers = own.decoder(features[0], features[1][0], features[2][0], tokens, keep)
-    old = [f"old.{name}" for name in ANSWERS]
-    free = {"pixels": {2: "h", 3: "w"}, "keys": {3: "n"}, "values": {2: "n"}}
-    free |= {"tokens": {0: "P", 1: "T"}, "token_mask": {0: "P", 1: "T"}}
-    for name in (*ANSWERS, *old):
-        free[name] = {0: "P", **({1: "H", 2: "W"} if "logits" in name else {})}
+def exported(module, args, inputs, outputs):
+    """A module's graph; sizes are free where those of tensors of that name are."""
+    free = {}
+    for name in (*inputs, *outputs):
+        if name in LEVELS:
+            free[name] = {2: f"h{name[-1]}", 3: f"w{name[-1]}"}
+        elif free_ := FREE.get(name.removeprefix("old.").split(".")[0]):
+            free[name] = free_
     with tempfile.TemporaryDirectory() as folder:
-        made = pathlib.Path(folder) / "own.onnx"
-        args = (*features, tokens, keep, *answers)
-        export(own, args, made, [*FEATURES, *PROMPT, *old], list(ANSWERS), free)
-        new = onnx.load(str(made))
+        made = pathlib.Path(folder) / "part.onnx"
+        export(module, args, made, list(inputs), list(outputs), free)
+        return onnx.load(str(made))
+
+
+def join(model, new, part, same):
+    """Put another model's nodes behind a model's. same: what its inputs and outputs are called
+    there; its other values get names of their own."""
     if new.opset_import[0].version != model.opset_import[0].version:
-        raise BadInput(f"{path.name}: of another ONNX version; hint: export the bundle again")
+        raise BadInput("a graph of another ONNX version; hint: export the bundle again")
     for node in new.graph.node:
-        node.name = f"/{part}{node.name}"
-    shared = {*FEATURES, *PROMPT, *ANSWERS}
-    rename(new.graph, lambda name: name if name in shared else f"{part}/{name}")
-    rename(model.graph, lambda name: f"{part}/old.{name}" if name in ANSWERS else name)
+        node.name = f"/{part}/{node.name.strip('/')}"
+    rename(new.graph, lambda name: same.get(name, f"{part}/{name}"))
     model.graph.node.extend(new.graph.node)
     model.graph.initializer.extend(new.graph.initializer)
-    for value in model.graph.output:
-        value.name = value.name.removeprefix(f"{part}/old.")
+
+
+def save(model, path):
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(out))
+    onnx.save(model, str(path))
+
+
+def graft(base, branch, prompt, radius, images, out):
+    """Put a trained branch into the graphs in folder `base`; -> the manifest's name of the part.
+
+    prompt: mean row of the form's tokens [1,E], radius: how near to it a prompt is the form's;
+    images: normalised ones [1,3,S,S] to calibrate int8 on; out: folder for the three graphs.
+    """
+    decoder = onnx.load(str(base / "decoder.f32.onnx"))
+    number = grafts(decoder) + 1
+    part, own = f"own.{number}", [f"{name}.{number}" for name in FEATURES]
+    levels = [torch.from_numpy(a) for a in Encoder(base / "encoder.f32.onnx")(images[0])[0]]
+    neck = exported(Neck(branch).eval(), tuple(levels), LEVELS, own)
+    for precision in ("f32", "int8"):
+        encoder = onnx.load(str(base / f"encoder.{precision}.onnx"))
+        new, at = neck, dict(zip(LEVELS, level_names(encoder)))
+        if precision == "int8":
+            seen = Encoder(base / "encoder.int8.onnx")
+            new = quantised(neck, [dict(zip(LEVELS, seen(i)[0])) for i in images], encoder, at)
+        outputs = [o for o in new.graph.output]
+        join(encoder, copied(new), part, {**at, **{n: n for n in own}})
+        encoder.graph.output.extend(outputs)
+        save(encoder, out / f"encoder.{precision}.onnx")
+
+    tokens, keep = torch.randn(2, 7, prompt.shape[1]), torch.ones(2, 7)
+    keep[1, 4:] = 0
+    with torch.no_grad():
+        features = branch.features(*levels)
+        answers = branch.decoder(features[0], features[1][0], features[2][0], tokens, keep)
+    old = [f"old.{name}" for name in ANSWERS]
+    choice = Choice(branch.decoder, prompt, radius).eval()
+    new = exported(choice, (*features, tokens, keep, *answers), [*own, *PROMPT, *old], ANSWERS)
+    moved = {name: f"{part}/old.{name}" for name in ANSWERS}
+    inputs = [i for i in new.graph.input if i.name in own]
+    rename(decoder.graph, lambda name: moved.get(name, name))
+    same = dict(zip(old, moved.values())) | {n: n for n in (*own, *PROMPT, *ANSWERS)}
+    join(decoder, copied(new), part, same)
+    decoder.graph.input.extend(inputs)
+    for value in decoder.graph.output:
+        value.name = value.name.removeprefix(f"{part}/old.")
+    save(decoder, out / "decoder.f32.onnx")
     return part
+
+
+def copied(model):
+    new = onnx.ModelProto()
+    new.CopyFrom(model)
+    return new
+
+
+def level_names(model):
+    """What an encoder calls the backbone's levels that its pixel decoder reads."""
+    convs = {node.name: node.input[0] for node in model.graph.node if node.op_type == "Conv"}
+    try:
+        return [convs[f"/lateral.{i}/lateral.{i}.0/Conv"] for i in range(len(LEVELS))]
+    except KeyError as error:
+        raise BadInput(f"no {error} in an encoder; hint: start from the edge bundle") from error
+
+
+def quantised(neck, inputs, encoder, at):
+    """The neck in int8, its inputs in the steps that the encoder has them in already."""
+    constants = arrays(encoder)
+    makers = {o: node for node in encoder.graph.node for o in node.output}
+    steps = {}
+    for name, level in at.items():
+        scale, zero = (numpy_helper.to_array(constants[i]) for i in makers[level].input[1:])
+        steps[name] = [{"scale": scale, "zero_point": zero}]
+    with tempfile.TemporaryDirectory() as folder:
+        folder = pathlib.Path(folder)
+        onnx.save(neck, str(folder / "encoder.f32.onnx"))
+        quantise(folder, inputs, TensorQuantOverrides=steps)
+        new = onnx.load(str(folder / "encoder.int8.onnx"))
+    # What quantises an input a second time goes.
+    again = {f"{name}_DequantizeLinear_Output": name for name in LEVELS}
+    rename(new.graph, lambda name: again.get(name, name))
+    for node in [n for n in new.graph.node if n.output[0] in LEVELS]:
+        new.graph.node.remove(node)
+    drop_dead(new)
+    return new
 
 
 def arrays(model):
     return {i.name: i for i in model.graph.initializer}
 
 
-def tells_whole(model):
-    """Whether an encoder says what a frame is; the name of the features that it goes by."""
-    return next((n.input[0] for n in model.graph.node if WHITENING in n.input), None)
-
-
 class Encoder:
-    """An encoder's graph in onnxruntime. -> features of a normalised image [1,3,S,S], and what it
-    says of the whole frame by name: pooled, modality, distance, where the graph tells."""
+    """What an encoder's graph computes first, in onnxruntime: of a normalised image [1,3,S,S] the
+    backbone's levels, and what it says of the whole frame (pooled, modality, distance), if so."""
 
     def __init__(self, path, threads=1):
         model = onnx.load(str(path))
-        pooled = tells_whole(model)
         self.arrays = {
-            k: numpy_helper.to_array(v)
-            for k, v in arrays(model).items()
-            if k in (WHITENING, PROTOTYPES, SQUARES, *HEAD)
+            name: numpy_helper.to_array(value)
+            for name, value in arrays(model).items()
+            if name in (WHITENING, PROTOTYPES, SQUARES, *HEAD)
         }
-        self.names = [o.name for o in model.graph.output]
-        if pooled:
+        # Each by the name of a value in the graph.
+        self.whole = {}
+        if WHITENING in self.arrays:
             lacking = {PROTOTYPES, SQUARES, *HEAD} - set(self.arrays)
             if lacking:
                 raise BadInput(
                     f"{path.name}: no {', '.join(sorted(lacking))}; hint: export the bundle again "
                     "with this version of models/train"
                 )
-            value = onnx.helper.make_tensor_value_info(pooled, onnx.TensorProto.FLOAT, None)
+            pooled = next(n.input[0] for n in model.graph.node if WHITENING in n.input)
+            self.whole = {"pooled": pooled, "modality": "modality", "distance": "distance"}
+        self.levels = level_names(model)
+        del model.graph.output[:]
+        for name in (*self.levels, *self.whole.values()):
+            value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
             model.graph.output.append(value)
-            self.names.append("pooled")
+        drop_dead(model)
         self.session = session(model.SerializeToString(), threads)
 
     def __call__(self, image):
-        found = dict(zip(self.names, self.session.run(None, {"image": image})))
-        return [found.pop(name) for name in FEATURES], found
+        found = self.session.run(None, {"image": image})
+        count = len(self.levels)
+        return found[:count], dict(zip(self.whole, found[count:]))
 
     @property
     def prototypes(self):
@@ -153,9 +273,9 @@ class Encoder:
         return self.arrays[PROTOTYPES].T / -2
 
 
-def extend(path, prototypes, head, out):
-    """Write an encoder that knows more prototypes [K,C], whitened, and tells modalities by another
-    head (weight, bias)."""
+def extend(path, prototypes, head):
+    """Let an encoder know more prototypes [K,C], whitened, and tell modalities by another head
+    (weight, bias)."""
     model = onnx.load(str(path))
     known = arrays(model)
     more = np.asarray(prototypes, np.float32)
@@ -166,5 +286,4 @@ def extend(path, prototypes, head, out):
         known[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
     distance = next(o for o in model.graph.output if o.name == "distance")
     distance.type.tensor_type.shape.dim[1].dim_value = whole.shape[1]
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, str(out))
+    save(model, path)

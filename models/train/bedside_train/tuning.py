@@ -22,10 +22,10 @@ from .base import Base, is_of, words, write_prompts
 from .errors import BadInput
 from .evaluate import mean, some
 from .losses import losses
-from .model import Decoder
+from .model import Student
 from .run import Run, append
 from .train import Steps, rate
-from .weights import centre, read_bundle
+from .weights import load_start
 
 RATE = 1e-3
 WARM_UP = 50  # steps
@@ -35,6 +35,7 @@ FINE = {256: (0.3, 12), 384: (0.7, 6)}
 PHANTOMS = 120
 REPORTS = 8  # figures of val frames while it learns
 JUDGED = 60  # val frames for these
+CALIBRATED = 120  # train frames, for int8
 REPLAYED = 64  # features drawn around each prototype
 STRAY = 0.01  # share of own frames that may pass for another modality before the head is taught
 
@@ -56,7 +57,7 @@ def tune(args, program):
     own = labelled.read(args.datasets, form, args.object)
     drawn = phantoms(args, program, base, form)
     encoder = graft.Encoder(base.folder / "encoder.f32.onnx", args.threads)
-    start = decoder_of(base, encoder, own["val"][0])
+    start = branch_of(base, encoder, some(own["train"], 16))
     print(
         f"{form.text}: {len(own['train'])} train and {len(own['val'])} val frames; begins from "
         f"{base.manifest['name']} {base.manifest['version']}",
@@ -139,43 +140,40 @@ def phantoms(args, program, base, form):
     return {"train": found[::2], "val": [replace(f, masks={}) for f in found[1::2]]}
 
 
-def decoder_of(base, encoder, frame):
-    """The bundle's decoder, to be trained; it has to answer as the bundle's graph does."""
-    state = read_bundle(base.bundle)
-    centre(state)
-    decoder, half = Decoder(), "decoder."
-    state = {k.removeprefix(half): v for k, v in state.items() if k.startswith(half)}
+def branch_of(base, encoder, frames):
+    """What the form begins from: the bundle's own pixel and mask decoders. They have to answer as the
+    bundle's graphs do."""
+    images = [normalised(f, base.sides[0]) for f in frames]
+    student = Student()
     try:
-        decoder.load_state_dict(state)
-        asked = [e["tokens"] for e in base.entries if e["trained"]][:8]
-        tokens, keep = text.pad(asked, None)
-        features, _ = encoder(normalised(frame, base.sides[0]))
-        feed = dict(zip(graft.FEATURES, features), tokens=tokens, token_mask=keep)
-        plain = graft.session(base.folder / "decoder.f32.onnx").run(None, feed)
-        mine = answers(decoder, [features], tokens[None], keep[None])
-        same = all(
-            g.shape == m[0].shape and np.allclose(g, m[0].numpy(), atol=1e-2, rtol=1e-2)
-            for g, m in zip(plain, mine)
-        )
-    except RuntimeError as error:
+        load_start(student, base.bundle, torch.from_numpy(np.concatenate(images)))
+    except (RuntimeError, SystemExit) as error:
         raise BadInput(f"{base.bundle}: {error}; {OTHER}") from error
-    if not same:
-        raise BadInput(f"{base.bundle}: its decoder answers otherwise; {OTHER}")
-    return decoder
+    branch = graft.Branch(student).eval()
+    model = export.Model(base.folder, "f32")
+    rows = [e["tokens"] for e in base.entries if e["trained"]][:8]
+    tokens, keep = (torch.from_numpy(a)[None] for a in text.pad(rows, None))
+    plain = model.decode(model.look(images[0]), rows)
+    with torch.no_grad():
+        mine = branch(levels_of(encoder, images[:1]), tokens, keep)
+    far = [np.abs(p - m[0].numpy()).max() / np.abs(p).max() if p.shape == m[0].shape else 1.0
+           for p, m in zip(plain, mine)]  # fmt: skip
+    if max(far) > 0.01:
+        raise BadInput(f"{base.bundle}: graphs and weights differ by {max(far):.2g}; {OTHER}")
+    return branch
 
 
-OTHER = "hint: it is of another network; start from a bundle of this version of models/train"
+OTHER = "hint: start from a bundle that this version of models/train exported"
 
 
 def normalised(frame, side):
     return data.normalise(data.WHOLE.render(frame.read()[0], side).astype(np.float32))[None]
 
 
-def answers(decoder, features, tokens, keep):
-    """Of the decoder for B frames: features as the encoder gives them, tokens [B,K,T,E]."""
-    pixels, keys, values = (torch.from_numpy(np.concatenate(f)) for f in zip(*features))
-    with torch.set_grad_enabled(decoder.training):
-        return decoder.frames(pixels, keys, values, torch.as_tensor(tokens), torch.as_tensor(keep))
+def levels_of(encoder, images):
+    """The backbone's levels of B images, each a tensor [B,C,h,w]."""
+    found = zip(*(encoder(image)[0] for image in images))
+    return [torch.from_numpy(np.concatenate(level)) for level in found]
 
 
 def learn(args, encoder, start, own, drawn):
@@ -190,13 +188,15 @@ def learn(args, encoder, start, own, drawn):
     run = Run(
         args.out,
         start,
-        {"decoder": (start.parameters(), RATE)},
+        {"branch": (start.parameters(), RATE)},
         torch.device("cpu"),
         lambda: None,
     )
     stop = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.append(True))
+    before = {
+        number: signal.signal(number, lambda *_: stop.append(True))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
 
     def done():
         share = run.frames / args.frames if args.frames else 0.0
@@ -210,8 +210,8 @@ def learn(args, encoder, start, own, drawn):
     for batch in DataLoader(steps, batch_size=None):
         if stop or done() >= 1:
             break
-        features = [encoder(image[None].numpy())[0] for image in batch.images]
-        found = answers(run.student, features, batch.tokens, batch.token_mask)
+        levels = levels_of(encoder, batch.images.numpy()[:, None])
+        found = run.student(levels, batch.tokens, batch.token_mask)
         parts = run.descend(
             losses(found, batch), rate(run.step, done(), WARM_UP), len(batch.images)
         )
@@ -222,6 +222,8 @@ def learn(args, encoder, start, own, drawn):
             progress(args, run, encoder, judged, mean(recent))
             run.save()
     run.save()
+    for number, handler in before.items():
+        signal.signal(number, handler)
     return (None if stop else run.average), run.frames
 
 
@@ -242,12 +244,12 @@ def progress(args, run, encoder, frames, loss):
     )
 
 
-def dice_of(decoder, encoder, frame):
+def dice_of(branch, encoder, frame):
     t = forms.trained()[0]
     square, masks = export.squares(frame)
-    tokens, keep = text.pad([text.tokens(t.form.text)], None)
-    features, _ = encoder(normalised(frame, t.side))
-    logits = answers(decoder, [features], tokens[None], keep[None])[0]
+    tokens, keep = (torch.from_numpy(a)[None] for a in text.pad([text.tokens(t.form.text)]))
+    with torch.no_grad():
+        logits, *_ = branch(levels_of(encoder, [normalised(frame, t.side)]), tokens, keep)
     mine = export.enlarge(logits[0, 0].numpy(), len(square)) > 0
     return 2 * (mine & masks[0]).sum() / (mine.sum() + masks[0].sum())
 
@@ -255,7 +257,7 @@ def dice_of(decoder, encoder, frame):
 # The bundle.
 
 
-def write(args, program, base, form, encoder, decoder, own, drawn, seen):
+def write(args, program, base, form, encoder, branch, own, drawn, seen):
     source = args.out / "source"
     shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(base.folder, source)
@@ -263,16 +265,19 @@ def write(args, program, base, form, encoder, decoder, own, drawn, seen):
     mine = next(e for e in entries if e["mine"])
     others = np.array([graft.mean_row(e["tokens"]) for e in entries if not e["mine"]])
     prompt = graft.mean_row(mine["tokens"])[None]
-    added = graft.Own(decoder, prompt, graft.reach(prompt, others)).eval()
-    features, _ = encoder(normalised(own["val"][0], base.sides[0]))
-    part = graft.graft(
-        base.folder / "decoder.f32.onnx", added, features, source / "decoder.f32.onnx"
-    )
+    rng, _ = data.seeded(args.seed)
+    sides = [s for s in export.SIDES if s in base.sides]
+    images = [
+        normalised(f, rng.choice(sides))
+        for f in rng.sample(own["train"], min(CALIBRATED, len(own["train"])))
+    ]
+    radius = graft.reach(prompt, others)
+    part = graft.graft(base.folder, branch.eval(), prompt, radius, images, source)
 
     said = copy.deepcopy(base.manifest)
     del said["parts"]
+    describe(said, part)
     known = knows(base, form, encoder, own, source, said) if encoder.arrays else {}
-    rng, _ = data.seeded(args.seed)
     before, after, references = {}, {}, []
     judged = [*own["val"], *drawn["val"]]
     for precision in ("f32", "int8"):
@@ -347,6 +352,17 @@ def write(args, program, base, form, encoder, decoder, own, drawn, seen):
     print(f"{told}\n{verified}\nwrote {out}", flush=True)
 
 
+def describe(said, part):
+    """Add a branch's tensors to the manifest's graphs."""
+    number = part.removeprefix("own.")
+    for graph in said["graphs"]:
+        decoder = graph["part"].startswith("decoder")
+        tensors = graph["inputs" if decoder else "outputs"]
+        tensors += [
+            {**t, "name": f"{t['name']}.{number}"} for t in tensors if t["name"] in graft.FEATURES
+        ]
+
+
 def told_of(base, form):
     """The table with the form among the trained; ``mine`` marks it."""
     place = export.named(form)
@@ -376,14 +392,14 @@ def knows(base, form, encoder, own, source, said):
     head, told = modality_head(base, form, encoder, pooled, rng)
     for precision in ("f32", "int8"):
         part = f"encoder.{precision}.onnx"
-        graft.extend(base.folder / part, fresh, head, source / part)
+        graft.extend(source / part, fresh, head)
     first = len(encoder.prototypes)
     for tensor in (t for g in said["graphs"] for t in g["outputs"] if t["name"] == "distance"):
         tensor["shape"][1] = first + len(fresh)
     spot = first, len(fresh)
     model = export.Model(source, "int8")
     near = [
-        familiar.nearest(model.encode(export.squares(f)[0], base.sides[0])[4][0], spot)
+        familiar.nearest(model.encode(export.squares(f)[0], base.sides[0])["distance"][0], spot)
         for f in own["val"]
     ]
     (row,) = familiar.stated({place: spot}, {place: near})["domains"]
@@ -451,8 +467,8 @@ def withheld_own(source, said, form, frames):
         model = export.Model(source, precision)
         told = []
         for frame in frames:
-            whole = model.encode(export.squares(frame)[0], export.SIDES[0])[3:]
-            told.append(export.withheld(whole[0][0], whole[1][0], form, said["familiarity"]))
+            seen = model.encode(export.squares(frame)[0], export.SIDES[0])
+            told.append(withheld(seen, form, said))
         out[precision] = round(float(np.mean(told)), 4)
     return out
 
@@ -474,11 +490,11 @@ def unchanged(base, source, said, entries, frames):
                 prompts = [words(e) for e in some_]
                 pairs = zip(old(square, prompts, side), new(square, prompts, side))
                 worst = max(worst, *(float(np.abs(a - b).max()) for a, b in pairs))
-            before, after = (m.encode(square, base.sides[0])[3:] for m in (old, new))
-            if before:
+            if base.domains:
+                before, after = (m.encode(square, base.sides[0]) for m in (old, new))
+                places = [SimpleNamespace(modality=e["modality"], site=e["site"]) for e in asked]
                 otherwise += sum(
-                    withheld_there(*before, e, base.manifest) != withheld_there(*after, e, said)
-                    for e in asked
+                    withheld(before, p, base.manifest) != withheld(after, p, said) for p in places
                 )
         out[precision] = {"largest difference": worst, "withheld otherwise": otherwise}
         if worst > 1e-3:
@@ -486,9 +502,9 @@ def unchanged(base, source, said, entries, frames):
     return out
 
 
-def withheld_there(modality, distance, entry, said):
-    form = SimpleNamespace(modality=entry["modality"], site=entry["site"])
-    return export.withheld(modality[0], distance[0], form, said["familiarity"])
+def withheld(seen, form, said):
+    """Whether the runtime would not answer for a form, by what the encoder tells of a frame."""
+    return export.withheld(seen["modality"][0], seen["distance"][0], form, said["familiarity"])
 
 
 def counts(frames):
