@@ -4,6 +4,7 @@ import collections
 import copy
 import hashlib
 import json
+import logging
 import re
 import shutil
 import signal
@@ -44,6 +45,7 @@ def tune(args, program):
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
     torch.manual_seed(args.seed)
+    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime's advice on what is done already
     if args.minutes <= 0:
         raise BadInput("--minutes is not above 0; hint: 60 is usual")
     base = Base(args.start, args.out / "base")
@@ -291,7 +293,7 @@ def write(args, program, base, form, encoder, branch, own, drawn, seen):
         before[precision] = export.figures(export.look(old, judged), stated)[form.text]
     if known:
         known["withheld"] = withheld_own(source, said, form, own["val"])
-    kept = unchanged(base, source, said, entries, [*drawn["val"][:24], *own["val"][:8]])
+    kept = unchanged(base, source, said, entries, drawn["val"][:24], own["val"][:8])
     place = export.named(form)
     for key, rows in (("forms", stated), ("validity", references)):
         said[key] = [r for r in said.get(key, []) if not is_of(r, place)] + rows
@@ -473,24 +475,26 @@ def withheld_own(source, said, form, frames):
     return out
 
 
-def unchanged(base, source, said, entries, frames):
-    """Every other trained prompt, on frames, by the graphs of the start and of the new bundle: the
-    largest differences. There are none, or the graphs were put together wrongly."""
+def unchanged(base, source, said, entries, drawn, own):
+    """Every other trained prompt, by the graphs of the start and of the new bundle: the largest
+    difference of answers, which is none or the graphs were put together wrongly; and how many on
+    drawn frames are withheld now and were not, or the other way round. (On own frames that is as it
+    should be: they are known now for what they are.)"""
     asked = [e for e in entries if e["trained"] and not e["mine"]]
     by_side = collections.defaultdict(list)
     for entry in asked:
         by_side[base.side_of(entry)].append(entry)
-    out = {"frames": len(frames), "prompts": len(asked)}
+    out = {"frames": len(drawn) + len(own), "prompts": len(asked)}
     for precision in ("f32", "int8"):
         old, new = (export.Model(f, precision) for f in (base.folder, source))
         worst, otherwise = 0.0, 0
-        for frame in frames:
+        for frame in [*drawn, *own]:
             square, _ = export.squares(frame)
             for side, some_ in by_side.items():
                 prompts = [words(e) for e in some_]
                 pairs = zip(old(square, prompts, side), new(square, prompts, side))
                 worst = max(worst, *(float(np.abs(a - b).max()) for a, b in pairs))
-            if base.domains:
+            if base.domains and frame in drawn:
                 before, after = (m.encode(square, base.sides[0]) for m in (old, new))
                 places = [SimpleNamespace(modality=e["modality"], site=e["site"]) for e in asked]
                 otherwise += sum(
@@ -540,12 +544,10 @@ def page(report, said):
         "",
         f"Other prompts: {kept['prompts']} on {kept['frames']} frames, the largest difference of "
         "any answer from the start's is "
-        + ", ".join(
-            f"{kept[p]['largest difference']:.2g} at {p} ({kept[p]['withheld otherwise']} answers "
-            "withheld or given otherwise)"
-            for p in ("f32", "int8")
-        )
-        + ".",
+        + ", ".join(f"{kept[p]['largest difference']:.2g} at {p}" for p in ("f32", "int8"))
+        + "; on drawn frames, "
+        + ", ".join(f"{kept[p]['withheld otherwise']} at {p}" for p in ("f32", "int8"))
+        + " answers are withheld that were not, or the other way round.",
     ]
     if known:
         shares = ", ".join(f"{v:.1%} at {p}" for p, v in known["withheld"].items())
