@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import box
 
-from bedside_train import base, command, finetune, forms, graft, labelled, text, tuning
+from bedside_train import addition, base, command, finetune, forms, graft, labelled, text, tuning
 from bedside_train.errors import BadInput
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -90,11 +90,11 @@ def test_a_modality_is_taught_where_frames_go_astray_and_there_alone(edge, start
     form = next(t.form for t in forms.trained() if t.form.name == "skin lesion")
     at = forms.MODALITIES.index("dermoscopy")
     right = np.repeat(weight[at][None], 12, 0) + rng.normal(size=(12, 320)).astype(np.float32) / 9
-    head, told = tuning.modality_head(start, form, encoder, right, rng)
+    head, told = addition.modality_head(start, form, encoder, right, rng)
     assert told == {"taken for another modality before": 0.0}
     assert np.array_equal(head[0], weight)
     astray = right[:, ::-1].copy() + 3 * weight[0]
-    head, told = tuning.modality_head(start, form, encoder, astray, rng)
+    head, told = addition.modality_head(start, form, encoder, astray, rng)
     assert told["taken for another modality before"] == 1 and told["and after"] == 0
     assert told["other places told as before"] > 0.95
 
