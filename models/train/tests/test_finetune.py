@@ -1,13 +1,17 @@
 import json
 import pathlib
+import shutil
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from conftest import box
 
 from bedside_train import addition, base, command, finetune, forms, graft, labelled, text, tuning
 from bedside_train.errors import BadInput
+from bedside_train.model import Student
 
 ROOT = pathlib.Path(__file__).parents[3]
 MASK = box(20, 15, 60, 45)
@@ -161,6 +165,31 @@ def test_from_frames_to_a_bundle(edge, program, dataset, tmp_path, capsys):
     before = (out / "train.csv").read_text()
     assert finetune.main(told) == 0
     assert (out / "train.csv").read_text() == before
+
+
+def test_a_bundle_that_was_taught_before_goes_on(edge, start, tmp_path):
+    """The student's own weights are found in it, and branches are not taken for them."""
+    text_ = "skin lesion in skin dermoscopy"
+    out = tmp_path / "grafted"
+    shutil.copytree(start.folder, out)
+    torch.manual_seed(7)
+    learnt = graft.Branch(Student()).eval()
+    image = np.random.default_rng(3).normal(size=(1, 3, 64, 64)).astype(np.float32)
+    prompt = graft.mean_row(text.tokens(text_))[None]
+    graft.graft(start.folder, learnt, prompt, 0.01, [image], out)
+    for e in start.entries:
+        e["trained"] |= base.words(e) == text_
+    bundle = tmp_path / "taught.bedside"
+    with zipfile.ZipFile(bundle, "w") as file:
+        for part in out.glob("*.onnx"):
+            file.write(part, part.name)
+    taught = SimpleNamespace(folder=out, bundle=bundle, entries=start.entries, sides=start.sides)
+    frame = SimpleNamespace(whole=lambda side: image)
+    encoder = graft.Encoder(out / "encoder.f32.onnx")
+    branch = tuning.branch_of(taught, encoder, [frame, frame])
+    wanted = tuning.branch_of(start, encoder, [frame, frame])
+    for a, b in zip(branch.decoder.parameters(), wanted.decoder.parameters()):
+        assert torch.equal(a, b)
 
 
 def test_a_refusal_is_one_line_and_a_code(edge, tmp_path, monkeypatch, capsys):
