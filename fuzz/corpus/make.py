@@ -403,6 +403,30 @@ def logs():
     put("log", "forged-marks", head + b"\xff\xb5\x1d\xfe\0\0\4\0\1\2\3\4" * 600 + prompts)
 
 
+# Line to the microcontroller ---------------------------------------------------------------
+
+
+def lines():
+    """The target makes a frame of each line; session 7 is the one that its ends have."""
+    hello = b"\0%c\1\1\7\0\1\0"
+    host = b"\1\7" + varint(20) + b"\1\x80\1\0\0"
+    device = b"\2\7" + varint(20) + b"\0\0\0\0\2\0\0\x14\2\2" + varint(65535)
+    session = [hello % 0, hello % 1, host, device, device]
+    put("link", "session", b"\n".join(session))
+    put("link", "overflow", b"\n".join([b"\2\7" + varint(20 + i) + b"\x08\0\0\0\0" for i in range(50)]))
+    put("link", "far-ahead", b"\n".join([device, b"\2\7\xff\xff\3" + device[3:], b"\2\7\xff\x7f" + device[3:]]))
+    put("link", "acknowledges-all", b"\n".join([hello % 0, host[:-1] + b"\xff\xff\3"]))
+    put("link", "nine-changes", device[:7] + b"\x09" + b"\0\0\0" * 9)
+    put("link", "long-list", device[:7] + varint(2**31) + b"\0\0\0")
+    put("link", "long-number", b"\1\7" + b"\xff" * 20)
+    put("link", "no-such", b"\n".join([b"\3", b"\1\7\x14\6\0\0\0\0", hello % 2, b"\1\7\x14\0\0\2\0\0"]))
+    put("link", "goes-on", host + b"\0")
+    put("link", "upside-down", b"\0\1\x02\1\7\0\1\0")
+    put("link", "longest", b"\xaa" * 300)
+    frame = "04 01 ac 02 01 02 ff 01 01 05 73 7a f9 ed 00"
+    put("link", "frames", bytes.fromhex(frame * 2 + frame[:9] + "00" + frame[9:] + "00 00 ff" + frame))
+
+
 # Models -----------------------------------------------------------------------------------
 
 
@@ -591,7 +615,7 @@ def goldens():
 
 
 for make in [
-    archives, manifests, graphs, videos, movies, stills, words, masks, logs,
+    archives, manifests, graphs, videos, movies, stills, words, masks, logs, lines,
     decoders, networks, tokenizers, sessions, kept, goldens,
 ]:
     make()

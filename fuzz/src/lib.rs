@@ -19,6 +19,7 @@ pub mod dataset;
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod graphs;
+pub mod link;
 #[cfg(feature = "engine")]
 pub mod live;
 #[cfg(feature = "engine")]
@@ -45,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "engine")]
     ("dataset", dataset::manifest),
     ("graph", bundle::graph),
+    ("link", link::link),
     #[cfg(feature = "engine")]
     ("live", live::events),
     #[cfg(feature = "engine")]

@@ -87,7 +87,7 @@ impl Loader for Puppet {
 struct Loaded(Puppet, Vec<Prompt>);
 
 impl Model for Loaded {
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, prompts: &[Prompt], _: Option<u32>) -> Result<(), Error> {
         if prompts.iter().any(|prompt| prompt.text == "refused") {
             return Err(Error::new(
                 ErrorKind::Prompt,
@@ -398,7 +398,7 @@ pub fn answers(data: &[u8]) {
     let loader = ProcessLoader::new(Arc::new(Puppet::default()), command);
     let asked = || -> Result<Vec<Finding>, Error> {
         let mut model = loader.load()?;
-        model.set_prompts(&[Prompt::new("thing")])?;
+        model.set_prompts(&[Prompt::new("thing")], None)?;
         model.segment(&picture(2, 0), 0..1)
     };
     match asked() {

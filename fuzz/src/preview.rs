@@ -39,7 +39,7 @@ impl Loader for Stub {
 }
 
 impl Model for Stub {
-    fn set_prompts(&mut self, _: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, _: &[Prompt], _: Option<u32>) -> Result<(), Error> {
         Ok(())
     }
 

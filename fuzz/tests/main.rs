@@ -224,6 +224,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("bedside-bundle/src/pack.rs", &["pack"]),
     ("bedside-bundle/src/prompts.rs", &["prompts"]),
     ("bedside-eval/src/dataset.rs", &["dataset", "still"]),
+    ("bedside-link/src/frame.rs", &["link"]),
     ("bedside-live/src/log.rs", &["log"]),
     ("bedside-live/src/log/frame.rs", &["log"]),
     ("bedside-live/src/log/reader.rs", &["log"]),

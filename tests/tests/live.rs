@@ -64,10 +64,14 @@ fn sessions_of_a_shared_loader_have_the_weights_in_memory_once() {
     let frame = polyp().frame_at(0).frame;
     let mut alone = loader(Arc::new(TractCpu)).load().unwrap();
     for (model, prompt) in models.iter_mut().zip(&prompts) {
-        model.set_prompts(std::slice::from_ref(prompt)).unwrap();
+        model
+            .set_prompts(std::slice::from_ref(prompt), None)
+            .unwrap();
     }
     for (model, prompt) in models.iter_mut().zip(&prompts) {
-        alone.set_prompts(std::slice::from_ref(prompt)).unwrap();
+        alone
+            .set_prompts(std::slice::from_ref(prompt), None)
+            .unwrap();
         let found = model.segment(&frame, 0..1).unwrap();
         assert_eq!(found, alone.segment(&frame, 0..1).unwrap());
         assert_eq!(found[0].present, prompt.text == "polyp");
@@ -107,7 +111,7 @@ impl Loader for Nothing {
 }
 
 impl Model for Nothing {
-    fn set_prompts(&mut self, _: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, _: &[Prompt], _: Option<u32>) -> Result<(), Error> {
         Ok(())
     }
 

@@ -6,12 +6,15 @@
     reason = "helpers of tests may panic as tests do"
 )]
 
+use std::sync::Arc;
+
 use bedside::engine::{Backend, TractCpu, TractStock};
 use bedside::{
     Bundle, ErrorKind, Frame, Modality, Options, PixelFormat, Precision, Prompt, Segmentation,
     Segmenter, Unproven, Withheld, side_for,
 };
 use bedside_bundle::pack;
+use bedside_live::{BundleLoader, Loader};
 use bedside_tests::workspace;
 use tempfile::TempDir;
 
@@ -42,6 +45,38 @@ fn one_graph_gives_the_masks_of_every_side() {
         assert!(proved(TractStock, Precision::F32, side)[0] > 0.999);
         let coded = proved(TractCpu, Precision::Int8, side);
         assert!(coded[0] > 0.9, "{side}: {coded:?}");
+    }
+}
+
+#[test]
+fn a_live_model_goes_to_smaller_sides_and_back_with_the_masks_of_each() {
+    let temp = TempDir::new().unwrap();
+    let bundle = bundle(&temp);
+    let prompts = [Prompt::new("polyp"), Prompt::new("ulcer")];
+    let loader = |options| BundleLoader::new(bundle.clone(), Arc::new(TractCpu), options).unwrap();
+    let free = loader(options(&temp));
+    assert_eq!(free.sides(&prompts), [64, 32]);
+    assert_eq!(free.sides(&prompts[..1]), [32]);
+    let fixed = loader(options(&temp).with_side(64));
+    assert_eq!(fixed.sides(&prompts[..1]), [64]);
+
+    let size = 48;
+    let pixels = (0..size * size * 3).map(|i| (i * i % 251) as u8).collect();
+    let frame = Frame::new(size, size, PixelFormat::Rgb8, pixels).unwrap();
+    let at = |side| {
+        let mut segmenter =
+            Segmenter::new(bundle.clone(), TractCpu, &options(&temp).with_side(side)).unwrap();
+        let set = segmenter.prompts(&prompts).unwrap();
+        segmenter.segment(&frame, &set).unwrap().findings
+    };
+    for loader in [free.clone(), free.shared().unwrap()] {
+        let mut model = loader.load().unwrap();
+        for side in [64, 32, 64] {
+            model.set_prompts(&prompts, Some(side)).unwrap();
+            assert_eq!(model.segment(&frame, 0..2).unwrap(), at(side), "{side}");
+        }
+        let error = model.set_prompts(&prompts, Some(48)).unwrap_err();
+        assert!(error.to_string().contains("hint: it has 32, 64"), "{error}");
     }
 }
 

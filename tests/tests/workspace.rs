@@ -22,6 +22,7 @@ const ORDER: &[&str] = &[
     "bedside-video",
     "bedside-vision",
     "bedside-phantom",
+    "bedside-link",
     "bedside-core",
 ];
 

@@ -225,6 +225,8 @@ fn texts(m: &Manifest) -> Result<(), BundleError> {
         ("licence", &m.licence),
         ("lineage", &m.lineage),
     ];
+    let data = m.training_data.iter().flat_map(|d| [&d.name, &d.terms]);
+    let data = data.map(|s| ("training_data", s));
     let meta = m.meta_objects.iter().map(|s| ("meta_objects", s));
     let prompts = m.self_tests.iter().map(|t| ("prompt", &t.prompt));
     let sites = m
@@ -245,6 +247,7 @@ fn texts(m: &Manifest) -> Result<(), BundleError> {
         .flat_map(|(object, site)| [("object", object), ("site", site)]);
     for (field, text) in head
         .into_iter()
+        .chain(data)
         .chain(meta)
         .chain(prompts)
         .chain(sites)

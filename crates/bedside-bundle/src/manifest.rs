@@ -39,6 +39,10 @@ pub struct Manifest {
     pub licence: String,
     /// What the weights were trained on or exported from, and how.
     pub lineage: String,
+    /// The sets of frames that the weights learned from, with the terms of each, where the bundle
+    /// tells them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub training_data: Vec<TrainingData>,
     /// How a frame becomes the encoder's input.
     pub input: Input,
     /// Every graph once.
@@ -302,6 +306,16 @@ pub struct Orientation {
     pub transpose: bool,
 }
 
+/// A set of frames that the weights learned from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainingData {
+    /// Its name and who made it.
+    pub name: String,
+    /// The terms that it is under, as far as they are known.
+    pub terms: String,
+}
+
 /// The range of radiodensity that CT frames of a site show, black to white.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -515,12 +529,8 @@ impl Manifest {
 
     /// What is particular to a form.
     pub fn particular(&self, form: &Form) -> Option<&Particular> {
-        self.forms.iter().find(|p| {
-            p.object == form.object
-                && p.modality == form.modality
-                && p.site == form.site
-                && p.acquisition == form.acquisition
-        })
+        let mut forms = self.forms.iter();
+        forms.find(|p| (&p.object, p.modality, &p.site, &p.acquisition) == key(form))
     }
 
     /// What the scores of a form mean; of no form, what scores mean in general.
@@ -544,11 +554,13 @@ impl Manifest {
 impl Validity {
     /// Whether the distributions are of this form's masks.
     pub fn is_for(&self, form: &Form) -> bool {
-        self.object == form.object
-            && self.modality == form.modality
-            && self.site == form.site
-            && self.acquisition == form.acquisition
+        (&self.object, self.modality, &self.site, &self.acquisition) == key(form)
     }
+}
+
+/// What tells a form from all others.
+fn key(form: &Form) -> (&String, Modality, &String, &String) {
+    (&form.object, form.modality, &form.site, &form.acquisition)
 }
 
 /// The text without control characters, which could steer the terminal it is printed on.

@@ -354,6 +354,12 @@ fn senseless_manifests_are_refused() {
         ("/name", json!("../x"), Manifest, "name"),
         ("/version", json!(""), Manifest, "version"),
         ("/licence", json!("\u{1b}[2J"), Manifest, "licence"),
+        (
+            "/training_data",
+            json!([{"name": "frames", "terms": ""}]),
+            Manifest,
+            "training_data",
+        ),
         ("/default_precision", json!("f16"), Manifest, "f16"),
         ("/variants", json!([]), Manifest, "default_precision"),
         ("/variants/1/precision", json!("f32"), Manifest, "twice"),

@@ -90,6 +90,7 @@ fn summary(bundle: &Bundle, trained: &[String], prompts: usize) -> String {
         description,
         licence,
         lineage,
+        training_data,
         input,
         ..
     } = bundle.manifest();
@@ -125,7 +126,12 @@ fn summary(bundle: &Bundle, trained: &[String], prompts: usize) -> String {
         ),
         ("", trained.join(", ")),
     ];
-    rows.iter()
+    let data = (0..).zip(training_data).map(|(i, data)| {
+        let key = if i == 0 { "data" } else { "" };
+        (key, format!("{}: {}", data.name, data.terms))
+    });
+    rows.into_iter()
+        .chain(data)
         .map(|(key, value)| format!("{key:<10} {value}\n"))
         .collect()
 }

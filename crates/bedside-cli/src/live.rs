@@ -187,7 +187,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         .transpose()?;
     let bundle = model.bundle(None)?;
     let prompts: Vec<Prompt> = args.prompts.iter().map(|text| args.prompt(text)).collect();
-    let options = model.options_for(&bundle, &prompts, ui)?;
+    let options = model.options(&bundle, ui)?;
     let backend = Arc::new(options.backend()?);
     let bundle_loader = Arc::new(BundleLoader::new(bundle, backend, options)?);
     let loader = args.loader(&bundle_loader);

@@ -44,7 +44,7 @@ enum Known {
 /// Whose object type a form is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-enum From {
+enum Origin {
     Biomedparse,
     Bundle,
 }
@@ -55,7 +55,7 @@ struct Row {
     form: Form,
     prompt: String,
     model: Known,
-    from: From,
+    from: Origin,
 }
 
 pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
@@ -86,8 +86,8 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
             }
             .to_owned(),
             match row.from {
-                From::Biomedparse => "BiomedParse",
-                From::Bundle => "bundle",
+                Origin::Biomedparse => "BiomedParse",
+                Origin::Bundle => "bundle",
             }
             .to_owned(),
         ]);
@@ -122,10 +122,10 @@ fn rows(table: Option<&PromptTable>) -> Vec<Row> {
     let ontology = Ontology::biomedparse_v1().forms();
     let others = table.into_iter().flat_map(PromptTable::forms);
     let others = others.filter(|form| !ontology.contains(form));
-    let own = others.map(|form| (form, From::Bundle));
+    let own = others.map(|form| (form, Origin::Bundle));
     ontology
         .iter()
-        .map(|form| (form, From::Biomedparse))
+        .map(|form| (form, Origin::Biomedparse))
         .chain(own)
         .map(|(form, from)| Row {
             from,

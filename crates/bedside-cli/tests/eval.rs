@@ -132,13 +132,17 @@ fn a_folder_gives_the_numbers_known_beforehand() {
     assert_eq!(polyp["shown"]["missed"]["mean"], 0.5);
     let mean = (hit.1.unwrap() + dark.1.unwrap()) / 4.0;
     assert!((polyp["shown"]["dice"]["mean"].as_f64().unwrap() - mean).abs() < 1e-9);
-    assert_eq!(
-        (&polyp["absent"]["n"], &polyp["absent"]["mean"]),
-        (&2.into(), &0.5.into())
-    );
+    let alarms = &polyp["presence"]["false_alarms"];
+    assert_eq!((&alarms["n"], &alarms["mean"]), (&2.into(), &0.5.into()));
+    // All that show red are reported.
+    assert_eq!(polyp["presence"]["sensitivity"]["mean"], 0.75);
+    assert_eq!(polyp["presence"]["withheld"]["mean"], 0.0);
+    // Of 4 * 2 pairs 'alarm' is level with three; 'quiet' is below three and level with 'missed'.
+    assert_eq!(polyp["presence"]["auroc"]["area"], 5.0 / 8.0);
     let tumor = summary("tumor in breast ultrasound");
-    assert!(tumor["shown"].is_null() && tumor["absent_other_object"].is_null());
-    assert_eq!(tumor["absent_other_modality"]["n"], 6);
+    assert!(tumor["shown"].is_null() && tumor["presence"]["false_alarms"].is_null());
+    let far = &tumor["presence"]["false_alarms_other_modality"];
+    assert_eq!(far["n"], 6);
     let seen = records.iter().filter(|r| r["others"][0]["present"] == true);
     let seen: Vec<&Value> = seen.map(|r| &r["file"]).collect();
     assert!(seen.contains(&&Value::from("dark.png")), "{seen:?}");
@@ -164,6 +168,7 @@ fn a_folder_gives_the_numbers_known_beforehand() {
     // Missed twice, a false alarm, and two that fit; what was rightly absent is no bad case.
     assert_eq!(page.matches("<figure>").count(), 5);
     assert!(page.contains("&lt;b&gt;&amp;") && !page.contains("<b>&"));
+    assert_eq!(page.matches("<figure class=\"plot\">").count(), 1);
     assert!(page.contains("Research use only") && page.contains("CC-BY-NC-4.0"));
 }
 
@@ -203,7 +208,7 @@ fn the_terminal_gets_tables_and_a_bare_folder_is_refused() {
     );
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        text.contains("1 frame\n") && text.contains("Share reported absent"),
+        text.contains("1 frame\n") && text.contains("Presence: what is reported"),
         "{text}"
     );
     // The numbers are those of the JSON.
@@ -213,11 +218,12 @@ fn the_terminal_gets_tables_and_a_bare_folder_is_refused() {
     let json: Value = serde_json::from_slice(&json).unwrap();
     let summary = &json["prompts"][0];
     let dice = summary["shown"]["dice"]["mean"].as_f64().unwrap();
-    let [n, absent] = ["n", "mean"].map(|key| summary["absent"][key].as_f64().unwrap());
+    let alarms = &summary["presence"]["false_alarms"];
+    let [n, mean] = ["n", "mean"].map(|key| alarms[key].as_f64().unwrap());
     let row = summary["prompt"].as_str().unwrap();
     let row = |part: &str| text.lines().any(|l| l.contains(row) && l.contains(part));
     assert!(row(&format!("{dice:.3}")), "{dice}: {text}");
-    let fraction = format!("{}/{n} = {:.1} %", (absent * n).round(), 100.0 * absent);
+    let fraction = format!("{}/{n} = {:.1} %", (mean * n).round(), 100.0 * mean);
     assert!(row(&fraction), "{fraction}: {text}");
     assert!(text.lines().all(|l| !l.ends_with(' ')), "{text}");
 
@@ -357,4 +363,36 @@ fn the_shipped_bundle_answers_on_phantoms() {
         assert!(dice > 0.9 && iou > 0.8 && iou <= dice, "{prompt}");
         assert!(prompt["milliseconds"].as_f64() > Some(0.0), "{prompt}");
     }
+}
+
+#[test]
+fn a_row_goes_before_what_its_picture_surely_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let (bundle, set) = prepare(folder.path());
+    // Bright ground: seen as a fetal head by the tiny bundle.
+    let rows = [
+        "hit.png,hit.mask.png,val,a,ultrasound,breast tumor,benign",
+        "missed.png,quiet.mask.png,val,b,ultrasound,fetal head,normal",
+        "missed.png,missed.mask.png,val,b,ultrasound,breast tumor,benign",
+    ];
+    let manifest = Path::new(&set).join("manifest.csv");
+    fs::write(manifest, format!("{HEAD}{}\n", rows.join("\n"))).unwrap();
+    let head = "fetal head in transperineal ultrasound";
+    let evaluate = |limit: &str| {
+        let limited = ["--bundle", &bundle, "--json", "--limit", limit];
+        let output = bedside(&[&["eval", &set], &limited[..]].concat());
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let alarms = |prompt: &&Value| prompt["prompt"] == head;
+        let head = json["prompts"].as_array().unwrap().iter().find(alarms);
+        head.unwrap()["presence"].clone()
+    };
+    // The first picture lacks it by its site, the second by its own row, and counts once.
+    let all = evaluate("9");
+    assert_eq!(all["false_alarms"]["n"], 2, "{all}");
+    assert_eq!(all["false_alarms_labelled"]["n"], 1, "{all}");
+    assert_eq!(all["false_alarms"]["mean"], 1.0, "{all}");
+    // What the limit leaves out, here the second row, was said all the same.
+    let two = evaluate("2");
+    assert_eq!(two["false_alarms"]["n"], 1, "{two}");
+    assert!(two["false_alarms_labelled"].is_null(), "{two}");
 }

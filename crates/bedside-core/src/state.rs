@@ -29,6 +29,8 @@ pub enum Degradation {
     Slow,
     /// Some prompts wait for their turn so that passes meet the target.
     FewerPrompts,
+    /// The model sees frames smaller than suits the prompts so that passes meet the target.
+    SmallerInput,
     /// The device is hot, so fewer passes are made.
     Hot,
 }
@@ -116,6 +118,7 @@ impl State {
             Self::Degraded(Degradation::NoAnswer) => "no-answer",
             Self::Degraded(Degradation::Slow) => "slow",
             Self::Degraded(Degradation::FewerPrompts) => "fewer-prompts",
+            Self::Degraded(Degradation::SmallerInput) => "smaller-input",
             Self::Degraded(Degradation::Hot) => "hot",
             Self::Paused(Pause::Off) => "off",
             Self::Paused(Pause::NoSignal) => "no-signal",
@@ -130,12 +133,13 @@ impl State {
     }
 
     /// Every state there is, in the order above.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Starting,
         Self::Active,
         Self::Degraded(Degradation::NoAnswer),
         Self::Degraded(Degradation::Slow),
         Self::Degraded(Degradation::FewerPrompts),
+        Self::Degraded(Degradation::SmallerInput),
         Self::Degraded(Degradation::Hot),
         Self::Paused(Pause::Off),
         Self::Paused(Pause::NoSignal),

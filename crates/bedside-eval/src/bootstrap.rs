@@ -1,4 +1,4 @@
-//! Means with 95 % confidence intervals: the percentile bootstrap over groups.
+//! Means and other figures with 95 % confidence intervals: the percentile bootstrap over groups.
 //!
 //! Frames of one patient resemble each other, so whole groups are drawn, not frames: an interval
 //! over single frames would be too narrow. The draw is seeded, so a report can be repeated.
@@ -39,10 +39,22 @@ impl Estimate {
             (least, most) = (least.min(value), most.max(value));
         }
         let groups: Vec<Sum> = groups.into_values().collect();
+        let mean = |drawn: &[u64]| {
+            let mut total = Sum::default();
+            for (group, times) in groups.iter().zip(drawn) {
+                total.add(Sum {
+                    sum: group.sum * *times as f64,
+                    n: group.n * *times as usize,
+                });
+            }
+            Some(total.mean())
+        };
         (total.n > 0).then(|| Self {
             n: total.n,
             mean: total.mean(),
-            interval: (groups.len() > 1 && least < most).then(|| interval(&groups)),
+            interval: (least < most)
+                .then(|| interval(groups.len(), mean))
+                .flatten(),
         })
     }
 }
@@ -50,10 +62,7 @@ impl Estimate {
 impl Estimate {
     /// The mean as "0.912 [0.890, 0.931]".
     pub fn number(&self) -> String {
-        match self.interval {
-            Some([low, high]) => format!("{:.3} [{low:.3}, {high:.3}]", self.mean),
-            None => format!("{:.3}", self.mean),
-        }
+        number(self.mean, self.interval)
     }
 
     /// The mean of zeros and ones as "12/100".
@@ -71,6 +80,14 @@ impl Estimate {
             Some([low, high]) => format!("{text} [{low:.1}, {high:.1}]"),
             None => text,
         }
+    }
+}
+
+/// A figure and its interval as "0.912 [0.890, 0.931]".
+pub(crate) fn number(figure: f64, interval: Option<[f64; 2]>) -> String {
+    match interval {
+        Some([low, high]) => format!("{figure:.3} [{low:.3}, {high:.3}]"),
+        None => format!("{figure:.3}"),
     }
 }
 
@@ -98,21 +115,27 @@ impl Sum {
     }
 }
 
-fn interval(groups: &[Sum]) -> [f64; 2] {
+/// The 95 % interval of a figure that is computed from how often each of the `groups` was drawn.
+/// Draws that it is undefined for are left out. `None` for fewer than two groups.
+pub(crate) fn interval(groups: usize, figure: impl Fn(&[u64]) -> Option<f64>) -> Option<[f64; 2]> {
+    if groups < 2 {
+        return None;
+    }
     let mut random = SplitMix64(SEED);
-    let mut means: Vec<f64> = (0..RESAMPLES)
-        .map(|_| {
-            let mut total = Sum::default();
-            for _ in groups {
-                if let Some(group) = groups.get(random.below(groups.len())) {
-                    total.add(*group);
-                }
+    let mut drawn = vec![0_u64; groups];
+    let draw = |_| {
+        drawn.fill(0);
+        for _ in 0..groups {
+            if let Some(times) = drawn.get_mut(random.below(groups)) {
+                *times += 1;
             }
-            total.mean()
-        })
-        .collect();
-    means.sort_by(f64::total_cmp);
-    QUANTILES.map(|q| quantile(&means, q).unwrap_or(f64::NAN))
+        }
+        figure(&drawn)
+    };
+    let mut figures: Vec<f64> = (0..RESAMPLES).filter_map(draw).collect();
+    figures.sort_by(f64::total_cmp);
+    let [low, high] = QUANTILES.map(|q| quantile(&figures, q));
+    Some([low?, high?])
 }
 
 /// Quantile `q` of sorted values, linear between neighbours (Hyndman and Fan's type 7).

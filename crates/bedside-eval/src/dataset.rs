@@ -3,6 +3,7 @@
 //! Columns `file`, `mask`, `split`, `modality` and `object` must be there, `group` and `label`
 //! may; others are not read. A row without a mask needs the label "normal".
 
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::fs::File;
 use std::io::Read;
@@ -100,6 +101,8 @@ pub struct Row {
     pub modality: Modality,
     /// The object that the mask outlines.
     pub object: String,
+    /// Objects that other rows of the split name in the same picture.
+    pub beside: Vec<String>,
     /// "normal" for a frame that shows nothing to find.
     pub label: String,
     folder: PathBuf,
@@ -156,6 +159,7 @@ pub fn rows(folder: &Path, split: Split, limit: Option<usize>) -> Result<Rows, E
     let named = |failure: Error| failure.at(path.display());
     let bytes = bytes_of(&path).map_err(named)?;
     let mut found = parse(&bytes, folder, split).map_err(named)?;
+    name_beside(&mut found.rows);
     if let Some(limit) = limit {
         spread(&mut found.rows, limit);
     }
@@ -301,6 +305,7 @@ fn row(
             fields.group
         },
         object: fields.object,
+        beside: Vec::new(),
         label: fields.label,
         folder: folder.to_owned(),
         place,
@@ -317,6 +322,19 @@ fn inside(path: String, column: &str) -> Result<String, Error> {
         )));
     }
     Ok(path)
+}
+
+/// Tell each row what the others name in its picture.
+fn name_beside(rows: &mut [Row]) {
+    let mut named: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for row in rows.iter() {
+        let objects = named.entry(row.file.clone()).or_default();
+        objects.insert(row.object.clone());
+    }
+    for row in rows {
+        let objects = named.get(&row.file).into_iter().flatten();
+        row.beside = objects.filter(|o| **o != row.object).cloned().collect();
+    }
 }
 
 /// Keep at most `limit` items, spread evenly: manifests are often sorted by kind.
@@ -427,6 +445,29 @@ mod tests {
         assert_eq!(all.rows[1].modality, Modality::Endoscopy);
         assert_eq!(all.rows[1].group, "line 3", "no group: stands for itself");
         assert!(read(text, Split::Test).rows.is_empty());
+    }
+
+    #[test]
+    fn rows_know_what_others_name_in_their_picture_even_beyond_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = format!(
+            "{HEAD}\
+             a.png,a1.png,val,g,x-ray,lung,\n\
+             a.png,a2.png,val,g,x-ray,heart,\n\
+             b.png,b.png,val,g,x-ray,lung,\n\
+             a.png,a3.png,val,g,x-ray,left lung,\n\
+             b.png,b.png,train,g,x-ray,heart,\n"
+        );
+        std::fs::write(folder.path().join(MANIFEST), table).unwrap();
+        let beside = |limit| -> Vec<Vec<String>> {
+            let found = rows(folder.path(), Split::Val, limit).unwrap();
+            found.rows.into_iter().map(|row| row.beside).collect()
+        };
+        let all = beside(None);
+        assert_eq!(all[0], ["heart", "left lung"]);
+        assert_eq!(all[1], ["left lung", "lung"]);
+        assert!(all[2].is_empty(), "{all:?}");
+        assert_eq!(beside(Some(1)), [["heart", "left lung"]]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Rows in, records out: the model asked for a row's own object and, in the same pass, for all
-//! others that it knows (but for those that want the frame fed in another orientation).
+//! others that it knows and the frame surely lacks (but for those that want it fed in another
+//! orientation).
 
 use std::collections::HashMap;
 
@@ -7,6 +8,7 @@ use bedside::{
     Form, Frame, Mask, Modality, Prompt, PromptEntry, PromptSet, PromptTable, Resolution, Segmenter,
 };
 
+use crate::absence::surely_absent;
 use crate::dataset::{Failed, Row};
 use crate::error::{Error, ErrorKind};
 use crate::record::{Answer, Other, Record};
@@ -17,9 +19,12 @@ pub struct Evaluator<'a> {
     presence_threshold: f32,
     /// Asked in place of the rows' objects.
     prompt: Option<&'a str>,
-    /// Prompts by object and modality of the rows: resolved once, outside the frame loop.
-    asked: HashMap<(String, Modality), Result<Asked, Error>>,
+    /// Prompts by what rows say of a frame: resolved once, outside the frame loop.
+    asked: HashMap<Said, Result<Asked, Error>>,
 }
+
+/// A row's object, those that other rows name in its picture, and its modality.
+type Said = (String, Vec<String>, Modality);
 
 /// Prompts that go through the decoder together; the first is the row's own.
 #[derive(Debug, Clone)]
@@ -40,8 +45,9 @@ pub(crate) struct Evaluated {
 }
 
 impl<'a> Evaluator<'a> {
-    /// `segmenter` must have been opened with a presence threshold of 0: the bundle's own
-    /// thresholds are applied here, and what it withholds, so that one pass tells the answer with it and without it.
+    /// `segmenter` must have been opened with a presence threshold of 0. The bundle's own
+    /// thresholds are applied here, and so is what it withholds: one pass tells the answer with
+    /// them and without.
     pub fn new(segmenter: Segmenter, prompt: Option<&'a str>) -> Self {
         let presence_threshold = segmenter.manifest().thresholds.presence;
         Self {
@@ -125,7 +131,7 @@ impl<'a> Evaluator<'a> {
     }
 
     fn asked(&mut self, row: &Row) -> Result<Asked, Error> {
-        let key = (row.object.clone(), row.modality);
+        let key = (row.object.clone(), row.beside.clone(), row.modality);
         if let Some(asked) = self.asked.get(&key) {
             return asked.clone();
         }
@@ -139,15 +145,16 @@ impl<'a> Evaluator<'a> {
         let own = here(self.prompt.unwrap_or(&row.object));
         let (manifest, table) = (self.segmenter.manifest(), self.segmenter.prompt_table());
         let form = table.trained(&own).ok().map(PromptEntry::form);
-        let named = named(table, &here(&row.object));
+        let objects = std::iter::once(&row.object).chain(&row.beside);
+        let named = objects.flat_map(|object| named(table, &here(object)));
         let there: Vec<&Form> = form.into_iter().chain(named).collect();
         let transposed = |f: &Form| manifest.transposed(f.modality, &f.site);
         let fed_alike = |other: &&Form| form.is_some_and(transposed) == transposed(other);
-        let others = others(
-            table.trained_forms().filter(fed_alike),
-            &there,
-            row.modality,
-        );
+        let absent = |other: &&Form| surely_absent(other, row.modality, &there);
+        let others = table.trained_forms().filter(fed_alike).filter(absent);
+        let others: Vec<_> = others
+            .map(|other| (other.text(), other.modality == row.modality))
+            .collect();
         let text = form.map_or_else(|| own.text.clone(), Form::text);
         let mut prompts = vec![own];
         prompts.extend(others.iter().map(|(text, _)| Prompt::new(text)));
@@ -163,25 +170,11 @@ impl<'a> Evaluator<'a> {
 /// for.
 fn named<'t>(table: &'t PromptTable, object: &Prompt) -> Vec<&'t Form> {
     let entries = match table.resolve(object) {
-        Resolution::Trained(entry) => vec![entry],
+        Resolution::Trained(entry) | Resolution::Untrained(entry) => vec![entry],
         Resolution::Ambiguous(entries) => entries,
         _ => Vec::new(),
     };
     entries.into_iter().map(PromptEntry::form).collect()
-}
-
-/// Forms to ask for beside those that are there, by text, and whether each is of the frame's
-/// modality. Another form of what is there, in the same modality, is no other object.
-fn others<'f>(
-    forms: impl Iterator<Item = &'f Form>,
-    there: &[&Form],
-    modality: Modality,
-) -> Vec<(String, bool)> {
-    let is_there = |other: &Form| there.iter().any(|form| form.object == other.object);
-    forms
-        .filter(|other| other.modality != modality || !is_there(other))
-        .map(|other| (other.text(), other.modality == modality))
-        .collect()
 }
 
 #[cfg(test)]
@@ -208,22 +201,5 @@ mod tests {
             ["polyp in colon endoscope"]
         );
         assert!(texts(&Prompt::new("no such thing")).is_empty());
-    }
-
-    #[test]
-    fn all_but_what_is_there_is_asked_beside_it() {
-        let forms = || Ontology::biomedparse_v1().forms().iter();
-        let liver = forms().find(|f| f.text() == "liver in liver ct").unwrap();
-        let asked = others(forms(), &[liver], Modality::Ct);
-        let same_modality = |text: &str| asked.iter().find(|o| o.0 == text).map(|o| o.1);
-        assert_eq!(same_modality("liver in liver ct"), None);
-        assert_eq!(same_modality("liver in abdomen ct"), None);
-        assert_eq!(same_modality("polyp in colon endoscope"), Some(false));
-        assert_eq!(same_modality("pancreas in abdomen ct"), Some(true));
-        assert_eq!(same_modality("liver in abdomen mri"), Some(false));
-        let livers = forms()
-            .filter(|f| f.object == "liver" && f.modality == Modality::Ct)
-            .count();
-        assert_eq!(asked.len(), forms().count() - livers);
     }
 }

@@ -1,11 +1,14 @@
 //! The report as one HTML page that needs nothing else: styles, pictures and charts are in it.
 
+mod plot;
+mod presence;
+
 use std::fmt::{Display, Write};
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use bedside::Withheld;
 
 use crate::SAFETY;
-use crate::bootstrap::Estimate;
 use crate::dataset::Row;
 use crate::error::Error;
 use crate::evaluator::Evaluator;
@@ -62,8 +65,9 @@ fn page<E: Display>(report: &Report<'_, E>, pictures: &[CaseImage<'_>]) -> Strin
         facts(report)
     );
     page += &shown_table(&report.prompts);
-    page += &absent_table(&report.prompts);
+    page += &presence::tables(&report.prompts);
     let _ = writeln!(page, "<p class=\"note\">{}</p>", escape(&report.footnote()));
+    page += &presence::plots(&report.prompts, &report.records);
     for summary in &report.prompts {
         page += &section(summary, &report.records, pictures);
     }
@@ -161,29 +165,6 @@ fn shown_table(summaries: &[Summary]) -> String {
     table("Frames that show the object", &titles, rows)
 }
 
-fn absent_table(summaries: &[Summary]) -> String {
-    let titles = [
-        "Prompt",
-        "Frames without it",
-        "Frames of another object",
-        "Frames of another modality",
-    ];
-    let cell = |e: &Option<Estimate>| e.as_ref().map_or_else(|| "-".to_owned(), Estimate::share);
-    let rows = summaries.iter().map(|summary| {
-        vec![
-            summary.prompt.clone(),
-            cell(&summary.absent),
-            cell(&summary.absent_other_object),
-            cell(&summary.absent_other_modality),
-        ]
-    });
-    table(
-        "Share reported absent; the rest are false alarms",
-        &titles.map(str::to_owned),
-        rows,
-    )
-}
-
 /// Histogram and worst cases of a prompt that has frames of its own.
 fn section(summary: &Summary, records: &[Record], pictures: &[CaseImage<'_>]) -> String {
     let own = || records.iter().filter(|r| r.answer.prompt == summary.prompt);
@@ -206,7 +187,7 @@ fn section(summary: &Summary, records: &[Record], pictures: &[CaseImage<'_>]) ->
             )
         };
         let keys = key(TRUTH, "truth") + &key(SHOWN, "answer");
-        let keys = keys + &key(WITHHELD, "drawn but withheld: reported absent");
+        let keys = keys + &key(WITHHELD, "drawn but not reported");
         let _ = write!(
             html,
             "<h3>Worst cases</h3>\n<p class=\"note\">{keys}</p>\n<div class=\"cases\">\n{figures}</div>\n"
@@ -267,10 +248,14 @@ fn figure(picture: &CaseImage<'_>) -> String {
     };
     let fit = match record.overlap {
         Some(o) if record.answer.present => format!("Dice {:.3}, IoU {:.3}", o.dice, o.iou),
-        Some(o) => format!(
-            "missed: reported absent (ungated Dice {:.3})",
-            o.ungated_dice
-        ),
+        Some(o) => {
+            let why = match record.answer.withheld {
+                Some(Withheld::OtherModality) => "withheld, looks like another kind of imaging",
+                Some(_) => "withheld, unlike the frames of training",
+                None => "reported absent",
+            };
+            format!("missed: {why} (ungated Dice {:.3})", o.ungated_dice)
+        }
         None => "false alarm: the object is not there".to_owned(),
     };
     let label = if record.label.is_empty() {

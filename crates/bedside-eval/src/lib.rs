@@ -6,6 +6,7 @@
 //!   worst cases as pictures
 //! * [`Clip`] and [`measure`]: masks as a live session shows them
 
+mod absence;
 mod bootstrap;
 mod dataset;
 mod error;
@@ -14,6 +15,7 @@ mod html;
 mod metrics;
 mod model;
 mod picture;
+mod presence;
 mod record;
 mod report;
 mod video;
@@ -25,6 +27,7 @@ pub use evaluator::Evaluator;
 pub use html::html_page;
 pub use metrics::{MISSED, POOR, Shown, Summary};
 pub use model::Model;
+pub use presence::{Auroc, Bin, Calibration, Presence};
 pub use record::{Answer, Other, Overlap, Record};
 pub use report::{Report, Setting};
 pub use video::{Age, Clip, Score, VideoReport, VideoSetting, measure};

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use crate::bootstrap::{Estimate, median};
+use crate::presence::{Answers, Presence};
 use crate::record::{Answer, Record};
 
 /// Dice below this counts as missed: the answer touches the object at best.
@@ -17,13 +18,8 @@ pub struct Summary {
     pub prompt: String,
     /// Over frames that show the object.
     pub shown: Option<Shown>,
-    /// Share reported absent over frames of the object's own datasets that do not show it.
-    pub absent: Option<Estimate>,
-    /// Share reported absent over frames of the same modality whose rows name another object.
-    /// A dataset that outlines one object does not prove that others are not there.
-    pub absent_other_object: Option<Estimate>,
-    /// Share reported absent over frames of another modality; the rest are false alarms.
-    pub absent_other_modality: Option<Estimate>,
+    /// Whether it is told right that the object is there.
+    pub presence: Presence,
     /// Median wall time of a frame, all prompts together.
     pub milliseconds: Option<f64>,
 }
@@ -52,45 +48,28 @@ pub struct Shown {
 /// A summary for each prompt that was asked: first those that have frames of their own, in the
 /// order of the records, then those that were only asked to provoke false alarms.
 pub(crate) fn summaries(records: &[Record]) -> Vec<Summary> {
-    let own = records.iter().map(|r| &r.answer.prompt);
-    let others = records
-        .iter()
-        .flat_map(|r| r.others.iter().map(|o| &o.answer.prompt));
-    let mut prompts: Vec<&str> = Vec::new();
-    for prompt in own.chain(others) {
-        if !prompts.contains(&prompt.as_str()) {
-            prompts.push(prompt);
+    let own = records.iter().map(|r| &r.answer);
+    let others = records.iter().flat_map(|r| &r.others).map(|o| &o.answer);
+    let mut first: Vec<&Answer> = Vec::new();
+    for answer in own.chain(others) {
+        if !first.iter().any(|known| known.prompt == answer.prompt) {
+            first.push(answer);
         }
     }
-    prompts
-        .into_iter()
-        .map(|prompt| Summary::new(prompt, records))
-        .collect()
+    let summary = |answer: &Answer| Summary::new(&answer.prompt, answer.threshold, records);
+    first.into_iter().map(summary).collect()
 }
 
 impl Summary {
-    fn new(prompt: &str, records: &[Record]) -> Self {
+    fn new(prompt: &str, threshold: f32, records: &[Record]) -> Self {
         let own: Vec<&Record> = records
             .iter()
             .filter(|r| r.answer.prompt == prompt)
             .collect();
-        let without = own.iter().filter(|r| r.overlap.is_none());
-        let other = |same_modality: bool| {
-            let asked = records
-                .iter()
-                .flat_map(|r| r.others.iter().map(move |o| (r, o)));
-            absent(
-                asked
-                    .filter(|(_, o)| o.answer.prompt == prompt && o.same_modality == same_modality)
-                    .map(|(r, o)| (r, &o.answer)),
-            )
-        };
         Self {
             prompt: prompt.to_owned(),
             shown: Shown::new(&own),
-            absent: absent(without.map(|r| (*r, &r.answer))),
-            absent_other_object: other(true),
-            absent_other_modality: other(false),
+            presence: Presence::new(threshold, &Answers::of(prompt, records)),
             milliseconds: median(own.iter().map(|r| r.milliseconds)),
         }
     }
@@ -115,11 +94,6 @@ impl Shown {
     }
 }
 
-/// Share of answers "not present".
-fn absent<'a>(answers: impl Iterator<Item = (&'a Record, &'a Answer)>) -> Option<Estimate> {
-    Estimate::of(answers.map(|(r, a)| (r.cluster(), f64::from(u8::from(!a.present)))))
-}
-
 /// The `n` worst answers to a prompt, worst first; of equals the larger object first. A false
 /// alarm on a frame without the object counts as Dice 0.
 pub(crate) fn worst<'a>(records: &'a [Record], prompt: &str, n: usize) -> Vec<&'a Record> {
@@ -141,7 +115,9 @@ pub(crate) mod tests {
         Answer {
             prompt: prompt.to_owned(),
             presence: if present { 0.9 } else { 0.1 },
+            threshold: 0.5,
             present,
+            withheld: None,
         }
     }
 
@@ -227,20 +203,23 @@ pub(crate) mod tests {
         close(shown.ungated_dice.mean, 0.7);
         close(shown.missed.mean, 1.0 / 3.0);
         close(shown.poor.mean, 2.0 / 3.0);
-        close(tumor.absent.unwrap().mean, 2.0 / 3.0);
-        assert_eq!(tumor.absent.unwrap().n, 3);
-        close(tumor.absent_other_object.unwrap().mean, 0.0);
-        assert_eq!(tumor.absent_other_modality, None);
+        let presence = &tumor.presence;
+        close(presence.sensitivity.unwrap().mean, 2.0 / 3.0);
+        assert_eq!(presence.false_alarms_labelled.unwrap().fraction(), "1/3");
+        // With line 7, which surely lacks it.
+        assert_eq!(presence.false_alarms.unwrap().fraction(), "2/4");
+        assert_eq!(presence.false_alarms_other_modality, None);
         close(tumor.milliseconds.unwrap(), 3.5);
 
         let polyp = &found[2];
-        assert_eq!(
-            (&polyp.shown, polyp.absent, polyp.milliseconds),
-            (&None, None, None)
-        );
-        assert_eq!(polyp.absent_other_modality.unwrap().n, 4);
-        close(polyp.absent_other_modality.unwrap().mean, 0.75);
-        close(found[1].absent_other_object.unwrap().mean, 2.0 / 3.0);
+        assert_eq!((&polyp.shown, polyp.milliseconds), (&None, None));
+        let presence = &polyp.presence;
+        assert_eq!((presence.sensitivity, presence.false_alarms), (None, None));
+        let alarms = presence.false_alarms_other_modality.unwrap();
+        assert_eq!(alarms.fraction(), "1/4");
+        let head = &found[1].presence;
+        assert_eq!(head.false_alarms.unwrap().fraction(), "1/3");
+        assert_eq!(head.false_alarms_labelled, None);
     }
 
     #[test]

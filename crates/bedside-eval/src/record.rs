@@ -1,7 +1,7 @@
 //! What is known of one evaluated frame, in plain numbers.
 
 use bedside::vision::{dice, iou};
-use bedside::{Finding, Mask, Modality};
+use bedside::{Finding, Mask, Modality, Withheld};
 use serde::Serialize;
 
 use crate::dataset::{Place, Row};
@@ -27,7 +27,7 @@ pub struct Record {
     pub answer: Answer,
     /// How well it fits; `None` in a frame without the object, where Dice is undefined.
     pub overlap: Option<Overlap>,
-    /// Answers to prompts for objects that the row does not name.
+    /// Answers to prompts for objects that the frame surely lacks.
     pub others: Vec<Other>,
     /// Wall time of the pass with all prompts.
     pub milliseconds: f64,
@@ -40,17 +40,21 @@ pub struct Answer {
     pub prompt: String,
     /// Probability that the object is there.
     pub presence: f32,
+    /// Probability from which the bundle reports it.
+    pub threshold: f32,
     /// Whether it was reported.
     pub present: bool,
+    /// Why it was not answered, whatever its probability; `None` where it was.
+    pub withheld: Option<Withheld>,
 }
 
-/// The answer to a prompt for something else than the row's object.
+/// The answer to a prompt for something that the frame surely lacks: "present" is a false alarm.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Other {
     /// The answer.
     #[serde(flatten)]
     pub answer: Answer,
-    /// Whether the prompt is of the frame's modality; if not, "present" is a false alarm.
+    /// Whether the prompt is of the frame's modality.
     pub same_modality: bool,
 }
 
@@ -70,11 +74,12 @@ impl Answer {
     /// under none.
     pub(crate) fn new(prompt: String, finding: &Finding, threshold: f32) -> Self {
         let told = finding.withheld.is_none() && finding.presence >= threshold;
-        let present = finding.present && told;
         Self {
             prompt,
             presence: finding.presence,
-            present,
+            threshold,
+            present: finding.present && told,
+            withheld: finding.withheld,
         }
     }
 }
@@ -139,8 +144,6 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use bedside::Withheld;
-
     use super::*;
 
     fn mask(data: &[u8]) -> Mask {

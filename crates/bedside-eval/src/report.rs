@@ -8,6 +8,7 @@ use crate::dataset::{Failed, Split};
 use crate::error::Error;
 use crate::metrics::{MISSED, Summary, summaries};
 use crate::model::Model;
+use crate::presence::BINS;
 use crate::record::Record;
 
 /// All that an evaluation found.
@@ -98,10 +99,15 @@ impl<'a, E> Report<'a, E> {
     pub fn footnote(&self) -> String {
         format!(
             "In brackets the 95 % interval: bootstrap over groups, {} resamples; none where all\n\
-             values are equal. An object is reported at a probability of {} or more. One that is\n\
-             there but reported absent has Dice 0; ungated: as if every mask were reported.\n\
-             Missed: Dice below {MISSED}.",
-            self.resamples, self.presence_threshold
+             values are equal. An object is reported at its threshold or above. One that is there\n\
+             but reported absent has Dice 0; ungated: as if every mask were reported. Missed: Dice\n\
+             below {MISSED}. False alarms: reported in frames of its modality that surely lack it;\n\
+             labelled: in those whose rows say so. AUROC: how probable it is that a frame with the\n\
+             object has a higher presence than one without. Calibration error: mean distance of\n\
+             the stated probability from the share of frames that show the object, in {BINS} bins.\n\
+             Withheld: not answered, because the frame looks like another kind of imaging or\n\
+             unlike the frames of training.",
+            self.resamples
         )
     }
 }
@@ -166,8 +172,27 @@ pub(crate) mod tests {
         assert_eq!(json["records"][0]["others"][0]["prompt"], "polyp");
         assert!(json["records"][1]["overlap"].is_null());
         assert_eq!(json["prompts"][0]["shown"]["frames"], 1);
-        assert_eq!(json["prompts"][0]["absent"]["mean"], 1.0);
-        assert_eq!(json["prompts"][1]["absent_other_modality"]["mean"], 0.0);
+        assert_eq!(json["records"][0]["threshold"], 0.5);
+        assert!(json["records"][0]["withheld"].is_null());
+        let [tumor, polyp] = [0, 1].map(|i| &json["prompts"][i]["presence"]);
+        assert_eq!(tumor["sensitivity"]["mean"], 1.0);
+        assert_eq!(tumor["false_alarms"]["n"], 1);
+        assert_eq!(tumor["withheld"]["mean"], 0.0);
+        assert_eq!(
+            (&tumor["auroc"]["area"], &tumor["auroc"]["present"]),
+            (&1.0.into(), &1.into())
+        );
+        assert!(tumor["auroc"]["interval"].is_null() && tumor["auroc_other_modality"].is_null());
+        let calibration = &tumor["calibration"];
+        assert!((calibration["error"].as_f64().unwrap() - 0.1).abs() < 1e-6);
+        assert_eq!(calibration["brier"]["n"], 2);
+        assert_eq!(
+            calibration["bins"][0]["range"],
+            serde_json::json!([0.1, 0.2])
+        );
+        assert_eq!(calibration["bins"][1]["observed"], 1.0);
+        assert_eq!(polyp["false_alarms_other_modality"]["mean"], 1.0);
+        assert!(polyp["sensitivity"].is_null() && polyp["calibration"].is_null());
         assert_eq!(
             (&json["split"], &json["model"]["precision"]),
             (&"val".into(), &"int8".into())

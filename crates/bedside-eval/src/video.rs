@@ -191,8 +191,8 @@ struct Tapped {
 }
 
 impl LiveModel for Tapped {
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), LiveError> {
-        self.inner.set_prompts(prompts)
+    fn set_prompts(&mut self, prompts: &[Prompt], side: Option<u32>) -> Result<(), LiveError> {
+        self.inner.set_prompts(prompts, side)
     }
 
     fn segment(

@@ -145,7 +145,7 @@ fn passes(
 ) -> Result<(), Box<dyn Error>> {
     let mut models = [loaders[0].load()?, loaders[1].load()?];
     for model in &mut models {
-        model.set_prompts(&[Prompt::new("polyp")])?;
+        model.set_prompts(&[Prompt::new("polyp")], None)?;
     }
     let mut times = [(); 4].map(|()| Vec::with_capacity(PASSES));
     for frame in pictures.iter().cycle().take(PASSES) {

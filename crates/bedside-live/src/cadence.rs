@@ -11,6 +11,9 @@ const NEWEST: f64 = 0.25;
 const SETTLE: u32 = 8;
 /// The target's share that passes must stay below before more is asked again.
 const ROOM: f64 = 0.5;
+/// The target's share that passes on the larger input must be likely to stay below before it is
+/// taken again.
+const ROOM_FOR_LARGER: f64 = 0.8;
 
 /// How often and how long passes should be.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,6 +42,10 @@ impl Default for CadenceConfig {
 pub(crate) struct Cadence {
     config: CadenceConfig,
     prompts: usize,
+    /// Sides of the input that the model may be asked at, from the one that suits the prompts down.
+    sides: Vec<u32>,
+    /// Place of the present one.
+    step: usize,
     /// Passes that the prompts are spread over.
     turns: usize,
     turn: usize,
@@ -53,6 +60,8 @@ impl Cadence {
         Self {
             config,
             prompts: 0,
+            sides: Vec::new(),
+            step: 0,
             turns: 1,
             turn: 0,
             mean: None,
@@ -62,10 +71,21 @@ impl Cadence {
         }
     }
 
-    /// Other prompts: nothing is known of their time.
-    pub(crate) fn set_prompts(&mut self, prompts: usize) {
+    /// Other prompts, which may be asked at these sides of the input: nothing is known of their time.
+    pub(crate) fn set_prompts(&mut self, prompts: usize, sides: &[u32]) {
         (self.prompts, self.turns, self.turn) = (prompts, 1, 0);
-        (self.mean, self.since_change) = (None, 0);
+        self.sides.clear();
+        self.sides.extend_from_slice(sides);
+        self.step_to(0);
+    }
+
+    fn step_to(&mut self, step: usize) {
+        (self.step, self.mean, self.since_change) = (step, None, 0);
+    }
+
+    /// The side of the input to ask at; `None` leaves it to the model.
+    pub(crate) fn side(&self) -> Option<u32> {
+        self.sides.get(self.step).copied()
     }
 
     pub(crate) fn set_temperature(&mut self, celsius: Option<f32>) {
@@ -107,6 +127,18 @@ impl Cadence {
             return;
         }
         let target = self.config.target.as_secs_f64();
+        // Most of a pass is the encoder's, which takes the less the smaller its input. Only then
+        // are prompts made to wait.
+        if mean > target && self.step + 1 < self.sides.len() {
+            return self.step_to(self.step + 1);
+        }
+        let likely = |step| mean * self.growth(step);
+        if self.turns == 1
+            && let Some(larger) = self.step.checked_sub(1)
+            && likely(larger) < ROOM_FOR_LARGER * target
+        {
+            return self.step_to(larger);
+        }
         let turns = match mean {
             // A pass of one prompt can't be made smaller.
             mean if mean > target => (self.turns * 2).min(self.prompts.max(1)),
@@ -118,6 +150,12 @@ impl Cadence {
         }
     }
 
+    /// How many times the pixels of the present input those of another step are.
+    fn growth(&self, step: usize) -> f64 {
+        let side = |step| self.sides.get(step).copied().map_or(1.0, f64::from);
+        (side(step) / side(self.step)).powi(2)
+    }
+
     /// What falls short of the configuration.
     pub(crate) fn degradation(&self) -> Option<Degradation> {
         let slow = |mean: f64| mean > self.config.target.as_secs_f64();
@@ -127,6 +165,8 @@ impl Cadence {
             Some(Degradation::Slow)
         } else if self.turns > 1 {
             Some(Degradation::FewerPrompts)
+        } else if self.step > 0 {
+            Some(Degradation::SmallerInput)
         } else {
             None
         }
@@ -150,8 +190,48 @@ mod tests {
             target: Duration::from_millis(100),
             ..CadenceConfig::default()
         });
-        cadence.set_prompts(prompts);
+        cadence.set_prompts(prompts, &[]);
         cadence
+    }
+
+    #[test]
+    fn a_slow_model_sees_less_before_prompts_wait_and_more_again_when_there_is_time() {
+        let mut cadence = cadence(2);
+        cadence.set_prompts(2, &[384, 256, 192]);
+        let pass = |at_largest_ms: f64, cadence: &mut Cadence| {
+            let side = f64::from(cadence.side().unwrap());
+            cadence.took(Duration::from_secs_f64(
+                at_largest_ms / 1e3 * (side / 384.0).powi(2),
+            ));
+        };
+        let mut seen = vec![cadence.side()];
+        for _ in 0..60 {
+            pass(300.0, &mut cadence);
+            if seen.last() != Some(&cadence.side()) {
+                seen.push(cadence.side());
+            }
+        }
+        assert_eq!(seen, [Some(384), Some(256), Some(192)]);
+        assert_eq!(cadence.degradation(), Some(Degradation::SmallerInput));
+        assert_eq!(
+            cadence.places(),
+            0..2,
+            "no prompt waits where that is enough"
+        );
+        for _ in 0..60 {
+            pass(900.0, &mut cadence);
+        }
+        assert_eq!(cadence.places(), 0..1);
+        for _ in 0..120 {
+            pass(120.0, &mut cadence);
+        }
+        assert_eq!((cadence.side(), cadence.places()), (Some(256), 0..2));
+        for _ in 0..60 {
+            pass(70.0, &mut cadence);
+        }
+        assert_eq!((cadence.side(), cadence.degradation()), (Some(384), None));
+        cadence.set_prompts(1, &[256]);
+        assert_eq!(cadence.side(), Some(256));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write};
 
-use bedside::State;
+use bedside::{State, Withheld};
 use bedside_vision::paint::Band;
 use bedside_vision::paint::palette::{self, ALERT, FAINT, RECORDING, TEXT};
 
@@ -102,6 +102,10 @@ impl Words {
             ),
             Standing::Absent => said.write_str(": not present"),
             Standing::Uncertain => said.write_str(": too uncertain to show"),
+            Standing::Withheld(Withheld::OtherModality) => {
+                said.write_str(": not this kind of imaging")
+            }
+            Standing::Withheld(_) => said.write_str(": unlike what the model learned from"),
             Standing::Unanswered => said.write_str(": no current answer"),
         };
         // The name gives way to what is said of it; two characters are the mark's.
@@ -116,7 +120,9 @@ impl Words {
                 self.band.marked_word(mark, text, TEXT)
             }
             Standing::Absent => self.band.word(text, FAINT),
-            Standing::Uncertain | Standing::Unanswered => self.band.word(text, ALERT),
+            Standing::Uncertain | Standing::Withheld(_) | Standing::Unanswered => {
+                self.band.word(text, ALERT)
+            }
         };
         self.hidden += usize::from(!written);
     }

@@ -51,6 +51,8 @@ pub(crate) struct Prompts {
     pub generation: u64,
     pub prompts: Vec<Prompt>,
     pub names: Vec<Name>,
+    /// Sides of the input that they may be asked at, as [`Loader::sides`] has them.
+    pub sides: Vec<u32>,
     /// Whether all are for endoscopy, where the camera can be outside the body.
     pub endoscopy: bool,
 }
@@ -96,6 +98,7 @@ impl Control {
                     .iter()
                     .map(|p| Name::from(self.loader.label(p).as_str()))
                     .collect(),
+                sides: self.loader.sides(prompts),
                 endoscopy: modality == Some(Modality::Endoscopy),
             });
         });

@@ -44,8 +44,8 @@ const SKIPPED: [&str; 10] = [
 ];
 
 /// Why a mask was not painted: the state did not permit it, it was too old or of another size, or
-/// it was too uncertain.
-const WITHHELD: [&str; 3] = ["state", "age", "uncertain"];
+/// it was too uncertain, or the frame was unlike those that the model learned from.
+const WITHHELD: [&str; 4] = ["state", "age", "uncertain", "unfamiliar"];
 
 /// What a session counts. Any thread may count and read; counting allocates nothing, and waits at
 /// most for another thread that copies the same durations, some ten microseconds.
@@ -152,7 +152,8 @@ impl Metrics {
         self.absent.fetch_add(answers, Ordering::Relaxed);
     }
 
-    /// A mask was not painted on a frame that was shown: `state`, `age` or `uncertain`.
+    /// A mask was not painted on a frame that was shown: `state`, `age`, `uncertain` or
+    /// `unfamiliar`.
     pub fn withheld(&self, reason: &str) {
         let known = WITHHELD.iter().position(|r| *r == reason);
         if let Some(count) = known.and_then(|at| self.withheld.get(at)) {

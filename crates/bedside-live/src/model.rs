@@ -1,5 +1,6 @@
 //! What answers: a model behind two small traits, so that tests can put a faulty one there.
 
+use std::cmp::Reverse;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,11 +15,13 @@ use crate::error::{Error, ErrorKind};
 
 /// A loaded model.
 pub trait Model {
-    /// Answer the prompts from here on; places in `segment` count within these.
+    /// Answer the prompts from here on; places in `segment` count within these. `side` is one of
+    /// [`Loader::sides`], in pixels; `None` is the model's choice.
     ///
     /// # Errors
-    /// [`ErrorKind::Prompt`] for a prompt that the model refuses.
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error>;
+    /// [`ErrorKind::Prompt`] for a prompt that the model refuses, [`ErrorKind::Model`] when it can't
+    /// be made ready for that side.
+    fn set_prompts(&mut self, prompts: &[Prompt], side: Option<u32>) -> Result<(), Error>;
 
     /// One finding for each of the prompts at these places, in order.
     ///
@@ -118,6 +121,14 @@ pub trait Loader: Send + Sync {
     /// [`ErrorKind::Prompt`] for a prompt that the model refuses.
     fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, Error>;
 
+    /// Sides of the model's input that these prompts may be answered at, in pixels: first the one
+    /// that suits them, then smaller ones, for a device that is too slow for it. Empty where there
+    /// is no choice.
+    fn sides(&self, prompts: &[Prompt]) -> Vec<u32> {
+        let _ = prompts;
+        Vec::new()
+    }
+
     /// What to call a prompt on the picture and in records: as findings do.
     fn label(&self, prompt: &Prompt) -> String {
         prompt.text.clone()
@@ -131,8 +142,8 @@ pub struct BundleLoader {
     table: PromptTable,
     backend: Arc<dyn Backend>,
     options: Options,
-    /// Whose weights all sessions use.
-    loaded: Option<Arc<Mutex<Segmenter>>>,
+    /// Whose weights all sessions use: one for each side of the input that was asked for.
+    loaded: Option<Arc<Mutex<Vec<Segmenter>>>>,
 }
 
 /// A prompt that a model was trained on.
@@ -147,7 +158,9 @@ pub struct TrainedPrompt {
 impl BundleLoader {
     /// For a bundle that is open; nothing is loaded yet.
     ///
-    /// Unless `options` name a number of threads, one core is left to the video path.
+    /// Unless `options` name a number of threads, one core is left to the video path. Unless they
+    /// name a side of the input, the prompts choose it, and a session that falls behind takes
+    /// smaller ones.
     ///
     /// # Errors
     /// When the bundle's prompt table can't be read.
@@ -175,20 +188,28 @@ impl BundleLoader {
     /// # Errors
     /// As [`Segmenter::new`].
     pub fn shared(mut self) -> Result<Self, bedside::Error> {
-        let (bundle, backend) = (self.bundle.clone(), self.backend.clone());
-        let segmenter = Segmenter::new(bundle, backend, &self.options)?;
-        self.loaded = Some(Arc::new(Mutex::new(segmenter)));
+        self.loaded = Some(Arc::default());
+        self.segmenter(self.options.side)?;
         Ok(self)
     }
 
-    fn segmenter(&self) -> Result<Segmenter, bedside::Error> {
-        if let Some(loaded) = &self.loaded {
-            let loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(segmenter) = loaded.share()? {
-                return Ok(segmenter);
-            }
+    fn segmenter(&self, side: Option<u32>) -> Result<Segmenter, bedside::Error> {
+        let mut options = self.options.clone();
+        options.side = side.or(options.side);
+        let new = || Segmenter::new(self.bundle.clone(), self.backend.clone(), &options);
+        let Some(loaded) = &self.loaded else {
+            return new();
+        };
+        let mut loaded = loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        let side = options.side.unwrap_or(self.bundle.manifest().input.side);
+        let known = loaded.iter().find(|segmenter| segmenter.side() == side);
+        if let Some(known) = known {
+            return known.share()?.map_or_else(new, Ok);
         }
-        Segmenter::new(self.bundle.clone(), self.backend.clone(), &self.options)
+        let first = new()?;
+        let shared = first.share()?;
+        loaded.push(first);
+        shared.map_or_else(new, Ok)
     }
 
     /// The bundle.
@@ -231,9 +252,11 @@ impl Loader for BundleLoader {
             bedside::ErrorKind::SelfTest => Error::of(ErrorKind::SelfTest, error),
             _ => Error::of(ErrorKind::Load, error),
         };
-        let segmenter = self.segmenter().map_err(failed)?;
+        let segmenter = self.segmenter(None).map_err(failed)?;
         Ok(Box::new(Loaded {
+            loader: self.clone(),
             segmenter,
+            resting: Vec::new(),
             prompts: Vec::new(),
             sets: Vec::new(),
         }))
@@ -263,17 +286,54 @@ impl Loader for BundleLoader {
         let resolved = self.resolve(prompt);
         resolved.map_or_else(|_| prompt.text.clone(), |resolved| resolved.label)
     }
+
+    fn sides(&self, prompts: &[Prompt]) -> Vec<u32> {
+        if let Some(side) = self.options.side {
+            return vec![side];
+        }
+        let manifest = self.bundle.manifest();
+        let suits = bedside::side_for(manifest, &self.table, prompts);
+        let sides = manifest.input.sides();
+        let mut sides: Vec<u32> = sides.filter(|side| *side <= suits).collect();
+        sides.sort_unstable_by_key(|side| Reverse(*side));
+        sides
+    }
 }
 
 /// A segmenter with its prompts, in as many sets as were asked for.
 struct Loaded {
+    loader: BundleLoader,
     segmenter: Segmenter,
+    /// Those of other sides of the input, which may be wanted again.
+    resting: Vec<Segmenter>,
     prompts: Vec<Prompt>,
     sets: Vec<(Range<usize>, PromptSet)>,
 }
 
+impl Loaded {
+    fn take_side(&mut self, side: u32) -> Result<(), Error> {
+        if self.segmenter.side() == side {
+            return Ok(());
+        }
+        let place = self.resting.iter().position(|s| s.side() == side);
+        let wanted = match place {
+            Some(place) => self.resting.swap_remove(place),
+            None => {
+                let loaded = self.loader.segmenter(Some(side));
+                loaded.map_err(|e| Error::of(ErrorKind::Model, e))?
+            }
+        };
+        self.resting
+            .push(std::mem::replace(&mut self.segmenter, wanted));
+        Ok(())
+    }
+}
+
 impl Model for Loaded {
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, prompts: &[Prompt], side: Option<u32>) -> Result<(), Error> {
+        if let Some(side) = side {
+            self.take_side(side)?;
+        }
         let all = self.segmenter.prompts(prompts)?;
         self.prompts = prompts.to_vec();
         self.sets = vec![(0..prompts.len(), all)];

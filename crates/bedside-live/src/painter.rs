@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, Timestamp};
+use bedside::{BoundingBox, Frame, FrameError, Mask, PaintPermit, Timestamp, Withheld};
 use bedside_vision::paint::{Canvas, Style, palette};
 
 use crate::caption::{Caption, Words};
@@ -47,6 +47,8 @@ pub enum Said<'a> {
     Absent(Timestamp),
     /// It was found, but not surely enough, or the motion since could not be followed.
     Uncertain(Timestamp),
+    /// The frame is none that the model could answer for.
+    Withheld(Timestamp, Withheld),
     /// It is there.
     Mask(Claim<'a>),
 }
@@ -88,6 +90,8 @@ pub enum Standing {
     Absent,
     /// That there is something, which is too uncertain to be painted.
     Uncertain,
+    /// That the model does not know frames like this one, or not for this object.
+    Withheld(Withheld),
     /// That there is no answer to show: none at all, one beyond the limit, or a mask of another size
     /// or for a frame yet to come.
     Unanswered,
@@ -98,7 +102,9 @@ impl Answer<'_> {
     pub fn captured(&self) -> Option<Timestamp> {
         match self.said {
             Said::Nothing => None,
-            Said::Absent(captured) | Said::Uncertain(captured) => Some(captured),
+            Said::Absent(captured) | Said::Uncertain(captured) | Said::Withheld(captured, _) => {
+                Some(captured)
+            }
             Said::Mask(claim) => Some(claim.captured),
         }
     }
@@ -119,6 +125,7 @@ impl Answer<'_> {
             Said::Nothing => return Standing::Unanswered,
             Said::Absent(_) => return Standing::Absent,
             Said::Uncertain(_) => return Standing::Uncertain,
+            Said::Withheld(_, why) => return Standing::Withheld(*why),
             Said::Mask(claim) => claim,
         };
         let size = (claim.mask.width(), claim.mask.height());
@@ -197,7 +204,10 @@ impl Painter {
         let style = match standing {
             Standing::Fresh => Style::fresh(frame.width()),
             Standing::Carried { .. } => Style::carried(frame.width()),
-            Standing::Absent | Standing::Uncertain | Standing::Unanswered => return standing,
+            Standing::Absent
+            | Standing::Uncertain
+            | Standing::Withheld(_)
+            | Standing::Unanswered => return standing,
         };
         if let Said::Mask(claim) = &answer.said
             && let Some(extents) = claim.bounding_box

@@ -118,8 +118,8 @@ pub struct FrameRecord {
     pub masks: Vec<MaskRecord>,
     /// Prompts whose object is not in the frame, as the newest answer says.
     pub absent: Vec<Name>,
-    /// Prompts whose mask was withheld: found once and not surely, or lost from sight by the motion
-    /// since.
+    /// Prompts whose mask was withheld: found once and not surely, lost from sight by the motion
+    /// since, or asked of a frame unlike those that the model learned from.
     pub uncertain: Vec<Name>,
     /// Prompts for which no answer is recent enough to be shown. Each prompt is here, above, or has
     /// a mask.

@@ -333,7 +333,8 @@ impl LiveSession {
             if prompts.generation != self.prompts_generation() {
                 self.tracker.set_prompts(prompts.prompts.len());
                 self.tracker.forget();
-                self.cadence.set_prompts(prompts.prompts.len());
+                let count = prompts.prompts.len();
+                self.cadence.set_prompts(count, &prompts.sides);
                 self.scene.set_endoscopy(prompts.endoscopy);
             }
             if request.case != self.request.case {
@@ -380,7 +381,9 @@ impl LiveSession {
                 if current && self.tracker.answered(reply.number, reply.places, &findings) {
                     self.masks.add(now);
                     self.unseen = Some(reply.number);
-                    let absent = findings.iter().filter(|finding| !finding.present);
+                    let absent = findings
+                        .iter()
+                        .filter(|f| !f.present && f.withheld.is_none());
                     self.metrics.absent(absent.count() as u64);
                 } else {
                     self.tracker.failed(reply.number);
@@ -480,10 +483,9 @@ impl LiveSession {
                 }
                 self.cadence.started(now);
             }
-            let places = self.cadence.places();
-            let overtook = self
-                .supervisor
-                .offer(frame, number, &self.request.prompts, places);
+            let (places, side) = (self.cadence.places(), self.cadence.side());
+            let prompts = &self.request.prompts;
+            let overtook = self.supervisor.offer(frame, number, prompts, places, side);
             // A stamp from the future, as a host's other clock may set, must not keep a mask young.
             let captured = frame.captured().min(now);
             self.tracker.offered(number, captured, overtook);
@@ -517,6 +519,7 @@ impl LiveSession {
                 (Said::Mask(_), Standing::Unanswered) if permitted => Some("age"),
                 (Said::Mask(_), Standing::Unanswered) => Some("state"),
                 (_, Standing::Uncertain) => Some("uncertain"),
+                (_, Standing::Withheld(_)) => Some("unfamiliar"),
                 _ => None,
             };
             if let Some(reason) = withheld.filter(|_| !repeated) {
@@ -532,7 +535,9 @@ impl LiveSession {
                 Standing::Fresh => 1.0,
                 Standing::Carried { confidence, .. } => confidence,
                 Standing::Absent => return record.absent.push(name.clone()),
-                Standing::Uncertain => return record.uncertain.push(name.clone()),
+                Standing::Uncertain | Standing::Withheld(_) => {
+                    return record.uncertain.push(name.clone());
+                }
                 Standing::Unanswered => return record.unanswered.push(name.clone()),
             };
             let Said::Mask(claim) = &answer.said else {

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use bedside::{BoundingBox, Finding, Frame, Mask, Timestamp};
+use bedside::{BoundingBox, Finding, Frame, Mask, Timestamp, Withheld};
 use bedside_vision::flow::{Carrier, Flow, Luma, Track, Verdict};
 
 use crate::painter::{Answer, Claim, Said};
@@ -12,8 +12,8 @@ use crate::record::Name;
 /// Probability of presence from which an object shows at its first answer; below it, at its second
 /// in a row.
 const APPEAR: f32 = 0.8;
-/// Probability of presence below which an object goes at once; from it on, at the second answer in
-/// a row that does not find it.
+/// Probability of presence below which an object goes at once; from it on, or where the model does
+/// not know frames like this one, at the second answer in a row that does not find it.
 const VANISH: f32 = 0.25;
 /// Share of a mask's pixels whose motion must be trusted.
 const TRUST: f32 = 0.5;
@@ -40,8 +40,9 @@ struct Object {
     presence: f32,
     validity: Option<f32>,
     trusted: f32,
-    /// Capture of the frame of the newest answer.
+    /// Capture of the frame of the newest answer, and why it was none.
     answered: Option<Timestamp>,
+    withheld: Option<Withheld>,
     /// Answers in a row that found it, and that did not.
     hits: u32,
     misses: u32,
@@ -73,13 +74,16 @@ impl Object {
                 validity: self.validity,
             }),
             (None, Some((_, captured))) => Said::Uncertain(captured),
-            (None, None) if self.misses > 0 => Said::Absent(answered),
-            (None, None) => Said::Uncertain(answered),
+            (None, None) => match self.withheld {
+                Some(why) => Said::Withheld(answered, why),
+                None if self.misses > 0 => Said::Absent(answered),
+                None => Said::Uncertain(answered),
+            },
         }
     }
 
     fn clear(&mut self) {
-        (self.made_for, self.answered) = (None, None);
+        (self.made_for, self.answered, self.withheld) = (None, None, None);
         (self.hits, self.misses, self.shown) = (0, 0, false);
     }
 }
@@ -284,6 +288,7 @@ impl Tracker {
 
 fn take(object: &mut Object, frame: (u64, Timestamp), finding: &Finding) {
     object.answered = Some(frame.1);
+    object.withheld = finding.withheld.filter(|_| !finding.present);
     match &finding.mask {
         Some(mask) if finding.present => {
             object.carrier.take(mask);
@@ -294,7 +299,9 @@ fn take(object: &mut Object, frame: (u64, Timestamp), finding: &Finding) {
         }
         _ => {
             (object.hits, object.misses) = (0, object.misses + 1);
-            if object.misses > 1 || finding.presence < VANISH || !object.shown {
+            // Of a frame that the model does not know, a low presence says nothing.
+            let gone = finding.withheld.is_none() && finding.presence < VANISH;
+            if object.misses > 1 || gone || !object.shown {
                 object.made_for = None;
                 object.shown = false;
             }

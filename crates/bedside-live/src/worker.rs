@@ -61,6 +61,8 @@ struct Job {
     number: u64,
     prompts: Arc<Prompts>,
     places: Range<usize>,
+    /// Of the model's input.
+    side: Option<u32>,
 }
 
 /// What it answers.
@@ -221,6 +223,7 @@ impl Supervisor {
         number: u64,
         prompts: &Arc<Prompts>,
         places: Range<usize>,
+        side: Option<u32>,
     ) -> bool {
         if self.spare.capacity() == 0 {
             // As many as can be under way: one waits, one is with the model, one comes back, and
@@ -244,6 +247,7 @@ impl Supervisor {
             number,
             prompts: prompts.clone(),
             places,
+            side,
         });
         let waited = overtaken.is_some();
         if let Some(job) = overtaken {
@@ -377,8 +381,7 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
         }
     };
     link.does(Doing::Nothing);
-    // Generation of the prompts that the model has.
-    let mut prompts = None;
+    let mut given = None;
     loop {
         let job = match link.jobs.wait(NAP) {
             Waited::Value(job) => job,
@@ -388,9 +391,14 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
             },
             Waited::Closed => return,
         };
-        let began = clock.now();
+        let mut began = clock.now();
         link.does(Doing::Pass(began));
-        let answer = catch_unwind(AssertUnwindSafe(|| answer(&mut *model, &job, &mut prompts)));
+        let answer = catch_unwind(AssertUnwindSafe(|| {
+            prepare(&mut *model, &job, &mut given)?;
+            // What it takes to be ready for other prompts says nothing of the next passes.
+            began = clock.now();
+            answer(&mut *model, &job)
+        }));
         let kind = match &answer {
             Ok(Err(error)) => Some(error.kind()),
             _ => None,
@@ -424,16 +432,20 @@ fn work(link: &Link, loader: &dyn Loader, clock: &dyn Clock, generation: u64) {
     }
 }
 
-fn answer(
-    model: &mut dyn Model,
-    job: &Job,
-    prompts: &mut Option<u64>,
-) -> Result<Vec<Finding>, Error> {
-    if *prompts != Some(job.prompts.generation) {
-        *prompts = None;
-        model.set_prompts(&job.prompts.prompts)?;
-        *prompts = Some(job.prompts.generation);
+/// What the model was last told to answer: the prompts' generation, and the side of the input.
+type Given = Option<(u64, Option<u32>)>;
+
+fn prepare(model: &mut dyn Model, job: &Job, given: &mut Given) -> Result<(), Error> {
+    let wanted = Some((job.prompts.generation, job.side));
+    if *given != wanted {
+        *given = None;
+        model.set_prompts(&job.prompts.prompts, job.side)?;
+        *given = wanted;
     }
+    Ok(())
+}
+
+fn answer(model: &mut dyn Model, job: &Job) -> Result<Vec<Finding>, Error> {
     let findings = model.segment(&job.frame, job.places.clone())?;
     if !credible(&job.frame, job.places.len(), &findings) {
         let message = "the model gave findings that can't be of this frame; hint: another backend, \

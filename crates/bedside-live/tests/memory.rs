@@ -31,7 +31,7 @@ impl Loader for Quarter {
 }
 
 impl Model for Quarter {
-    fn set_prompts(&mut self, _: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, _: &[Prompt], _: Option<u32>) -> Result<(), Error> {
         Ok(())
     }
 

@@ -94,7 +94,7 @@ impl Acting {
 }
 
 impl Model for Acting {
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, prompts: &[Prompt], _: Option<u32>) -> Result<(), Error> {
         if prompts.iter().any(|prompt| prompt.text == "refused") {
             return Err(Error::new(
                 ErrorKind::Prompt,
@@ -282,7 +282,7 @@ fn p_28_an_ended_process_is_told_from_a_failed_pass() {
     for (fault, kind) in kinds {
         let (loader, _) = loader(&[&format!("0 {fault}")]);
         let mut model = loader.load().unwrap();
-        model.set_prompts(&[Prompt::new("thing")]).unwrap();
+        model.set_prompts(&[Prompt::new("thing")], None).unwrap();
         let error = model.segment(&picture(0), 0..1).unwrap_err();
         assert_eq!(error.kind(), kind, "{fault}: {error}");
         match kind {
@@ -586,7 +586,9 @@ fn p_13_a_process_of_its_own_gives_the_same_bits() {
         let frame = Frame::new(test.width, test.height, PixelFormat::Rgb8, rgb).unwrap();
         for prompt in &prompts {
             for model in [&mut here, &mut there] {
-                model.set_prompts(std::slice::from_ref(prompt)).unwrap();
+                model
+                    .set_prompts(std::slice::from_ref(prompt), None)
+                    .unwrap();
             }
             let found = here.segment(&frame, 0..1).unwrap();
             assert_eq!(found, there.segment(&frame, 0..1).unwrap());

@@ -189,7 +189,7 @@ struct Loaded {
 }
 
 impl Model for Loaded {
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, prompts: &[Prompt], _: Option<u32>) -> Result<(), Error> {
         if prompts.iter().any(|p| p.text == "refused") {
             let message = "'refused' names several things";
             return Err(Error::new(ErrorKind::Prompt, message));

@@ -277,6 +277,16 @@ impl Segmenter {
         }))
     }
 
+    /// A further segmenter of this bundle, loaded and proved for another side of the input. It takes
+    /// the same prompts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a side that the bundle does not have, and as [`new`](Self::new).
+    pub fn at_side(&self, side: u32) -> Result<Self, Error> {
+        let options = self.options.clone().with_side(side);
+        Unproven::load(self.bundle.clone(), self.backend.clone(), &options)?.prove()
+    }
+
     /// The bundle.
     pub fn bundle(&self) -> &Bundle {
         &self.bundle

@@ -69,7 +69,9 @@ def write(args, program, base, form, encoder, branch, own, drawn, seen):
         )
         said["self_tests"] += tests
 
-    name = args.name or re.sub("[^a-z0-9]+", "-", f"{said['name']}-{form.name}".lower()).strip("-")
+    name = args.name or re.sub(
+        "[^a-z0-9]+", "-", f"{said['name']}-{form.name}".lower()
+    ).strip("-")
     report = {
         "prompt": form.text,
         "start": {k: said[k] for k in ("name", "version")},
@@ -122,7 +124,9 @@ def describe(said, part):
         decoder = graph["part"].startswith("decoder")
         tensors = graph["inputs" if decoder else "outputs"]
         tensors += [
-            {**t, "name": f"{t['name']}.{number}"} for t in tensors if t["name"] in graft.FEATURES
+            {**t, "name": f"{t['name']}.{number}"}
+            for t in tensors
+            if t["name"] in graft.FEATURES
         ]
 
 
@@ -147,22 +151,30 @@ def knows(base, form, encoder, own, source, said):
     pooled = np.array([
         encoder(f.whole(sides[n % len(sides)]))[1]["pooled"][0] for n, f in enumerate(frames)
     ])  # fmt: skip
-    fresh = familiar.clusters(pooled @ encoder.arrays[graft.WHITENING], familiar.PROTOTYPES, rng)
+    fresh = familiar.clusters(
+        pooled @ encoder.arrays[graft.WHITENING], familiar.PROTOTYPES, rng
+    )
     place = form.modality, form.site
     old = base.domains.get(place)
     if old:
-        fresh = np.concatenate([encoder.prototypes[old["first"] :][: old["count"]], fresh])
+        fresh = np.concatenate(
+            [encoder.prototypes[old["first"] :][: old["count"]], fresh]
+        )
     head, told = modality_head(base, form, encoder, pooled, rng)
     for precision in ("f32", "int8"):
         part = f"encoder.{precision}.onnx"
         graft.extend(source / part, fresh, head)
     first = len(encoder.prototypes)
-    for tensor in (t for g in said["graphs"] for t in g["outputs"] if t["name"] == "distance"):
+    for tensor in (
+        t for g in said["graphs"] for t in g["outputs"] if t["name"] == "distance"
+    ):
         tensor["shape"][1] = first + len(fresh)
     spot = first, len(fresh)
     model = export.Model(source, "int8")
     near = [
-        familiar.nearest(model.encode(export.squares(f)[0], base.sides[0])["distance"][0], spot)
+        familiar.nearest(
+            model.encode(export.squares(f)[0], base.sides[0])["distance"][0], spot
+        )
         for f in own["val"]
     ]
     (row,) = familiar.stated({place: spot}, {place: near})["domains"]
@@ -260,19 +272,33 @@ def unchanged(base, source, said, entries, drawn, own):
                 worst = max(worst, *(float(np.abs(a - b).max()) for a, b in pairs))
             if base.domains and frame in drawn:
                 before, after = (m.encode(square, base.sides[0]) for m in (old, new))
-                places = [SimpleNamespace(modality=e["modality"], site=e["site"]) for e in asked]
+                places = [
+                    SimpleNamespace(modality=e["modality"], site=e["site"])
+                    for e in asked
+                ]
                 for p in places:
-                    was, now = withheld(before, p, base.manifest), withheld(after, p, said)
+                    was, now = (
+                        withheld(before, p, base.manifest),
+                        withheld(after, p, said),
+                    )
                     fewer, more = fewer + (now and not was), more + (was and not now)
-        out[precision] = {"largest difference": worst, "withheld now": fewer, "given now": more}
+        out[precision] = {
+            "largest difference": worst,
+            "withheld now": fewer,
+            "given now": more,
+        }
         if worst > 1e-3:
-            raise BadInput(f"other prompts are answered otherwise, by {worst}; hint: report this")
+            raise BadInput(
+                f"other prompts are answered otherwise, by {worst}; hint: report this"
+            )
     return out
 
 
 def withheld(seen, form, said):
     """Whether the runtime would not answer for a form, by what the encoder tells of a frame."""
-    return export.withheld(seen["modality"][0], seen["distance"][0], form, said["familiarity"])
+    return export.withheld(
+        seen["modality"][0], seen["distance"][0], form, said["familiarity"]
+    )
 
 
 def counts(frames):
@@ -286,7 +312,14 @@ def page(report, said):
     rows = []
     for precision in ("f32", "int8"):
         b, a = report["before"][precision], report["after"][precision]
-        cells = [b["dice"], a["dice"], a["median"], a["gated"], a["withheld"], a["empty reported"]]
+        cells = [
+            b["dice"],
+            a["dice"],
+            a["median"],
+            a["gated"],
+            a["withheld"],
+            a["empty reported"],
+        ]
         shown = " | ".join("none there" if c is None else f"{c:.3f}" for c in cells)
         rows.append(f"| {precision} | {shown} |")
     known, kept = report["the frame"], report["other prompts"]
@@ -309,7 +342,9 @@ def page(report, said):
         "",
         f"Other prompts: {kept['prompts']} on {kept['frames']} frames, the largest difference of "
         "any answer from the start's is "
-        + ", ".join(f"{kept[p]['largest difference']:.2g} at {p}" for p in ("f32", "int8"))
+        + ", ".join(
+            f"{kept[p]['largest difference']:.2g} at {p}" for p in ("f32", "int8")
+        )
         + "; on drawn frames, "
         + ", ".join(
             f"{kept[p]['withheld now']} answers are withheld at {p} that were not, and "
@@ -320,7 +355,10 @@ def page(report, said):
     ]
     if known:
         shares = ", ".join(f"{v:.1%} at {p}" for p, v in known["withheld"].items())
-        lines += ["", f"Val frames withheld as unfamiliar or of another modality: {shares}."]
+        lines += [
+            "",
+            f"Val frames withheld as unfamiliar or of another modality: {shares}.",
+        ]
         if "and after" in known:
             lines += [
                 "",

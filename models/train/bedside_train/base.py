@@ -29,11 +29,16 @@ class Base:
         try:
             with zipfile.ZipFile(bundle) as file:
                 said = file.read("manifest.json")
-                self.manifest, self.digest = json.loads(said), hashlib.sha256(said).hexdigest()
+                self.manifest, self.digest = (
+                    json.loads(said),
+                    hashlib.sha256(said).hexdigest(),
+                )
                 self.entries = read_prompts(file.read("prompts.postcard"))
                 file.extractall(folder, [n for n in file.namelist() if n not in MADE])
         except (zipfile.BadZipFile, KeyError, ValueError, IndexError) as error:
-            raise BadInput(f"{bundle}: no bundle ({error}); hint: bedside verify") from error
+            raise BadInput(
+                f"{bundle}: no bundle ({error}); hint: bedside verify"
+            ) from error
         self.bundle, self.folder = bundle, folder
         graphs = [self.manifest["variants"][0]["decoder"]]
         graphs += [v["encoder"] for v in self.manifest["variants"]]
@@ -65,13 +70,16 @@ class Base:
 def is_of(row, form):
     """Whether a row of the manifest and an entry of the table, or another row, name one form."""
     return all(
-        row.get(k, "") == form.get(k, "") for k in ("object", "modality", "site", "acquisition")
+        row.get(k, "") == form.get(k, "")
+        for k in ("object", "modality", "site", "acquisition")
     )
 
 
 def words(entry):
     """The prompt of a table's entry."""
-    return text.prompt(*(entry[k] for k in ("target", "modality", "site", "acquisition")))
+    return text.prompt(
+        *(entry[k] for k in ("target", "modality", "site", "acquisition"))
+    )
 
 
 class Wire:
@@ -110,7 +118,9 @@ def read_prompts(data):
     for _ in range(wire.number()):
         entry = {"object": wire.text(), "target": wire.text()}
         entry["modality"] = NUMBERED[wire.number()]
-        entry.update(site=wire.text(), acquisition=wire.text(), trained=wire.byte() == 1)
+        entry.update(
+            site=wire.text(), acquisition=wire.text(), trained=wire.byte() == 1
+        )
         wire.number()  # rows, which the bytes tell as well
         tokens = np.frombuffer(wire.bytes(), kind).astype(np.float32)
         entries.append({**entry, "tokens": tokens.reshape(-1, dim)})
@@ -119,6 +129,9 @@ def read_prompts(data):
 
 def write_prompts(entries, path):
     """``prompts.json`` of a source folder; numbers are read back as they are."""
-    listed = [{**e, "tokens": [[float(v) for v in row] for row in e["tokens"]]} for e in entries]
+    listed = [
+        {**e, "tokens": [[float(v) for v in row] for row in e["tokens"]]}
+        for e in entries
+    ]
     dim = len(listed[0]["tokens"][0])
     path.write_text(json.dumps({"token_dim": dim, "entries": listed}))

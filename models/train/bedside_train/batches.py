@@ -13,9 +13,10 @@ PROMPTS = 6  # a frame
 TOKENS = 16  # rows kept for each prompt; ours have at most 15
 NONE = len(forms.meta_objects())
 # Input side: share of the steps, frames a step.
-SIZES = {192: (0.50, 16), 256: (0.44, 12), 384: (0.06, 6)}
-# How often fine forms are sampled at each side, against the others.
-FINE = {192: 0.3, 256: 1.0, 384: 6.0}
+SIZES = {192: (0.38, 16), 256: (0.42, 12), 384: (0.12, 6), 512: (0.08, 4)}
+# How often fine forms, and thin ones among them, are sampled at each side, against the others.
+FINE = {192: 0.3, 256: 1.0, 384: 6.0, 512: 1.0}
+THIN = {192: 0.1, 256: 0.3, 384: 3.0, 512: 30.0}
 PAIRS = 0.12  # share of steps that show each frame in two views
 NOTHING = 0.03  # share of frames of no modality
 SEEN = 2e-4  # least share of the view that an object must cover to be looked for
@@ -64,9 +65,11 @@ class Sampler:
         """Probability of each form to choose a frame, not normalised."""
         out = []
         for t, frames in zip(forms.trained(), self.with_form):
-            shared = np.mean([sum(m is not None for m in f.masks.values()) for f in frames] or [1])
-            fine = FINE[side] if t.fine else 1.0
-            out.append(t.share * fine * math.sqrt(len(frames)) / shared)
+            shared = np.mean(
+                [sum(m is not None for m in f.masks.values()) for f in frames] or [1]
+            )
+            wanted = THIN[side] if t.thin else FINE[side] if t.fine else 1.0
+            out.append(t.share * wanted * math.sqrt(len(frames)) / shared)
         return out
 
     def choose(self, side, count, rng):
@@ -104,7 +107,12 @@ class Rows:
             self.weight[k] = doubt
             return
         half = self.masks.shape[1]
-        soft = cv2.resize(mask, (half, half), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        soft = (
+            cv2.resize(mask, (half, half), interpolation=cv2.INTER_AREA).astype(
+                np.float32
+            )
+            / 255
+        )
         seen = soft.mean()
         if seen < SEEN:
             self.weight[k] = seen == 0  # a sliver is neither present nor absent
@@ -138,7 +146,9 @@ def shots(frame, side, views, prompts, rng, np_rng):
     policy = frame.policy
     first = data.view_beside(policy, masks, rng) if rng.random() < policy.away else None
     first = first or data.view(policy, fine, rng)
-    words = {i: in_words(forms.mirrored(i) if first.mirror else i, rng) for i in frame.masks}
+    words = {
+        i: in_words(forms.mirrored(i) if first.mirror else i, rng) for i in frame.masks
+    }
     others = vain(frame.modality, frame.site, prompts - len(words), rng)
     for n in range(views):
         linear, shift = np.eye(2), np.zeros(2)
@@ -180,7 +190,10 @@ def batch(sampler, step, seed, prompts=PROMPTS, sizes=None):
     found = []
     for frame in sampler.choose(side, count // views, rng):
         if rng.random() < NOTHING:
-            modality, source = forms.NO_MODALITY, nothing(side, views, prompts, rng, np_rng)
+            modality, source = (
+                forms.NO_MODALITY,
+                nothing(side, views, prompts, rng, np_rng),
+            )
         else:
             modality = forms.MODALITIES.index(frame.modality)
             source = shots(frame, side, views, prompts, rng, np_rng)
@@ -188,7 +201,9 @@ def batch(sampler, step, seed, prompts=PROMPTS, sizes=None):
     # First views first.
     flat = [views_of[n] for n in range(views) for views_of in found]
     rows = [r for _, _, r, _ in flat]
-    tokens, token_mask = zip(*(text.pad([text.tokens(t) for t in r.texts], TOKENS) for r in rows))
+    tokens, token_mask = zip(
+        *(text.pad([text.tokens(t) for t in r.texts], TOKENS) for r in rows)
+    )
 
     def stacked(name):
         return torch.from_numpy(np.stack([getattr(r, name) for r in rows]))

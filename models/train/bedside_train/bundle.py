@@ -81,4 +81,8 @@ def validity(form, precision, samples):
     """
     columns = np.array(samples).T
     names = ("prob", "red", "green", "blue")
-    return {**form, "precision": precision, **{n: beta(c) for n, c in zip(names, columns)}}
+    return {
+        **form,
+        "precision": precision,
+        **{n: beta(c) for n, c in zip(names, columns)},
+    }

@@ -6,7 +6,9 @@ in all, so 0.5 is where either is as likely, whatever the val set's share of the
 
 import numpy as np
 
-FALSE_ALARMS = 0.05  # share of frames without the object that may be reported, where that is free
+FALSE_ALARMS = (
+    0.05  # share of frames without the object that may be reported, where that is free
+)
 WITHHELD = 0.03  # share of frames with it that may be withheld for that
 STEPS = 40
 RIDGE = 0.004  # pull of the slope to 1 and the offset to 0, for forms with few frames
@@ -27,7 +29,10 @@ def platt(scores, present):
 
     def cost(t):
         z = x @ t
-        return weight @ (np.logaddexp(0, z) - z * present) + RIDGE / 2 * ((t - start) ** 2).sum()
+        return (
+            weight @ (np.logaddexp(0, z) - z * present)
+            + RIDGE / 2 * ((t - start) ** 2).sum()
+        )
 
     for _ in range(STEPS):
         p = sigmoid(x @ theta)
@@ -44,7 +49,9 @@ def platt(scores, present):
 def threshold(p, present):
     """Least probability that keeps false alarms to their share, or true findings to theirs."""
     p, present = np.asarray(p, float), np.asarray(present, bool)
-    quiet = float(np.quantile(p[~present], 1 - FALSE_ALARMS)) if (~present).any() else 0.5
+    quiet = (
+        float(np.quantile(p[~present], 1 - FALSE_ALARMS)) if (~present).any() else 0.5
+    )
     found = float(np.quantile(p[present], WITHHELD)) if present.any() else 0.5
     return min(max(quiet, 0.5), max(found, 0.5))
 

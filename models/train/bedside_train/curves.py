@@ -42,10 +42,14 @@ def draw(run):
             if points:
                 style = "-" if n < 20 else "--"
                 label = f"{form} {points[-1][1]:.3f}"
-                axis.plot(*zip(*points), style, marker=".", label=label, color=colours(n % 20))
+                axis.plot(
+                    *zip(*points), style, marker=".", label=label, color=colours(n % 20)
+                )
         axis.legend(fontsize=7)
     axes[1].set(title="val: mean Dice of masks", xlabel="frames seen")
-    axes[2].set(title="val: AUROC of presence within the modality", xlabel="frames seen")
+    axes[2].set(
+        title="val: AUROC of presence within the modality", xlabel="frames seen"
+    )
     for axis in axes:
         axis.grid(alpha=0.3)
     figure.savefig(run / "curves.png", dpi=90)

@@ -24,7 +24,9 @@ STD = (128.0, 128.0, 128.0)
 class Policy:
     """What may be done to the frames of a dataset, and how far its negatives are believed."""
 
-    mirror: float = 0.0  # probability of left for right; forms.SIDES tells what that renames
+    mirror: float = (
+        0.0  # probability of left for right; forms.SIDES tells what that renames
+    )
     flip: float = 0.0  # probability of upside down
     turn: float = 0.0  # probability of any angle; else up to `tilt` radians
     tilt: float = 0.25
@@ -32,13 +34,17 @@ class Policy:
     closer: float = 0.0  # probability of a zoom of 1.3 to 2.8
     away: float = 0.0  # probability of a view beside all that is marked
     colour: bool = False
-    contrast: bool = False  # grey values stand for a window that others choose otherwise
+    contrast: bool = (
+        False  # grey values stand for a window that others choose otherwise
+    )
     negative: float = 1.0  # weight of "not found"
     doubtful: tuple[str, ...] = ()  # labels whose "not found" counts a third
 
 
 ANY_WAY_UP = dict(mirror=0.5, flip=0.5, turn=0.5, colour=True)
-COLON = dict(ANY_WAY_UP, away=0.15, closer=0.1, doubtful=("normal, dyed or resection site",))
+COLON = dict(
+    ANY_WAY_UP, away=0.15, closer=0.1, doubtful=("normal, dyed or resection site",)
+)
 FUNDUS = dict(mirror=0.5, flip=0.3, tilt=0.5, colour=True)
 POLICIES = {
     "acdc": Policy(turn=0.3, tilt=0.4, negative=0.3, contrast=True),
@@ -68,7 +74,9 @@ class Frame:
     modality: str
     site: str
     policy: Policy
-    masks: dict = field(default_factory=dict)  # trained form -> file of its mask, None if absent
+    masks: dict = field(
+        default_factory=dict
+    )  # trained form -> file of its mask, None if absent
     doubt: float = 1.0  # weight of the absent ones
 
     def read(self):
@@ -91,14 +99,18 @@ class Frame:
         return normalise(WHOLE.render(self.read()[0], side).astype(np.float32))[None]
 
 
+def rows(folder):
+    """The rows of a dataset's manifest."""
+    with open(folder / "manifest.csv", newline="") as f:
+        return list(csv.DictReader(f))
+
+
 def load(folders, split):
     """The frames of a split, with one entry in ``masks`` for each form that was looked for."""
     frames = {}
     for folder in map(pathlib.Path, folders):
         policy = POLICIES.get(folder.name, Policy())
-        with open(folder / "manifest.csv", newline="") as f:
-            rows = [r for r in csv.DictReader(f) if r["split"] == split]
-        for row in rows:
+        for row in (r for r in rows(folder) if r["split"] == split):
             path = folder / row["file"]
             i = forms.index(row["object"], row["modality"])
             form = forms.trained()[i].form
@@ -116,7 +128,9 @@ def load(folders, split):
             if form.name == "breast tumor":
                 for kind in ("benign", "malignant"):
                     other = forms.index(f"{kind} breast tumor", form.modality)
-                    frame.masks[other] = frame.masks[i] if row["label"] == kind else None
+                    frame.masks[other] = (
+                        frame.masks[i] if row["label"] == kind else None
+                    )
     return list(frames.values())
 
 
@@ -190,7 +204,11 @@ def view(policy, fine, rng):
     """A random view of a frame, within what its policy allows."""
     mirror, flip = rng.random() < policy.mirror, rng.random() < policy.flip
     turned = rng.random() < policy.turn
-    angle = rng.uniform(-math.pi, math.pi) if turned else rng.uniform(-policy.tilt, policy.tilt)
+    angle = (
+        rng.uniform(-math.pi, math.pi)
+        if turned
+        else rng.uniform(-policy.tilt, policy.tilt)
+    )
     far = not fine and rng.random() < 0.06
     scale, reach = math.exp(rng.uniform(-0.35, 0.35)), 0.2
     if rng.random() < policy.closer:
@@ -247,13 +265,17 @@ def degrade(image, rng, np_rng, ultrasound):
             else x + noise * rng.uniform(2, 12)
         )
     if rng.random() < 0.2:
-        ramp = np.linspace(rng.uniform(0.5, 1.3), rng.uniform(0.5, 1.3), side, dtype=np.float32)
+        ramp = np.linspace(
+            rng.uniform(0.5, 1.3), rng.uniform(0.5, 1.3), side, dtype=np.float32
+        )
         x = x * (ramp[:, None, None] if rng.random() < 0.7 else ramp[None, :, None])
     if rng.random() < 0.15:
         w, h = rng.randint(side // 12, side // 4), rng.randint(side // 12, side // 4)
         i, j = rng.randint(0, side - h), rng.randint(0, side - w)
         x = x.copy()
-        x[i : i + h, j : j + w] = rng.uniform(0, 255) if rng.random() < 0.5 else x.mean((0, 1))
+        x[i : i + h, j : j + w] = (
+            rng.uniform(0, 255) if rng.random() < 0.5 else x.mean((0, 1))
+        )
     return x
 
 
@@ -290,7 +312,9 @@ def nothing(side, rng, np_rng):
         elif kind == 2:
             cv2.line(x, a, b, ink, rng.randint(1, 6))
         else:
-            words = "".join(rng.choices("abcdefgh ABCDEF 0123456789", k=rng.randint(2, 14)))
+            words = "".join(
+                rng.choices("abcdefgh ABCDEF 0123456789", k=rng.randint(2, 14))
+            )
             cv2.putText(x, words, a, rng.randrange(4), rng.uniform(0.4, 1.5), ink, 1)
     return np.clip(degrade(x.astype(np.float32), rng, np_rng, False), 0, 255)
 

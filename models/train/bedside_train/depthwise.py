@@ -23,7 +23,9 @@ def kernel():
         library = pathlib.Path(folder) / "depthwise.so"
         command = ["cc", "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
         try:
-            subprocess.run([*command, source, "-o", library], check=True, capture_output=True)
+            subprocess.run(
+                [*command, source, "-o", library], check=True, capture_output=True
+            )
         except (OSError, subprocess.CalledProcessError) as e:
             print(f"slow depthwise gradients, no C compiler: {e}", file=sys.stderr)
             return None

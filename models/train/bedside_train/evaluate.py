@@ -67,8 +67,12 @@ def answers(net, frames, low=None, size=8):
         for start in range(0, len(group), size):
             chunk = group[start : start + size]
             read = [f.read() for f in chunk]
-            views = [data.WHOLE.render(image, side).astype(np.float32) for image, _ in read]
-            images = torch.from_numpy(np.stack([data.normalise(v) for v in views])).to(device)
+            views = [
+                data.WHOLE.render(image, side).astype(np.float32) for image, _ in read
+            ]
+            images = torch.from_numpy(np.stack([data.normalise(v) for v in views])).to(
+                device
+            )
             images = images.contiguous(memory_format=torch.channels_last)
             n = len(chunk)
             out = net(images, tokens.expand(n, -1, -1, -1), keep.expand(n, -1, -1), low)
@@ -80,7 +84,9 @@ def answers(net, frames, low=None, size=8):
 def unpad(logits, height, width):
     """Logits [n,s,s] of the letterboxed frame at the size of the frame: [n,height,width]."""
     n = max(height, width)
-    up = F.interpolate(logits[None], size=(n, n), mode="bilinear", align_corners=False)[0]
+    up = F.interpolate(logits[None], size=(n, n), mode="bilinear", align_corners=False)[
+        0
+    ]
     top, left = (n - height) // 2, (n - width) // 2
     return up[:, top : top + height, left : left + width]
 
@@ -106,7 +112,9 @@ def evaluate(net, frames, low=None):
                 truth = masks[..., own.index(i)] > 127
                 if truth.any():
                     mine = up[own.index(i)]
-                    dice[i].append(2 * (mine & truth).sum() / (mine.sum() + truth.sum()))
+                    dice[i].append(
+                        2 * (mine & truth).sum() / (mine.sum() + truth.sum())
+                    )
                     gated[i].append(dice[i][-1] * float(score[i] > 0))
                     near[i].append((float(score[i]), True))
                 else:
@@ -150,10 +158,16 @@ def table(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--start", type=pathlib.Path, required=True, help="edge.safetensors")
-    parser.add_argument("--datasets", nargs="+", required=True, help="folders with manifest.csv")
+    parser.add_argument(
+        "--start", type=pathlib.Path, required=True, help="edge.safetensors"
+    )
+    parser.add_argument(
+        "--datasets", nargs="+", required=True, help="folders with manifest.csv"
+    )
     parser.add_argument("--split", default="val")
-    parser.add_argument("--per-dataset", type=int, default=10**9, help="most frames of each")
+    parser.add_argument(
+        "--per-dataset", type=int, default=10**9, help="most frames of each"
+    )
     args = parser.parse_args()
     from .weights import load_start
 

@@ -19,22 +19,46 @@ import onnxruntime
 import torch
 from onnxruntime import quantization
 
-from . import calibrate, data, familiar, forms, text
-from .bundle import drop_dead, enlarge, rle, session, sigmoid, statistics, tensor, validity
+from . import calibrate, data, familiar, forms, terms, text
+from .bundle import (
+    drop_dead,
+    enlarge,
+    rle,
+    session,
+    sigmoid,
+    statistics,
+    tensor,
+    validity,
+)
 from .evaluate import auroc, some
-from .model import LAYERS, META_CLASSES, MODALITY_CLASSES, SUB, TOKEN_DIM, WIDTH, Student
+from .model import (
+    LAYERS,
+    META_CLASSES,
+    MODALITY_CLASSES,
+    SUB,
+    TOKEN_DIM,
+    WIDTH,
+    Student,
+)
 from .weights import load_start
 
 SURE = 0.9  # probability from which the runtime goes by what a frame looks like
 NORMAL_TAIL = 2.3263  # deviations above the mean that leave familiar.LEAST of a normal distribution
-SIDES = (256, 192, 384)  # of the encoder's input; the first is the bundle's default
+SIDES = (
+    256,
+    192,
+    384,
+    512,
+)  # of the encoder's input; the first is the bundle's default
 OPSET = 17
 
 
 def simplify(path):
     """Fold constants and merge each Pad into its Conv with onnxruntime's basic level."""
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    options.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    )
     options.optimized_model_filepath = str(path)
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
@@ -202,7 +226,9 @@ class Model:
 
     def encode(self, square, side):
         """The encoder's outputs by name."""
-        x = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32)
+        x = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA).astype(
+            np.float32
+        )
         return self.look(data.normalise(x)[None])
 
     def look(self, image):
@@ -224,22 +250,33 @@ def squares(frame):
     """Square-padded image u8 RGB [n,n,3] and masks, bool [n,n] by trained form."""
     image, masks = frame.read()
     masks = data.square(masks) > 127
-    return data.square(image), {form: masks[..., i] for i, form in enumerate(frame.masks)}
+    return data.square(image), {
+        form: masks[..., i] for i, form in enumerate(frame.masks)
+    }
 
 
 def check_parity(student, out, images):
     """Largest difference between PyTorch and onnxruntime on real frames, f32."""
-    encoder, decoder = session(out / "encoder.f32.onnx"), session(out / "decoder.f32.onnx")
+    encoder, decoder = (
+        session(out / "encoder.f32.onnx"),
+        session(out / "decoder.f32.onnx"),
+    )
     tokens, keep = text.pad([text.tokens(t) for t in canonical()], None)
     worst = 0.0
     for image in images:
         features = encoder.run(None, {"image": image})
-        feed = dict(zip(["pixels", "keys", "values"], features), tokens=tokens, token_mask=keep)
+        feed = dict(
+            zip(["pixels", "keys", "values"], features), tokens=tokens, token_mask=keep
+        )
         got = decoder.run(None, feed)
         with torch.no_grad():
             pixels, keys, values = student.encoder(torch.from_numpy(image))
             want = student.decoder(
-                pixels, keys[0], values[0], torch.from_numpy(tokens), torch.from_numpy(keep)
+                pixels,
+                keys[0],
+                values[0],
+                torch.from_numpy(tokens),
+                torch.from_numpy(keep),
             )
         for g, w in zip(got, want):
             w = w.numpy()
@@ -253,7 +290,9 @@ def answers(model, square):
     found = [None] * len(forms.trained())
     for side in sorted({t.side for t in forms.trained()}):
         places = [i for i, t in enumerate(forms.trained()) if t.side == side]
-        logits, score, _ = model(square, [forms.trained()[i].form.text for i in places], side)
+        logits, score, _ = model(
+            square, [forms.trained()[i].form.text for i in places], side
+        )
         for i, mask, value in zip(places, logits, score):
             found[i] = mask, float(value)
     return found
@@ -265,7 +304,9 @@ class Seen:
 
     dice: list = field(default_factory=list)  # of masks where it is, whatever the score
     shown: list = field(default_factory=list)  # scores of these
-    empty: list = field(default_factory=list)  # scores where it was looked for and is not
+    empty: list = field(
+        default_factory=list
+    )  # scores where it was looked for and is not
     near: list = field(default_factory=list)  # scores in its modality where it can't be
     far: list = field(default_factory=list)  # scores in other modalities
 
@@ -299,7 +340,8 @@ def frames_known(model, places, frames):
     """The manifest's ``familiarity``, and what it does to val frames: by domain, the share of its
     own frames that is withheld, and the share of frames of other domains that is not."""
     distances = [
-        (familiar.domain(f), model.encode(squares(f)[0], SIDES[0])["distance"][0]) for f in frames
+        (familiar.domain(f), model.encode(squares(f)[0], SIDES[0])["distance"][0])
+        for f in frames
     ]
     seen = {
         key: [familiar.nearest(d, place) for own, d in distances if own == key]
@@ -348,7 +390,11 @@ def figures(found, particulars):
 def auroc_of(seen):
     without = [*seen.empty, *seen.near]
     present = [True] * len(seen.shown) + [False] * len(without)
-    value = auroc([*seen.shown, *without], present) if without and seen.shown else float("nan")
+    value = (
+        auroc([*seen.shown, *without], present)
+        if without and seen.shown
+        else float("nan")
+    )
     return None if np.isnan(value) else round(value, 4)
 
 
@@ -385,7 +431,9 @@ def fit_validity(model, frames, precision):
             if sample is not None and score > 0:
                 found[forms.trained()[i].form].append(sample)
     return [
-        validity(named(f), precision, samples) for f, samples in found.items() if len(samples) >= 8
+        validity(named(f), precision, samples)
+        for f, samples in found.items()
+        if len(samples) >= 8
     ]
 
 
@@ -411,7 +459,10 @@ def withheld(modality, distance, form, familiarity):
     p = np.exp(modality - modality.max()) / np.exp(modality - modality.max()).sum()
     other = p.max() >= SURE and int(p.argmax()) != forms.MODALITIES.index(form.modality)
     rows = familiarity["domains"]
-    row = next((r for r in rows if (r["modality"], r["site"]) == (form.modality, form.site)), None)
+    row = next(
+        (r for r in rows if (r["modality"], r["site"]) == (form.modality, form.site)),
+        None,
+    )
     if row is None:
         return bool(other)
     near = familiar.nearest(distance, (row["first"], row["count"]))
@@ -438,10 +489,17 @@ def tests_at(model, frames, out, side, first, familiarity):
         prompt = forms.trained()[i].form.text
         frame = cv2.resize(square, (160, 160), interpolation=cv2.INTER_AREA)
         seen, form = model.encode(frame, side), forms.trained()[i].form
-        if familiarity and withheld(seen["modality"][0], seen["distance"][0], form, familiarity):
+        if familiarity and withheld(
+            seen["modality"][0], seen["distance"][0], form, familiarity
+        ):
             continue
         logits, score, _ = model(frame, [prompt], side)
-        t = cv2.resize(masks[i].astype(np.float32), (160, 160), interpolation=cv2.INTER_AREA) > 0.5
+        t = (
+            cv2.resize(
+                masks[i].astype(np.float32), (160, 160), interpolation=cv2.INTER_AREA
+            )
+            > 0.5
+        )
         p = enlarge(logits[0], 160) > 0
         if sigmoid(score[0]) < 0.9 or 2 * (p & t).sum() < 0.9 * (p.sum() + t.sum()):
             continue
@@ -474,18 +532,27 @@ def golden(out, tests, folder):
     for i, test in enumerate(tests):
         side = test.get("side", SIDES[0])
         at = np.arange(side) * 160 // side
-        frame = np.frombuffer((out / test["part"]).read_bytes(), np.uint8).reshape(160, 160, 3)
+        frame = np.frombuffer((out / test["part"]).read_bytes(), np.uint8).reshape(
+            160, 160, 3
+        )
         image = data.normalise(frame[at][:, at].astype(np.float32))[None]
         for precision in ("f32", "int8"):
             model = Model(out, precision)
             logits, *_ = model.decode(model.look(image), [text.tokens(test["prompt"])])
-            (folder / f"{i}.{precision}.f32").write_bytes(logits.astype("<f4").tobytes())
+            (folder / f"{i}.{precision}.f32").write_bytes(
+                logits.astype("<f4").tobytes()
+            )
 
 
 def described(sides=SIDES, token_dim=TOKEN_DIM, distances=None):
     """The manifest's ``graphs`` and ``variants``: an encoder each in f32 and int8, one decoder."""
     if len(sides) > 1:
-        side, pixels, logits, memory = "side", "side/4", f"side/{4 // SUB}", "side/16*side/16"
+        side, pixels, logits, memory = (
+            "side",
+            "side/4",
+            f"side/{4 // SUB}",
+            "side/16*side/16",
+        )
     else:
         side = sides[0]
         pixels, logits, memory = side // 4, SUB * side // 4, (side // 16) ** 2
@@ -495,7 +562,10 @@ def described(sides=SIDES, token_dim=TOKEN_DIM, distances=None):
         tensor("values", "f32", 1, LAYERS, memory, WIDTH),
     ]
     image = [tensor("image", "f32", 1, 3, side, side)]
-    prompt = [tensor("tokens", "f32", "P", "T", token_dim), tensor("token_mask", "f32", "P", "T")]
+    prompt = [
+        tensor("tokens", "f32", "P", "T", token_dim),
+        tensor("token_mask", "f32", "P", "T"),
+    ]
     answer = [
         tensor("logits", "f32", "P", logits, logits),
         tensor("score", "f32", "P"),
@@ -507,9 +577,12 @@ def described(sides=SIDES, token_dim=TOKEN_DIM, distances=None):
     ]
     outputs = features if distances is None else features + whole
     graphs = [
-        {"part": f"encoder.{p}.onnx", "inputs": image, "outputs": outputs} for p in ("f32", "int8")
+        {"part": f"encoder.{p}.onnx", "inputs": image, "outputs": outputs}
+        for p in ("f32", "int8")
     ]
-    graphs.append({"part": "decoder.f32.onnx", "inputs": features + prompt, "outputs": answer})
+    graphs.append(
+        {"part": "decoder.f32.onnx", "inputs": features + prompt, "outputs": answer}
+    )
     variants = [
         {"precision": p, "encoder": f"encoder.{p}.onnx", "decoder": "decoder.f32.onnx"}
         for p in ("f32", "int8")
@@ -517,17 +590,28 @@ def described(sides=SIDES, token_dim=TOKEN_DIM, distances=None):
     return graphs, variants
 
 
+def training_data(folders):
+    """The manifest's ``training_data``, and the weights' licence that follows."""
+    sets = [terms.of(folder) for folder in folders]
+    return [{"name": t.name, "terms": t.text} for t in sets], terms.licence(sets)
+
+
 def manifest(args, references, stated, familiarity, tests):
     ends = [d["first"] + d["count"] for d in familiarity["domains"]]
     graphs, variants = described(distances=max(ends))
-    ids = [tensor(n, "i64", 1, "T") for n in ("input_ids", "attention_mask", "token_type_ids")]
+    sets, licence = training_data(args.datasets)
+    ids = [
+        tensor(n, "i64", 1, "T")
+        for n in ("input_ids", "attention_mask", "token_type_ids")
+    ]
     bundle = {
         "format": 3,
-        "name": "edge",
+        "name": args.name,
         "version": args.version,
         "description": "Edge student: EfficientNet-Lite0, FPN, text-conditioned mask decoder",
-        "licence": "Apache-2.0",
+        "licence": licence,
         "lineage": args.lineage,
+        "training_data": sets,
         "input": {
             "side": SIDES[0],
             "other_sides": list(SIDES[1:]),
@@ -556,19 +640,36 @@ def manifest(args, references, stated, familiarity, tests):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=pathlib.Path, help="edge.safetensors of a run")
-    parser.add_argument("--datasets", nargs="+", required=True, help="folders with manifest.csv")
+    parser.add_argument(
+        "--checkpoint", type=pathlib.Path, help="edge.safetensors of a run"
+    )
+    parser.add_argument(
+        "--datasets", nargs="+", required=True, help="folders with manifest.csv"
+    )
     parser.add_argument("--phantoms", required=True, help="folder of phantom frames")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="source folder to write")
-    parser.add_argument("--golden", type=pathlib.Path, help="folder for onnxruntime's logits")
-    parser.add_argument("--version", default="0.1.0")
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, help="source folder to write"
+    )
+    parser.add_argument(
+        "--golden", type=pathlib.Path, help="folder for onnxruntime's logits"
+    )
+    terms.add_argument(parser)
+    parser.add_argument("--name", default="edge")
+    parser.add_argument("--version", default="0.2.0")
     parser.add_argument("--lineage", default="models/train")
     parser.add_argument("--card", type=pathlib.Path, help="model-card.md to put in")
     parser.add_argument("--default-precision", default="f32")
-    parser.add_argument("--calibrate", type=int, default=240, help="frames for int8 calibration")
-    parser.add_argument("--per-dataset", type=int, default=10**9, help="most val frames of each")
-    parser.add_argument("--text", action="store_true", help="include text graph and tokenizer")
+    parser.add_argument(
+        "--calibrate", type=int, default=240, help="frames for int8 calibration"
+    )
+    parser.add_argument(
+        "--per-dataset", type=int, default=10**9, help="most val frames of each"
+    )
+    parser.add_argument(
+        "--text", action="store_true", help="include text graph and tokenizer"
+    )
     args = parser.parse_args()
+    args.datasets = terms.allowed(args.datasets, args.terms)
     args.out.mkdir(parents=True, exist_ok=True)
 
     student = Student()
@@ -595,7 +696,9 @@ def main():
     references, report = [], {}
     for precision in ("f32", "int8"):
         model = Model(args.out, precision)
-        references += fit_validity(model, rng.sample(train, min(900, len(train))), precision)
+        references += fit_validity(
+            model, rng.sample(train, min(900, len(train))), precision
+        )
         found = look(model, val)
         # The scores of int8, which is quicker and less exact, say what scores mean.
         stated = particulars(found)

@@ -65,7 +65,9 @@ class Familiar(nn.Module):
     def forward(self, x):
         y = x @ self.whitening
         return (
-            ((y * y).sum(1, keepdim=True) + y @ self.prototypes + self.squares).clamp(1e-6).sqrt()
+            ((y * y).sum(1, keepdim=True) + y @ self.prototypes + self.squares)
+            .clamp(1e-6)
+            .sqrt()
         )
 
 
@@ -82,14 +84,18 @@ def fit(student, frames, phantoms, sides, seed=5):
             continue
         picked = [some(real, FRAMES, rng), some(drawn, FRAMES // 4, rng)]
         found[key] = [
-            np.concatenate([pooled(student, part[n :: len(sides)], s) for n, s in enumerate(sides)])
+            np.concatenate(
+                [pooled(student, part[n :: len(sides)], s) for n, s in enumerate(sides)]
+            )
             if len(part) >= len(sides)
             else np.zeros((0, 0), np.float32)
             for part in picked
         ]
     spread = np.concatenate([real - real.mean(0) for real, _ in found.values()])
     covariance = spread.T @ spread / len(spread)
-    covariance += SHRINK * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    covariance += (
+        SHRINK * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+    )
     values, vectors = np.linalg.eigh(covariance)
     whitening = vectors / np.sqrt(values)
     prototypes, places = [], {}

@@ -33,7 +33,9 @@ class Form:
     acquisition: str
     text: str  # the prompt that names it, and the one in a bundle's prompt table
     meta: int  # index of its meta object
-    target: str = ""  # its word in the prompt, where the ontology does not have the form
+    target: str = (
+        ""  # its word in the prompt, where the ontology does not have the form
+    )
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,16 @@ class Trained:
 
     form: Form
     phrases: tuple[str, ...]  # other ways to ask for it
-    share: float = 1.0  # how often it is sampled, beside what the number of its frames says
+    share: float = (
+        1.0  # how often it is sampled, beside what the number of its frames says
+    )
     fine: bool = False  # thin or tiny: wants zoom and large inputs
     thin: bool = False  # a net of lines: wants a loss on its centre lines
 
     @property
     def side(self):
         """The side of the input that it is best looked for at."""
-        return 384 if self.fine else 256
+        return 512 if self.thin else 384 if self.fine else 256
 
 
 @cache
@@ -98,7 +102,7 @@ _TRAINED = (
      "left atrium in echocardiography", "left atrium in cardiac ultrasound"),
     ("myocardium", "ultrasound", "heart", {},
      "heart muscle in ultrasound", "myocardium in echocardiography"),
-    ("breast tumor", "ultrasound", "breast", {"share": 1.5},
+    ("breast tumor", "ultrasound", "breast", {"share": 2.0},
      "breast tumor", "breast lesion in ultrasound", "breast mass", "breast tumour"),
     ("benign breast tumor", "ultrasound", "breast", {}, "benign breast lesion in ultrasound"),
     ("malignant breast tumor", "ultrasound", "breast", {}, "breast cancer in ultrasound"),
@@ -118,8 +122,8 @@ _TRAINED = (
     ("myocardium", "mri", "heart", {}, "heart muscle in mri", "myocardium in cardiac mri"),
     ("liver", "ct", "abdomen", {}, "liver", "liver in ct"),
     ("skin lesion", "dermoscopy", "skin", {}, "skin lesion", "mole", "lesion in dermoscopy"),
-    ("optic disc", "fundus", "retinal", {}, "optic disc", "optic disc in fundus photograph"),
-    ("optic cup", "fundus", "retinal", {}, "optic cup", "optic cup in fundus photograph"),
+    ("optic disc", "fundus", "retinal", {"share": 2.0}, "optic disc", "optic disc in fundus photograph"),
+    ("optic cup", "fundus", "retinal", {"share": 2.0}, "optic cup", "optic cup in fundus photograph"),
     ("retinal vessel", "fundus", "retinal", {"fine": True, "thin": True, "share": 2.0},
      "retinal vessels", "blood vessels in fundus"),
     ("colon glandular structure", "pathology", "colon", {"share": 1.5},
@@ -166,7 +170,9 @@ def index(name, modality):
     for i, t in enumerate(trained()):
         if (t.form.name, t.form.modality) == (name, modality):
             return i
-    raise SystemExit(f"no trained form for {name!r} in {modality!r}; hint: add it to forms.py")
+    raise SystemExit(
+        f"no trained form for {name!r} in {modality!r}; hint: add it to forms.py"
+    )
 
 
 # Mirroring a frame turns each of these into the other.
@@ -191,7 +197,15 @@ MAYBE = {
     ("x-ray", "chest"): {"chest", "heart"},
     ("x-ray", "heart"): {"chest", "heart"},
     ("mri", "heart"): {"heart", "abdomen"},
-    ("ct", "abdomen"): {"abdomen", "liver", "chest", "lung", "pancreas", "colon", "pelvis"},
+    ("ct", "abdomen"): {
+        "abdomen",
+        "liver",
+        "chest",
+        "lung",
+        "pancreas",
+        "colon",
+        "pelvis",
+    },
     ("dermoscopy", "skin"): {"skin"},
     ("fundus", "retinal"): {"retinal"},
     ("pathology", "colon"): {"colon", "adrenal gland"},
@@ -200,14 +214,18 @@ MAYBE = {
 
 def absent_for_sure(form, modality, site):
     """Whether a frame of that modality and site can't show the form."""
-    return form.modality != modality or form.site not in MAYBE.get((modality, site), {form.site})
+    return form.modality != modality or form.site not in MAYBE.get(
+        (modality, site), {form.site}
+    )
 
 
 @cache
 def absent_prompts(modality, site):
     """Texts to ask in vain of a frame: (trained, of its modality), (trained, of others), (never
     trained). What is asked by the same words elsewhere is in the lists more than once."""
-    here = {t.form.name for t in trained() if not absent_for_sure(t.form, modality, site)}
+    here = {
+        t.form.name for t in trained() if not absent_for_sure(t.form, modality, site)
+    }
     last = {name.split()[-1] for name in here}
     known = {t.form for t in trained()}
     near, far, never = [], [], []
@@ -215,5 +233,7 @@ def absent_prompts(modality, site):
         if not absent_for_sure(form, modality, site):
             continue
         to = never if form not in known else near if form.modality == modality else far
-        to += [form.text] * (4 if form.name in here else 2 if form.name.split()[-1] in last else 1)
+        to += [form.text] * (
+            4 if form.name in here else 2 if form.name.split()[-1] in last else 1
+        )
     return near or far, far, never

@@ -92,7 +92,9 @@ class Choice(nn.Module):
         self.register_buffer("prompts", torch.as_tensor(prompts, dtype=torch.float32))
 
     def forward(self, pixels, keys, values, tokens, token_mask, logits, score, meta):
-        rows = (tokens * token_mask.unsqueeze(-1)).sum(1) / token_mask.sum(1, keepdim=True)
+        rows = (tokens * token_mask.unsqueeze(-1)).sum(1) / token_mask.sum(
+            1, keepdim=True
+        )
         far = ((rows.unsqueeze(1) - self.prompts) ** 2).sum(2).amin(1)
         mine = far < self.limit
         own = self.decoder(pixels, keys[0], values[0], tokens, token_mask)
@@ -158,14 +160,18 @@ def graft(base, branch, prompt, radius, images, out):
     decoder = onnx.load(str(base / "decoder.f32.onnx"))
     number = grafts(decoder) + 1
     part, own = f"own.{number}", [f"{name}.{number}" for name in FEATURES]
-    levels = [torch.from_numpy(a) for a in Encoder(base / "encoder.f32.onnx")(images[0])[0]]
+    levels = [
+        torch.from_numpy(a) for a in Encoder(base / "encoder.f32.onnx")(images[0])[0]
+    ]
     neck = exported(Neck(branch).eval(), tuple(levels), LEVELS, own)
     for precision in ("f32", "int8"):
         encoder = onnx.load(str(base / f"encoder.{precision}.onnx"))
         new, at = neck, dict(zip(LEVELS, level_names(encoder)))
         if precision == "int8":
             seen = Encoder(base / "encoder.int8.onnx")
-            new = quantised(neck, [dict(zip(LEVELS, seen(i)[0])) for i in images], encoder, at)
+            new = quantised(
+                neck, [dict(zip(LEVELS, seen(i)[0])) for i in images], encoder, at
+            )
         outputs = [o for o in new.graph.output]
         join(encoder, copied(new), part, {**at, **{n: n for n in own}})
         encoder.graph.output.extend(outputs)
@@ -175,10 +181,14 @@ def graft(base, branch, prompt, radius, images, out):
     keep[1, 4:] = 0
     with torch.no_grad():
         features = branch.features(*levels)
-        answers = branch.decoder(features[0], features[1][0], features[2][0], tokens, keep)
+        answers = branch.decoder(
+            features[0], features[1][0], features[2][0], tokens, keep
+        )
     old = [f"old.{name}" for name in ANSWERS]
     choice = Choice(branch.decoder, prompt, radius).eval()
-    new = exported(choice, (*features, tokens, keep, *answers), [*own, *PROMPT, *old], ANSWERS)
+    new = exported(
+        choice, (*features, tokens, keep, *answers), [*own, *PROMPT, *old], ANSWERS
+    )
     moved = {name: f"{part}/old.{name}" for name in ANSWERS}
     inputs = [i for i in new.graph.input if i.name in own]
     rename(decoder.graph, lambda name: moved.get(name, name))
@@ -199,11 +209,15 @@ def copied(model):
 
 def level_names(model):
     """What an encoder calls the backbone's levels that its pixel decoder reads."""
-    convs = {node.name: node.input[0] for node in model.graph.node if node.op_type == "Conv"}
+    convs = {
+        node.name: node.input[0] for node in model.graph.node if node.op_type == "Conv"
+    }
     try:
         return [convs[f"/lateral.{i}/lateral.{i}.0/Conv"] for i in range(len(LEVELS))]
     except KeyError as error:
-        raise BadInput(f"no {error} in an encoder; hint: start from the edge bundle") from error
+        raise BadInput(
+            f"no {error} in an encoder; hint: start from the edge bundle"
+        ) from error
 
 
 def quantised(neck, inputs, encoder, at):
@@ -212,7 +226,9 @@ def quantised(neck, inputs, encoder, at):
     makers = {o: node for node in encoder.graph.node for o in node.output}
     steps = {}
     for name, level in at.items():
-        scale, zero = (numpy_helper.to_array(constants[i]) for i in makers[level].input[1:])
+        scale, zero = (
+            numpy_helper.to_array(constants[i]) for i in makers[level].input[1:]
+        )
         steps[name] = [{"scale": scale, "zero_point": zero}]
     with tempfile.TemporaryDirectory() as folder:
         folder = pathlib.Path(folder)
@@ -253,11 +269,17 @@ class Encoder:
                     "with this version of models/train"
                 )
             pooled = next(n.input[0] for n in model.graph.node if WHITENING in n.input)
-            self.whole = {"pooled": pooled, "modality": "modality", "distance": "distance"}
+            self.whole = {
+                "pooled": pooled,
+                "modality": "modality",
+                "distance": "distance",
+            }
         self.levels = level_names(model)
         del model.graph.output[:]
         for name in (*self.levels, *self.whole.values()):
-            value = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            value = onnx.helper.make_tensor_value_info(
+                name, onnx.TensorProto.FLOAT, None
+            )
             model.graph.output.append(value)
         drop_dead(model)
         self.session = session(model.SerializeToString(), threads)
@@ -279,7 +301,10 @@ def extend(path, prototypes, head):
     model = onnx.load(str(path))
     known = arrays(model)
     more = np.asarray(prototypes, np.float32)
-    for name, axis_1 in ((PROTOTYPES, -2 * more.T), (SQUARES, (more * more).sum(1)[None])):
+    for name, axis_1 in (
+        (PROTOTYPES, -2 * more.T),
+        (SQUARES, (more * more).sum(1)[None]),
+    ):
         whole = np.concatenate([numpy_helper.to_array(known[name]), axis_1], 1)
         known[name].CopyFrom(numpy_helper.from_array(whole.astype(np.float32), name))
     for name, value in zip(HEAD, head):

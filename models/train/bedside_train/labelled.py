@@ -20,7 +20,10 @@ NORMAL = "normal"
 
 def policy(form):
     """What may be done to frames of a form that nothing more is known of."""
-    sided = {"left", "right"} & set(form.name.split()) or form.site in ("heart", "chest")
+    sided = {"left", "right"} & set(form.name.split()) or form.site in (
+        "heart",
+        "chest",
+    )
     mirror = 0.0 if sided or form.modality in ("ct", "mri", "x-ray") else 0.5
     kinds = {
         "endoscopy": dict(data.ANY_WAY_UP),
@@ -30,7 +33,9 @@ def policy(form):
         "ct": dict(contrast=True),
         "mri": dict(contrast=True),
     }
-    return data.Policy(**{**kinds.get(form.modality, {}), "mirror": mirror, "away": 0.1})
+    return data.Policy(
+        **{**kinds.get(form.modality, {}), "mirror": mirror, "away": 0.1}
+    )
 
 
 def read(folders, form, called):
@@ -70,7 +75,10 @@ def read(folders, form, called):
         raise BadInput("\n  ".join([f"{len(faults)} rows:", *faults[:TOLD], *more]))
     where = ", ".join(map(str, folders))
     if not any(frames.values()):
-        told = ", ".join(f"{k} ({n} rows)" for k, n in others.items()) or "no rows of train or val"
+        told = (
+            ", ".join(f"{k} ({n} rows)" for k, n in others.items())
+            or "no rows of train or val"
+        )
         raise BadInput(
             f"{where}: no row of '{called}' in {form.modality}; hint: there is {told}; --object "
             "and --modality are spelled as in manifest.csv"
@@ -99,7 +107,9 @@ def rows(name):
     lacking = [c for c in COLUMNS if c not in (reader.fieldnames or [])]
     if lacking:
         raise BadInput(f"{name}: no column {', '.join(lacking)}; {hint}")
-    return [(n, {k: (v or "").strip() for k, v in row.items() if k}) for n, row in found]
+    return [
+        (n, {k: (v or "").strip() for k, v in row.items() if k}) for n, row in found
+    ]
 
 
 def checked(folder, row, form):
@@ -107,9 +117,13 @@ def checked(folder, row, form):
     file = folder / row["file"]
     image = cv2.imread(str(file), cv2.IMREAD_COLOR)
     if image is None:
-        raise BadInput(f"{file} cannot be read; hint: PNG or JPEG, relative to the manifest")
+        raise BadInput(
+            f"{file} cannot be read; hint: PNG or JPEG, relative to the manifest"
+        )
     mask = masked(folder, row, image.shape[:2])
-    frame = data.Frame(file, folder.name, form.modality, form.site, policy(form), {0: mask})
+    frame = data.Frame(
+        file, folder.name, form.modality, form.site, policy(form), {0: mask}
+    )
     return frame, hashlib.sha256(image.tobytes()).hexdigest()
 
 
@@ -122,7 +136,9 @@ def masked(folder, row, size):
     file = folder / row["mask"]
     mask = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)
     if mask is None:
-        raise BadInput(f"mask {file} cannot be read; hint: PNG, relative to the manifest")
+        raise BadInput(
+            f"mask {file} cannot be read; hint: PNG, relative to the manifest"
+        )
     if mask.shape != size:
         has, wants = (f"{s[1]}x{s[0]}" for s in (mask.shape, size))
         raise BadInput(
@@ -131,8 +147,12 @@ def masked(folder, row, size):
         )
     if mask.max() <= 127:
         if mask.any():
-            raise BadInput(f"mask {file} has dark pixels only; hint: masks hold 0 and 255")
+            raise BadInput(
+                f"mask {file} has dark pixels only; hint: masks hold 0 and 255"
+            )
         return None
     if row.get("label") == NORMAL:
-        raise BadInput(f"mask {file} has pixels, but the label is '{NORMAL}'; hint: correct one")
+        raise BadInput(
+            f"mask {file} has pixels, but the label is '{NORMAL}'; hint: correct one"
+        )
     return file

@@ -78,7 +78,9 @@ def losses(answers, batch):
     weight = batch.weight[absent]
     empty = F.softplus(logits[absent]).mean((1, 2))
     parts["empty"] = 0.3 * (empty * weight).sum() / max(1, weight.numel())
-    score_loss = F.binary_cross_entropy_with_logits(score, batch.present, reduction="none")
+    score_loss = F.binary_cross_entropy_with_logits(
+        score, batch.present, reduction="none"
+    )
     parts["score"] = 0.5 * (score_loss * batch.weight).mean()
     parts["meta"] = 0.1 * F.cross_entropy(meta.flatten(0, 1), batch.meta.flatten())
     if modality:

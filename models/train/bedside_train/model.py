@@ -1,6 +1,6 @@
 """The edge student: image encoder, FPN pixel decoder, text-conditioned mask decoder.
 
-Shapes use H = W = input side (a multiple of 32; 192, 256 and 384 are trained), D = WIDTH,
+Shapes use H = W = input side (a multiple of 32; 192, 256, 384 and 512 are trained), D = WIDTH,
 P prompts, T tokens, E = TOKEN_DIM.
 
 The network is cut in two the way the runtime runs it:
@@ -89,7 +89,9 @@ class Backbone(nn.Module):
         self.stages = nn.ModuleList()
         for repeats, k, s, e, cin, cout in LITE0_STAGES:
             blocks = [InvertedResidual(k, s, e, cin, cout)]
-            blocks += [InvertedResidual(k, 1, e, cout, cout) for _ in range(repeats - 1)]
+            blocks += [
+                InvertedResidual(k, 1, e, cout, cout) for _ in range(repeats - 1)
+            ]
             self.stages.append(nn.Sequential(*blocks))
 
     def forward(self, x):
@@ -115,7 +117,11 @@ class Backbone(nn.Module):
         used = set()
         for module, conv, bn in pairs:
             for target, key in ((module[0], conv), (module[1], bn)):
-                state = {k[len(key) + 1 :]: v for k, v in src.items() if k.startswith(key + ".")}
+                state = {
+                    k[len(key) + 1 :]: v
+                    for k, v in src.items()
+                    if k.startswith(key + ".")
+                }
                 target.load_state_dict(state)
                 used |= {k for k in src if k.startswith(key + ".")}
         left = {k.split(".")[0] for k in src if k not in used}
@@ -129,7 +135,8 @@ class Smooth(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(
             nn.Sequential(
-                conv_bn(WIDTH, WIDTH, kernel, groups=WIDTH), conv_bn(WIDTH, WIDTH, act=False)
+                conv_bn(WIDTH, WIDTH, kernel, groups=WIDTH),
+                conv_bn(WIDTH, WIDTH, act=False),
             )
             for _ in range(repeats)
         )
@@ -152,14 +159,18 @@ def resized(learnt, like):
     """A learnt map [1,D,16,16] at the size of another."""
     if learnt.shape[2:] == like.shape[2:] and not torch.onnx.is_in_onnx_export():
         return learnt  # what a graph for any side can't know
-    return F.interpolate(learnt, size=like.shape[2:], mode="bilinear", align_corners=False)
+    return F.interpolate(
+        learnt, size=like.shape[2:], mode="bilinear", align_corners=False
+    )
 
 
 class Encoder(nn.Module):
     def __init__(self):
         super().__init__()
         self.backbone = Backbone()
-        self.lateral = nn.ModuleList(conv_bn(c, WIDTH, act=False) for c in LEVEL_CHANNELS)
+        self.lateral = nn.ModuleList(
+            conv_bn(c, WIDTH, act=False) for c in LEVEL_CHANNELS
+        )
         self.context = nn.Conv2d(LEVEL_CHANNELS[3], WIDTH, 1)
         self.smooth = nn.ModuleList(Smooth(k) for k in (3, 5, 5, 5))
         self.pixels = nn.Conv2d(WIDTH, WIDTH, 1)
@@ -197,7 +208,9 @@ class Encoder(nn.Module):
     def features(self, y, memory):
         """What the decoder reads, from the maps of ``pyramid``."""
         n, _, h, w = memory.shape
-        keys = self.keys(memory + resized(self.position, memory)).reshape(n, LAYERS, WIDTH, h * w)
+        keys = self.keys(memory + resized(self.position, memory)).reshape(
+            n, LAYERS, WIDTH, h * w
+        )
         values = self.values(memory).reshape(n, LAYERS, WIDTH, h * w).transpose(2, 3)
         return self.pixels(y), keys, values
 

@@ -23,7 +23,9 @@ class Run:
         folder.mkdir(parents=True, exist_ok=True)
         self.rates = {name: value for name, (_, value) in groups.items()}
         groups = [{"params": list(p), "name": name} for name, (p, _) in groups.items()]
-        self.optimiser = torch.optim.AdamW(groups, lr=1e-3, weight_decay=2e-2, fused=True)
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=1e-3, weight_decay=2e-2, fused=True
+        )
         self.step, self.frames, self.seconds = 0, 0, 0.0
         self.reported = 0  # frames at the last evaluation
         last = folder / "last.pt"
@@ -73,7 +75,9 @@ class Run:
     @torch.no_grad()
     def update_average(self):
         keep = min(AVERAGE, (self.step + 1) / (self.step + 10))
-        pairs = list(zip(self.average.state_dict().values(), self.student.state_dict().values()))
+        pairs = list(
+            zip(self.average.state_dict().values(), self.student.state_dict().values())
+        )
         moving = [(a, b) for a, b in pairs if a.is_floating_point()]
         torch._foreach_lerp_(*map(list, zip(*moving)), 1 - keep)
         for a, b in pairs:

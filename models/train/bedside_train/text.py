@@ -20,7 +20,9 @@ def package_file(package, name):
     """Path of a data file inside an installed package."""
     spec = importlib.util.find_spec(package)
     if spec is None:
-        raise SystemExit(f"the Python package {package} is missing; see models/train/README.md")
+        raise SystemExit(
+            f"the Python package {package} is missing; see models/train/README.md"
+        )
     return pathlib.Path(spec.origin).parent / name
 
 
@@ -81,5 +83,7 @@ def ontology():
     with open(ONTOLOGY, newline="") as f:
         rows = list(csv.DictReader(line for line in f if not line.startswith("#")))
     for row in rows:
-        row["text"] = prompt(row["target"], row["modality"], row["site"], row["acquisition"])
+        row["text"] = prompt(
+            row["target"], row["modality"], row["site"], row["acquisition"]
+        )
     return rows

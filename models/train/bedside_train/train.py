@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from . import batches, curves, data, evaluate
+from . import batches, curves, data, evaluate, terms
 from .losses import losses
 from .model import Student
 from .run import Run, append
@@ -73,7 +73,9 @@ class Training(Run):
             images = torch.cat([batches.batch(sampler, -n, seed).images[:, :, :192, :192]
                                 for n in range(1, 5)])  # fmt: skip
             missing = load_start(student, start, images.to(device))
-            print(f"start: {start or 'ImageNet'}, new: {missing or 'nothing'}", flush=True)
+            print(
+                f"start: {start or 'ImageNet'}, new: {missing or 'nothing'}", flush=True
+            )
 
         super().__init__(folder, student, groups, device, begin)
 
@@ -103,18 +105,32 @@ def report(run, frames, low):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--datasets", nargs="+", required=True, help="folders with manifest.csv")
-    parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the run")
-    parser.add_argument("--start", help="weights to begin from, .safetensors or .bedside")
-    parser.add_argument("--frames", type=int, default=600_000, help="to see in the whole run")
+    parser.add_argument(
+        "--datasets", nargs="+", required=True, help="folders with manifest.csv"
+    )
+    terms.add_argument(parser)
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, help="folder of the run"
+    )
+    parser.add_argument(
+        "--start", help="weights to begin from, .safetensors or .bedside"
+    )
+    parser.add_argument(
+        "--frames", type=int, default=600_000, help="to see in the whole run"
+    )
     parser.add_argument("--save-every", type=float, default=10, help="minutes")
     parser.add_argument("--evaluate-every", type=int, default=20_000, help="frames")
-    parser.add_argument("--per-dataset", type=int, default=32, help="val frames of each, at most")
+    parser.add_argument(
+        "--per-dataset", type=int, default=32, help="val frames of each, at most"
+    )
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="processes that prepare batches"
+    )
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
 
+    args.datasets = terms.allowed(args.datasets, args.terms)
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
     torch.manual_seed(args.seed)
@@ -137,12 +153,21 @@ def main():
     for batch in loader:
         if stop or run.frames >= args.frames:
             break
-        for name, value in run.learn(batch, rate(run.step, run.frames / args.frames), low).items():
+        for name, value in run.learn(
+            batch, rate(run.step, run.frames / args.frames), low
+        ).items():
             recent[name].append(value)
         run.seconds = time.time() - began
         if run.step % 50 == 0:
-            means = {n: f"{np.mean(recent[n]):.5f}" if recent[n] else "" for n in ("loss", *PARTS)}
-            head = {"step": run.step, "frames": run.frames, "hours": f"{run.seconds / 3600:.4f}"}
+            means = {
+                n: f"{np.mean(recent[n]):.5f}" if recent[n] else ""
+                for n in ("loss", *PARTS)
+            }
+            head = {
+                "step": run.step,
+                "frames": run.frames,
+                "hours": f"{run.seconds / 3600:.4f}",
+            }
             append(log, {**head, **means})
             recent.clear()
         if run.frames - run.reported >= args.evaluate_every:

@@ -26,9 +26,9 @@ from .weights import load_start
 
 RATE = 1e-3
 WARM_UP = 50  # steps
-# Input side: share of the steps, frames a step; for most forms, and for thin or tiny ones.
-SIZES = {192: (0.3, 16), 256: (0.7, 12)}
-FINE = {256: (0.3, 12), 384: (0.7, 6)}
+OWN_SIDE = (
+    0.7  # share of the steps at the form's side; the others are at the next smaller one
+)
 PHANTOMS = 120
 REPORTS = 8  # figures of val frames while it learns
 JUDGED = 60  # val frames for these
@@ -38,7 +38,9 @@ def tune(args, program):
     torch.set_num_threads(args.threads)
     cv2.setNumThreads(1)
     torch.manual_seed(args.seed)
-    logging.getLogger().setLevel(logging.ERROR)  # onnxruntime's advice on what is done already
+    logging.getLogger().setLevel(
+        logging.ERROR
+    )  # onnxruntime's advice on what is done already
     if args.minutes <= 0:
         raise BadInput("--minutes is not above 0; hint: 60 is usual")
     base = Base(args.start, args.out / "base")
@@ -47,7 +49,9 @@ def tune(args, program):
     forms.only([forms.Trained(form, (form.text,), fine=args.fine, thin=args.thin)])
     side = forms.trained()[0].side
     if side not in base.sides:
-        raise BadInput(f"{base.bundle} has no side {side}; hint: leave out --fine")
+        raise BadInput(
+            f"{base.bundle} has no side {side}; hint: leave out --fine and --thin"
+        )
     identity(args, form)
     own = labelled.read(args.datasets, form, args.object)
     drawn = phantoms(args, program, base, form)
@@ -68,7 +72,9 @@ def tune(args, program):
 def form_of(args, base):
     """The form that is taught, as the bundle's table, the ontology or the options say."""
     if args.modality not in forms.MODALITIES:
-        raise BadInput(f"--modality {args.modality}; hint: one of {', '.join(forms.MODALITIES)}")
+        raise BadInput(
+            f"--modality {args.modality}; hint: one of {', '.join(forms.MODALITIES)}"
+        )
     name = forms.ALIASES.get(args.object, args.object)
     found = [
         e
@@ -79,9 +85,13 @@ def form_of(args, base):
     ]
     if len(found) > 1:
         sites = ", ".join(e["site"] for e in found)
-        raise BadInput(f"'{name}' in {args.modality} is a form at {sites}; hint: --site")
+        raise BadInput(
+            f"'{name}' in {args.modality} is a form at {sites}; hint: --site"
+        )
     if not found and not args.site:
-        raise BadInput(f"'{name}' in {args.modality} is new to the bundle; hint: --site")
+        raise BadInput(
+            f"'{name}' in {args.modality} is new to the bundle; hint: --site"
+        )
     site, target = args.site, args.target or name
     if found:
         site, target = found[0]["site"], found[0]["target"]
@@ -93,7 +103,9 @@ def form_of(args, base):
         raise BadInput(f"--meta {meta}, what kind of object it is; hint: one of {told}")
     prompt = text.prompt(target, args.modality, site)
     if len(text.tokens(prompt)) > batches.TOKENS:
-        raise BadInput(f"'{prompt}' is too long a prompt; hint: a shorter --target or --site")
+        raise BadInput(
+            f"'{prompt}' is too long a prompt; hint: a shorter --target or --site"
+        )
     taken = [e["object"] for e in base.entries if words(e).lower() == prompt.lower()]
     if taken and not found:
         raise BadInput(
@@ -110,7 +122,9 @@ def identity(args, form):
     mine = {"start": digest, "prompt": form.text, "fine": args.fine, "thin": args.thin}
     said = args.out / "identity.json"
     if said.exists() and json.loads(said.read_text()) != mine:
-        raise BadInput(f"{args.out} belongs to another start or object; hint: another --out")
+        raise BadInput(
+            f"{args.out} belongs to another start or object; hint: another --out"
+        )
     said.write_text(json.dumps(mine, indent=1))
 
 
@@ -120,13 +134,20 @@ def phantoms(args, program, base, form):
     if not (folder / "manifest.csv").exists():
         shutil.rmtree(folder, ignore_errors=True)
         command.say(program, "phantom", "--count", str(PHANTOMS), "--out", folder)
-    sites = {(e["object"], e["modality"]): e["site"] for e in base.entries if e["trained"]}
+    sites = {
+        (e["object"], e["modality"]): e["site"] for e in base.entries if e["trained"]
+    }
     found = {}
     for _, row in labelled.rows(folder / "manifest.csv"):
         name = forms.ALIASES.get(row["object"], row["object"])
         site = sites.get((name, row["modality"]), "")
         frame = data.Frame(
-            folder / row["file"], "phantoms", row["modality"], site, data.Policy(), {0: None}
+            folder / row["file"],
+            "phantoms",
+            row["modality"],
+            site,
+            data.Policy(),
+            {0: None},
         )
         if forms.absent_for_sure(form, frame.modality, frame.site):
             found[frame.file] = frame
@@ -158,7 +179,9 @@ def branch_of(base, encoder, frames):
     logits, own = pairs[0]
     far = np.abs(logits - own).max((1, 2)).min() / np.abs(logits).max()
     if far > 0.01:
-        raise BadInput(f"{base.bundle}: graphs and weights differ by {far:.2g}; {OTHER}")
+        raise BadInput(
+            f"{base.bundle}: graphs and weights differ by {far:.2g}; {OTHER}"
+        )
     return branch
 
 
@@ -177,8 +200,12 @@ def learn(args, encoder, start, own, drawn):
     # Drawn frames are never more than half of those without the object, of which there are some.
     few = some(drawn["train"], max(len(normal), 20))
     sampler = batches.Sampler([*own["train"], *few])
-    t = forms.trained()[0]
-    sizes = FINE if t.fine else SIZES
+    side = forms.trained()[0].side
+    smaller = max(s for s in batches.SIZES if s < side)
+    sizes = {
+        side: (OWN_SIDE, batches.SIZES[side][1]),
+        smaller: (1 - OWN_SIDE, batches.SIZES[smaller][1]),
+    }
     judged = some(own["val"], JUDGED)
     run = Run(
         args.out,
@@ -198,7 +225,9 @@ def learn(args, encoder, start, own, drawn):
         return max(share, run.seconds / 60 / args.minutes)
 
     # As many steps as there could be: time ends them.
-    steps = Steps(sampler, run.step, run.step + 10**9, args.seed, prompts=1, sizes=sizes)
+    steps = Steps(
+        sampler, run.step, run.step + 10**9, args.seed, prompts=1, sizes=sizes
+    )
     began, recent = time.time() - run.seconds, collections.deque(maxlen=100)
     told = int(done() * REPORTS)
     run.student.train()
@@ -223,7 +252,9 @@ def learn(args, encoder, start, own, drawn):
 
 
 def progress(args, run, encoder, frames, loss):
-    dice = mean([dice_of(run.average, encoder, f) for f in frames if f.masks[0] is not None])
+    dice = mean(
+        [dice_of(run.average, encoder, f) for f in frames if f.masks[0] is not None]
+    )
     row = {
         "step": run.step,
         "frames": run.frames,
@@ -242,7 +273,9 @@ def progress(args, run, encoder, frames, loss):
 def dice_of(branch, encoder, frame):
     t = forms.trained()[0]
     square, masks = export.squares(frame)
-    tokens, keep = (torch.from_numpy(a)[None] for a in text.pad([text.tokens(t.form.text)]))
+    tokens, keep = (
+        torch.from_numpy(a)[None] for a in text.pad([text.tokens(t.form.text)])
+    )
     with torch.no_grad():
         logits, *_ = branch(levels_of(encoder, [frame.whole(t.side)]), tokens, keep)
     mine = export.enlarge(logits[0, 0].numpy(), len(square)) > 0

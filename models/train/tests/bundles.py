@@ -45,13 +45,20 @@ def postcard(entries):
         out += varint(base.NUMBERED.index(e["modality"]))
         out += lengthy(e["site"].encode()) + lengthy(b"") + bytes([e["trained"]])
         rows = e["tokens"]
-        out += varint(len(rows)) + lengthy(struct.pack(f"<{rows.size}f", *rows.reshape(-1)))
+        out += varint(len(rows)) + lengthy(
+            struct.pack(f"<{rows.size}f", *rows.reshape(-1))
+        )
     return out
 
 
 def entry(form):
     target = form.text.split(" in ")[0]
-    kept = {"object": form.name, "target": target, "modality": form.modality, "site": form.site}
+    kept = {
+        "object": form.name,
+        "target": target,
+        "modality": form.modality,
+        "site": form.site,
+    }
     trained = form.name in TRAINED
     return {**kept, "trained": trained, "tokens": text.tokens(form.text)}
 
@@ -67,7 +74,9 @@ def write(folder):
         np.eye(channels) * 2, rng.normal(size=(5, channels)).astype(np.float32), places
     )
     export.export_graphs(student(), parts, known=known)
-    images = [{"image": rng.normal(size=(1, 3, 64, 64)).astype(np.float32)} for _ in range(2)]
+    images = [
+        {"image": rng.normal(size=(1, 3, 64, 64)).astype(np.float32)} for _ in range(2)
+    ]
     export.quantise(parts, images)
     (parts / "selftest/0.rgb").write_bytes(bytes(160 * 160 * 3))
     (parts / "model-card.md").write_text("# What it was\n")
@@ -80,13 +89,21 @@ def write(folder):
         "description": "Small",
         "licence": "Apache-2.0",
         "lineage": "random",
-        "input": {"side": 256, "other_sides": [192], "mean": [127.0] * 3, "std": [128.0] * 3},
+        "input": {
+            "side": 256,
+            "other_sides": [192],
+            "mean": [127.0] * 3,
+            "std": [128.0] * 3,
+        },
         "graphs": graphs,
         "variants": variants,
         "default_precision": "f32",
         "validity": [],
         "forms": [
-            {**export.named(t.form), "presence": {"slope": 1.0, "offset": 0.0, "threshold": 0.5}}
+            {
+                **export.named(t.form),
+                "presence": {"slope": 1.0, "offset": 0.0, "threshold": 0.5},
+            }
             for t in found
             if t.form.name in TRAINED
         ],

@@ -64,3 +64,4 @@ def small(monkeypatch):
     """Batches of two small frames."""
     monkeypatch.setattr(batches, "SIZES", {64: (1.0, 2)})
     monkeypatch.setattr(batches, "FINE", {64: 1.0})
+    monkeypatch.setattr(batches, "THIN", {64: 1.0})

@@ -11,7 +11,9 @@ from bedside_train import batches, data, forms
 @pytest.fixture
 def frames(dataset):
     mask = box(20, 15, 60, 45)
-    colon = [(f"{n}.png", "train", "endoscopy", "polyp", "polyp", mask) for n in range(48)]
+    colon = [
+        (f"{n}.png", "train", "endoscopy", "polyp", "polyp", mask) for n in range(48)
+    ]
     heads = [(f"{n}.png", "train", "ct", "liver", "liver", mask) for n in range(12)]
     return data.load([dataset("kvasir_seg", colon), dataset("liver", heads)], "train")
 
@@ -19,7 +21,9 @@ def frames(dataset):
 def test_rare_forms_are_sampled_more_than_their_frames(frames):
     sampler = batches.Sampler(frames)
     polyp, liver = forms.index("polyp", "endoscopy"), forms.index("liver", "ct")
-    counts = collections.Counter(f.modality for f in sampler.choose(256, 4000, random.Random(1)))
+    counts = collections.Counter(
+        f.modality for f in sampler.choose(256, 4000, random.Random(1))
+    )
     share = forms.trained()[polyp].share / forms.trained()[liver].share
     assert counts["endoscopy"] / counts["ct"] == pytest.approx(2 * share, rel=0.15)
     assert sum(w > 0 for w in sampler.weights(256)) == 2
@@ -44,7 +48,9 @@ def test_rows_of_a_batch_agree(frames, small):
         assert torch.equal(b.meta != batches.NONE, b.present > 0)
         if b.motion is not None:
             pairs += 1
-            assert torch.equal(b.form[0], b.form[1]) and torch.equal(b.tokens[0], b.tokens[1])
+            assert torch.equal(b.form[0], b.form[1]) and torch.equal(
+                b.tokens[0], b.tokens[1]
+            )
     assert pairs > 0
 
 

@@ -30,7 +30,9 @@ def test_frames_join_their_rows_and_keep_their_split(dataset):
     assert set(names(frame)) == {"right lung", "left lung"}
     image, masks = frame.read()
     assert image.shape == (60, 80, 3)
-    assert (masks[..., list(names(frame)).index("left lung")] > 0).tolist() == b.tolist()
+    assert (
+        masks[..., list(names(frame)).index("left lung")] > 0
+    ).tolist() == b.tolist()
     assert len(data.load([folder], "val")) == 1
 
 
@@ -44,7 +46,11 @@ def test_a_benign_tumor_is_not_malignant_and_normal_has_none(dataset):
         ],
     )
     benign, normal = data.load([folder], "train")
-    assert names(benign)["benign breast tumor"] == names(benign)["breast tumor"] is not None
+    assert (
+        names(benign)["benign breast tumor"]
+        == names(benign)["breast tumor"]
+        is not None
+    )
     assert names(benign)["malignant breast tumor"] is None
     assert set(names(normal).values()) == {None} and len(names(normal)) == 3
 
@@ -52,7 +58,14 @@ def test_a_benign_tumor_is_not_malignant_and_normal_has_none(dataset):
 def test_doubtful_negatives_weigh_less(dataset):
     rows = [
         ("1.png", "train", "endoscopy", "colon polyp", "normal", None),
-        ("2.png", "train", "endoscopy", "colon polyp", "normal, dyed or resection site", None),
+        (
+            "2.png",
+            "train",
+            "endoscopy",
+            "colon polyp",
+            "normal, dyed or resection site",
+            None,
+        ),
     ]
     sure, doubtful = data.load([dataset("polypgen", rows)], "train")
     assert sure.doubt == 1 and doubtful.doubt == pytest.approx(1 / 3)
@@ -71,7 +84,9 @@ def test_right_lung_stays_on_the_left_of_the_picture(dataset, mirror):
     frame.policy = replace(STILL, mirror=mirror)
     checked = 0
     for seed in range(12):
-        for _, rows, _ in batches.shots(frame, 64, 1, batches.PROMPTS, *data.seeded(seed)):
+        for _, rows, _ in batches.shots(
+            frame, 64, 1, batches.PROMPTS, *data.seeded(seed)
+        ):
             for k, i in enumerate(rows.form):
                 if i < 0 or not rows.present[k]:
                     continue
@@ -100,7 +115,9 @@ def test_whole_view_is_the_letterbox():
 
 def test_unpadded_logits_lie_on_the_frame():
     mask = box(30, 10, 60, 25)
-    logits = torch.from_numpy(data.WHOLE.render((mask * 255).astype(np.uint8), 40) / 255.0 - 0.5)
+    logits = torch.from_numpy(
+        data.WHOLE.render((mask * 255).astype(np.uint8), 40) / 255.0 - 0.5
+    )
     got = evaluate.unpad(logits[None].float(), *mask.shape)[0].numpy() > 0
     assert 2 * (got & mask).sum() / (got.sum() + mask.sum()) > 0.93
 
@@ -111,7 +128,9 @@ def test_motion_tells_where_the_second_view_went():
     first = data.View(data.rotation(0.4, 0.6), np.array([0.1, -0.05]))
     linear, shift = data.rotation(0.1, 1.05), np.array([0.05, -0.08])
     second = first.beside(linear, shift).render(image, 64)
-    motion = torch.from_numpy(np.hstack([linear, shift[:, None]])[None].astype(np.float32))
+    motion = torch.from_numpy(
+        np.hstack([linear, shift[:, None]])[None].astype(np.float32)
+    )
     moved = torch.from_numpy(first.render(image, 64)[None, None].astype(np.float32))
     grid = F.affine_grid(motion, [1, 1, 64, 64], align_corners=False)
     moved = F.grid_sample(moved, grid, align_corners=False)[0, 0].numpy()
@@ -121,6 +140,8 @@ def test_motion_tells_where_the_second_view_went():
 
 def test_view_beside_shows_nothing_of_the_object():
     masks = (box(30, 20, 50, 40) * np.uint8(255))[..., None]
-    views = [data.view_beside(data.Policy(), masks, data.seeded(n)[0]) for n in range(8)]
+    views = [
+        data.view_beside(data.Policy(), masks, data.seeded(n)[0]) for n in range(8)
+    ]
     assert any(views)
     assert not any(v.render(masks, 64).any() for v in views if v)

@@ -24,13 +24,17 @@ def student():
 
 def test_one_graph_is_the_network_at_every_side(student, tmp_path):
     export.export_graphs(student, tmp_path)
-    encoder, decoder = (session(tmp_path / f"{p}.f32.onnx") for p in ("encoder", "decoder"))
+    encoder, decoder = (
+        session(tmp_path / f"{p}.f32.onnx") for p in ("encoder", "decoder")
+    )
     tokens, keep = torch.randn(2, 5, TOKEN_DIM), torch.ones(2, 5)
     for side in (64, 96, 160):
         image = torch.randn(1, 3, side, side)
         features = encoder.run(None, {"image": image.numpy()})
         feed = dict(zip(["pixels", "keys", "values"], features))
-        got = decoder.run(None, {**feed, "tokens": tokens.numpy(), "token_mask": keep.numpy()})
+        got = decoder.run(
+            None, {**feed, "tokens": tokens.numpy(), "token_mask": keep.numpy()}
+        )
         with torch.no_grad():
             pixels, keys, values = student.encoder(image)
             wanted = student.decoder(pixels, keys[0], values[0], tokens, keep)
@@ -54,7 +58,9 @@ def test_the_encoder_tells_what_the_frame_is(student, tmp_path):
         for got, want in zip((modality, distance), wanted):
             np.testing.assert_allclose(got, want.numpy(), rtol=1e-3, atol=1e-3)
     (graph, *_), _ = export.described(distances=5)
-    assert [t["name"] for t in graph["outputs"]] == [o.name for o in encoder.get_outputs()]
+    assert [t["name"] for t in graph["outputs"]] == [
+        o.name for o in encoder.get_outputs()
+    ]
 
 
 def test_a_graph_for_one_side_has_numbers_alone(student, tmp_path):
@@ -68,7 +74,9 @@ def test_a_graph_for_one_side_has_numbers_alone(student, tmp_path):
 
 
 def test_forms_of_our_own_name_their_word(monkeypatch):
-    monkeypatch.setattr(text, "tokens", lambda words: np.zeros((1, TOKEN_DIM), np.float32))
+    monkeypatch.setattr(
+        text, "tokens", lambda words: np.zeros((1, TOKEN_DIM), np.float32)
+    )
     entries = export.prompt_table()["entries"]
     known = {row["name"] for row in text.ontology()}
     own = {e["object"]: e.get("target") for e in entries if e["object"] not in known}
@@ -77,7 +85,9 @@ def test_forms_of_our_own_name_their_word(monkeypatch):
 
 
 def test_figures_are_what_the_thresholds_let_through():
-    seen = export.Seen(dice=[0.9, 0.5], shown=[4.0, -1.0], empty=[-3.0, 2.0], near=[-4.0])
+    seen = export.Seen(
+        dice=[0.9, 0.5], shown=[4.0, -1.0], empty=[-3.0, 2.0], near=[-4.0]
+    )
     stated = {"presence": {"slope": 2.0, "offset": -1.0, "threshold": 0.5}}
     found = [seen] + [export.Seen() for _ in forms.trained()[1:]]
     told = export.figures(found, [stated] * len(found))[forms.trained()[0].form.text]
@@ -111,7 +121,9 @@ def test_the_exporter_withholds_what_the_runtime_does():
 
 
 def test_weights_begin_from_a_bundle_as_they_were(edge):
-    (image,) = np.random.default_rng(3).normal(size=(1, 1, 3, 64, 64)).astype(np.float32)
+    (image,) = (
+        np.random.default_rng(3).normal(size=(1, 1, 3, 64, 64)).astype(np.float32)
+    )
     again = Student()
     assert not load_start(again, edge, torch.from_numpy(image))
     wanted = bundles.student()
@@ -119,7 +131,9 @@ def test_weights_begin_from_a_bundle_as_they_were(edge):
     with torch.no_grad():
         for net in (again.eval(), wanted):
             net.eval()
-        got, want = (net(torch.from_numpy(image), tokens, keep) for net in (again, wanted))
+        got, want = (
+            net(torch.from_numpy(image), tokens, keep) for net in (again, wanted)
+        )
     for g, w in zip(got, want):
         np.testing.assert_allclose(g, w, atol=5e-3 * float(w.abs().max()))
 
@@ -128,5 +142,9 @@ def test_distances_stay_exact_in_int8(edge, tmp_path):
     with zipfile.ZipFile(edge) as bundle:
         bundle.extract("encoder.int8.onnx", tmp_path)
     nodes = onnx.load(str(tmp_path / "encoder.int8.onnx")).graph.node
-    own = [n.op_type for n in nodes if "/known/" in n.name or any("known" in i for i in n.input)]
+    own = [
+        n.op_type
+        for n in nodes
+        if "/known/" in n.name or any("known" in i for i in n.input)
+    ]
     assert "Sqrt" in own and not {"QuantizeLinear", "DequantizeLinear"} & set(own)

@@ -25,7 +25,9 @@ def test_distances_are_those_of_whitened_features():
     wanted = np.linalg.norm(x @ whitening - prototypes, axis=1)
     got = known(torch.from_numpy(x)).numpy()
     np.testing.assert_allclose(got[0], wanted, rtol=1e-4)
-    assert familiar.nearest(got[0], (1, 2)) == pytest.approx(wanted[1:3].min(), rel=1e-4)
+    assert familiar.nearest(got[0], (1, 2)) == pytest.approx(
+        wanted[1:3].min(), rel=1e-4
+    )
 
 
 def test_what_is_stated_are_the_logarithms_of_frames_not_learned_from():
@@ -39,7 +41,9 @@ def test_what_is_stated_are_the_logarithms_of_frames_not_learned_from():
 
 def test_domains_are_kept_apart_and_phantoms_among_them(dataset):
     mask = box(20, 15, 60, 45)
-    colon = [(f"{n}.png", "train", "endoscopy", "polyp", "polyp", mask) for n in range(6)]
+    colon = [
+        (f"{n}.png", "train", "endoscopy", "polyp", "polyp", mask) for n in range(6)
+    ]
     liver = [(f"{n}.png", "train", "ct", "liver", "liver", mask) for n in range(6)]
     frames = data.load([dataset("kvasir_seg", colon), dataset("liver", liver)], "train")
     phantoms = data.load([dataset("phantoms", colon)], "train")

@@ -9,7 +9,18 @@ import pytest
 import torch
 from conftest import box
 
-from bedside_train import addition, base, command, finetune, forms, graft, labelled, text, tuning
+from bedside_train import (
+    addition,
+    base,
+    batches,
+    command,
+    finetune,
+    forms,
+    graft,
+    labelled,
+    text,
+    tuning,
+)
 from bedside_train.errors import BadInput
 from bedside_train.model import Student
 
@@ -18,7 +29,16 @@ MASK = box(20, 15, 60, 45)
 
 
 def options(edge, out, *more, thing="skin lesion", modality="dermoscopy", data="."):
-    told = ["--start", edge, "--datasets", data, "--object", thing, "--modality", modality]
+    told = [
+        "--start",
+        edge,
+        "--datasets",
+        data,
+        "--object",
+        thing,
+        "--modality",
+        modality,
+    ]
     return finetune.arguments([str(a) for a in [*told, "--out", out, *more]])
 
 
@@ -28,7 +48,9 @@ def test_a_prompt_table_is_read_as_it_is():
     polyp = next(e for e in entries if e["object"] == "colon polyp")
     assert base.words(polyp) == "polyp in colon endoscope" and polyp["trained"]
     assert not all(e["trained"] for e in entries)
-    np.testing.assert_allclose(polyp["tokens"], text.tokens(base.words(polyp)), atol=2e-3)
+    np.testing.assert_allclose(
+        polyp["tokens"], text.tokens(base.words(polyp)), atol=2e-3
+    )
 
 
 def test_prompts_are_written_as_they_were(edge, tmp_path):
@@ -70,17 +92,26 @@ META = ("--meta", "liver")
         (("--site", "neck"), "thyroid nodule", "ultrasound", "hint: one of liver"),
         (META, "skin lesion", "camera", "--modality camera; hint: one of ct"),
         (("--site", "neck", *META), "x " * 20, "ultrasound", "too long"),
-        (("--site", "colon", "--target", "polyp", *META), "wart", "endoscopy", "for 'colon polyp'"),
+        (
+            ("--site", "colon", "--target", "polyp", *META),
+            "wart",
+            "endoscopy",
+            "for 'colon polyp'",
+        ),
     ],
 )
 def test_forms_that_cannot_be(edge, start, tmp_path, more, thing, modality, said):
     with pytest.raises(BadInput, match="hint") as error:
-        tuning.form_of(options(edge, tmp_path, *more, thing=thing, modality=modality), start)
+        tuning.form_of(
+            options(edge, tmp_path, *more, thing=thing, modality=modality), start
+        )
     assert said in str(error.value)
 
 
 def test_a_folder_serves_one_form(edge, start, tmp_path):
-    tuning.identity(options(edge, tmp_path), tuning.form_of(options(edge, tmp_path), start))
+    tuning.identity(
+        options(edge, tmp_path), tuning.form_of(options(edge, tmp_path), start)
+    )
     other = options(edge, tmp_path, thing="polyp", modality="endoscopy")
     with pytest.raises(BadInput, match="another --out"):
         tuning.identity(other, tuning.form_of(other, start))
@@ -89,11 +120,17 @@ def test_a_folder_serves_one_form(edge, start, tmp_path):
 def test_a_modality_is_taught_where_frames_go_astray_and_there_alone(edge, start):
     encoder = graft.Encoder(start.folder / "encoder.f32.onnx")
     rng = np.random.default_rng(3)
-    weight, bias = rng.normal(size=(10, 320)).astype(np.float32), np.zeros(10, np.float32)
+    weight, bias = (
+        rng.normal(size=(10, 320)).astype(np.float32),
+        np.zeros(10, np.float32),
+    )
     encoder.arrays.update(dict(zip(graft.HEAD, (weight, bias))))
     form = next(t.form for t in forms.trained() if t.form.name == "skin lesion")
     at = forms.MODALITIES.index("dermoscopy")
-    right = np.repeat(weight[at][None], 12, 0) + rng.normal(size=(12, 320)).astype(np.float32) / 9
+    right = (
+        np.repeat(weight[at][None], 12, 0)
+        + rng.normal(size=(12, 320)).astype(np.float32) / 9
+    )
     head, told = addition.modality_head(start, form, encoder, right, rng)
     assert told == {"taken for another modality before": 0.0}
     assert np.array_equal(head[0], weight)
@@ -109,7 +146,10 @@ def program(monkeypatch, dataset):
 
     def say(_, what, *args):
         if what == "phantom":
-            rows = [(f"{n}.png", "train", "endoscopy", "polyp", "polyp", MASK) for n in range(6)]
+            rows = [
+                (f"{n}.png", "train", "endoscopy", "polyp", "polyp", MASK)
+                for n in range(6)
+            ]
             dataset("drawn", rows).rename(args[-1])
         if what == "pack":
             with zipfile.ZipFile(args[1], "w") as file:
@@ -119,28 +159,51 @@ def program(monkeypatch, dataset):
     monkeypatch.setattr(command, "say", say)
     monkeypatch.setattr(command, "program", lambda told: "bedside")
     monkeypatch.setattr(labelled, "LEAST", {"train": 2, "val": 1})
-    monkeypatch.setattr(tuning, "SIZES", {192: (1.0, 2)})
+    monkeypatch.setattr(batches, "SIZES", {192: (0.5, 2), 256: (0.5, 2)})
 
 
 def test_from_frames_to_a_bundle(edge, program, dataset, tmp_path, capsys):
-    rows = [(f"{n}.png", "train", "dermoscopy", "skin lesion", "mole", MASK) for n in range(4)]
+    rows = [
+        (f"{n}.png", "train", "dermoscopy", "skin lesion", "mole", MASK)
+        for n in range(4)
+    ]
     rows += [("8.png", "val", "dermoscopy", "skin lesion", "mole", MASK)]
     rows += [("9.png", "val", "dermoscopy", "skin lesion", "normal", None)]
     out, own = tmp_path / "run", dataset("own", rows)
-    told = [str(a) for a in ("--start", edge, "--datasets", own, "--out", out, "--frames")]
-    told += ["4", "--object", "skin lesion", "--modality", "dermoscopy", "--site", "skin"]
+    told = [
+        str(a) for a in ("--start", edge, "--datasets", own, "--out", out, "--frames")
+    ]
+    told += [
+        "4",
+        "--object",
+        "skin lesion",
+        "--modality",
+        "dermoscopy",
+        "--site",
+        "skin",
+    ]
     assert finetune.main(told) == 0, capsys.readouterr().err
 
     said = json.loads((out / "source/bundle.json").read_text())
-    assert said["name"] == "edge-skin-lesion" and said["licence"] == "Apache-2.0; own data"
-    assert "random; then skin lesion in skin dermoscopy from 4 frames" in said["lineage"]
-    assert [f["object"] for f in said["forms"]] == ["colon polyp", "fetal head", "skin lesion"]
+    assert (
+        said["name"] == "edge-skin-lesion" and said["licence"] == "Apache-2.0; own data"
+    )
+    assert (
+        "random; then skin lesion in skin dermoscopy from 4 frames" in said["lineage"]
+    )
+    assert [f["object"] for f in said["forms"]] == [
+        "colon polyp",
+        "fetal head",
+        "skin lesion",
+    ]
     assert set(said["forms"][2]["presence"]) == {"slope", "offset", "threshold"}
     rows = {(d["modality"], d["site"]): d for d in said["familiarity"]["domains"]}
     assert rows["endoscopy", "colon"]["first"] == 0
     skin = rows["dermoscopy", "skin"]
     encoder = graft.Encoder(out / "source/encoder.int8.onnx")
-    assert skin["first"] == 5 and skin["first"] + skin["count"] == len(encoder.prototypes)
+    assert skin["first"] == 5 and skin["first"] + skin["count"] == len(
+        encoder.prototypes
+    )
     graphs = {g["part"]: g for g in said["graphs"]}
     assert [t["name"] for t in graphs["decoder.f32.onnx"]["inputs"]][-3:] == [
         "pixels.1",
@@ -183,7 +246,9 @@ def test_a_bundle_that_was_taught_before_goes_on(edge, start, tmp_path):
     with zipfile.ZipFile(bundle, "w") as file:
         for part in out.glob("*.onnx"):
             file.write(part, part.name)
-    taught = SimpleNamespace(folder=out, bundle=bundle, entries=start.entries, sides=start.sides)
+    taught = SimpleNamespace(
+        folder=out, bundle=bundle, entries=start.entries, sides=start.sides
+    )
     frame = SimpleNamespace(whole=lambda side: image)
     encoder = graft.Encoder(out / "encoder.f32.onnx")
     branch = tuning.branch_of(taught, encoder, [frame, frame])
@@ -194,6 +259,13 @@ def test_a_bundle_that_was_taught_before_goes_on(edge, start, tmp_path):
 
 def test_a_refusal_is_one_line_and_a_code(edge, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "program", lambda told: "bedside")
-    told = ["--start", str(tmp_path / "none.bedside"), "--datasets", ".", "--object", "x"]
+    told = [
+        "--start",
+        str(tmp_path / "none.bedside"),
+        "--datasets",
+        ".",
+        "--object",
+        "x",
+    ]
     assert finetune.main([*told, "--modality", "ct", "--out", str(tmp_path)]) == 2
     assert "no such file; hint: --start" in capsys.readouterr().err

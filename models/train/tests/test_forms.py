@@ -30,7 +30,9 @@ def test_mirroring_swaps_lungs_and_nothing_else():
     left, right = (forms.index(f"{s} lung", "x-ray") for s in ("left", "right"))
     assert (forms.mirrored(left), forms.mirrored(right)) == (right, left)
     assert all(
-        forms.mirrored(i) == i for i in range(len(forms.trained())) if i not in (left, right)
+        forms.mirrored(i) == i
+        for i in range(len(forms.trained()))
+        if i not in (left, right)
     )
 
 

@@ -10,7 +10,9 @@ SKIN, LUNG = "skin lesion in skin dermoscopy", "lung in chest x-ray"
 
 
 def image(side, seed=1):
-    return np.random.default_rng(seed).normal(size=(1, 3, side, side)).astype(np.float32)
+    return (
+        np.random.default_rng(seed).normal(size=(1, 3, side, side)).astype(np.float32)
+    )
 
 
 def branch(seed):
@@ -63,7 +65,9 @@ def test_other_prompts_are_answered_bit_for_bit(folders, precision):
 def test_its_own_prompt_is_answered_by_the_branch(folders):
     for side in (64, 96):
         levels, _ = graft.Encoder(folders[0] / "encoder.f32.onnx")(image(side))
-        tokens, keep = (torch.from_numpy(a)[None] for a in text.pad([text.tokens(SKIN)]))
+        tokens, keep = (
+            torch.from_numpy(a)[None] for a in text.pad([text.tokens(SKIN)])
+        )
         with torch.no_grad():
             wanted = branch(5)([torch.from_numpy(a) for a in levels], tokens, keep)
         for folder in folders[1:]:
@@ -71,7 +75,9 @@ def test_its_own_prompt_is_answered_by_the_branch(folders):
             for g, w in zip(got, wanted):
                 w = w[0, 0].numpy()
                 np.testing.assert_allclose(g[1], w, atol=2e-3 * float(np.abs(w).max()))
-        assert not np.allclose(got[0][1], asked(folders[0], "f32", side, [SKIN])[0][0], atol=0.1)
+        assert not np.allclose(
+            got[0][1], asked(folders[0], "f32", side, [SKIN])[0][0], atol=0.1
+        )
 
 
 def test_int8_answers_about_as_f32(folders):
@@ -83,7 +89,12 @@ def test_int8_answers_about_as_f32(folders):
 def test_a_branch_reads_what_is_quantised_already(folders):
     graph = onnx.load(str(folders[1] / "encoder.int8.onnx")).graph
     makers = {o: n.op_type for n in graph.node for o in n.output}
-    read = {i for n in graph.node if n.name.startswith("/own.1/lateral") for i in n.input[:1]}
+    read = {
+        i
+        for n in graph.node
+        if n.name.startswith("/own.1/lateral")
+        for i in n.input[:1]
+    }
     levels = set(graft.level_names(onnx.load(str(folders[0] / "encoder.int8.onnx"))))
     assert levels <= read and all(makers[name] == "DequantizeLinear" for name in levels)
 
@@ -101,8 +112,12 @@ def test_prototypes_are_added_and_the_head_is_another(folders, tmp_path):
     (_, old), (_, new) = before(image(64)), after(image(64))
     assert np.array_equal(old["distance"][0], new["distance"][0, :5])
     y = new["pooled"] @ after.arrays[graft.WHITENING]
-    np.testing.assert_allclose(new["distance"][0, 5:], np.linalg.norm(y - more, axis=1), rtol=1e-3)
-    np.testing.assert_allclose(new["modality"], new["pooled"] @ head[0].T + 1, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(
+        new["distance"][0, 5:], np.linalg.norm(y - more, axis=1), rtol=1e-3
+    )
+    np.testing.assert_allclose(
+        new["modality"], new["pooled"] @ head[0].T + 1, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_a_form_reaches_half_way_to_the_next():

@@ -6,7 +6,9 @@ from conftest import box
 from bedside_train import forms, labelled
 from bedside_train.errors import BadInput
 
-NODULE = forms.Form("thyroid nodule", "ultrasound", "neck", "", "nodule in neck ultrasound", 0)
+NODULE = forms.Form(
+    "thyroid nodule", "ultrasound", "neck", "", "nodule in neck ultrasound", 0
+)
 
 
 @pytest.fixture
@@ -27,7 +29,11 @@ def read(folder, form=NODULE):
 
 
 def test_frames_with_the_object_and_without(dataset, few):
-    rows = [*TWO, row("3.png", "train", None, "normal"), row("4.png", "train", MASK * 0)]
+    rows = [
+        *TWO,
+        row("3.png", "train", None, "normal"),
+        row("4.png", "train", MASK * 0),
+    ]
     rows.append(row("5.png", "test", MASK))
     found = read(dataset("own", rows))
     assert [f.masks[0] is None for f in found["train"]] == [False, True, True]
@@ -38,9 +44,18 @@ def test_frames_with_the_object_and_without(dataset, few):
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([*TWO, row("3.png", "train", None)], "line 4: no mask; hint: only frames of label"),
-        ([*TWO, row("3.png", "train", box(0, 0, 9, 9, (20, 20)))], "20x20 pixels, its picture"),
-        ([*TWO, row("3.png", "train", MASK * 200)], "dark pixels only; hint: masks hold 0 and 255"),
+        (
+            [*TWO, row("3.png", "train", None)],
+            "line 4: no mask; hint: only frames of label",
+        ),
+        (
+            [*TWO, row("3.png", "train", box(0, 0, 9, 9, (20, 20)))],
+            "20x20 pixels, its picture",
+        ),
+        (
+            [*TWO, row("3.png", "train", MASK * 200)],
+            "dark pixels only; hint: masks hold 0 and 255",
+        ),
         ([*TWO, row("3.png", "val", MASK, "normal")], "label is 'normal'"),
         ([*TWO, row("1.png", "val", MASK)], "picture 1.png is in train and in val"),
         ([row("1.png", "train", MASK)], "0 frames of split 'val' show the object"),
@@ -90,7 +105,9 @@ def test_what_tells_left_from_right_is_not_mirrored():
         return labelled.policy(forms.Form(name, modality, site, "", "", 0)).mirror
 
     assert mirror("left kidney", "ultrasound", "abdomen") == 0
-    assert mirror("heart", "ultrasound", "heart") == mirror("liver", "ct", "abdomen") == 0
+    assert (
+        mirror("heart", "ultrasound", "heart") == mirror("liver", "ct", "abdomen") == 0
+    )
     assert mirror("polyp", "endoscopy", "colon") > 0
 
 

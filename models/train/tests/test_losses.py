@@ -65,13 +65,17 @@ def test_breaks_of_a_vessel_cost_and_its_width_does_not():
     thick = torch.from_numpy(box(2, 13, 62, 18, (32, 64))).float()[None]
     broken = line.clone()
     broken[..., 24:40] = 0
-    cost = [float(losses.line_loss((m - 0.5) * 24, line)) for m in (line, thick, broken)]
+    cost = [
+        float(losses.line_loss((m - 0.5) * 24, line)) for m in (line, thick, broken)
+    ]
     assert max(cost[:2]) < 0.01
     assert cost[2] > 0.1
 
 
 def test_the_same_answer_in_both_views_costs_nothing():
-    logits = torch.from_numpy(box(20, 20, 44, 44, (64, 64))).float()[None, None] * 20 - 10
+    logits = (
+        torch.from_numpy(box(20, 20, 44, 44, (64, 64))).float()[None, None] * 20 - 10
+    )
     score = torch.tensor([[2.0], [2.0]])
     still = torch.eye(2, 3)[None]
     assert losses.steady_loss(logits.repeat(2, 1, 1, 1), score, still) < 1e-6

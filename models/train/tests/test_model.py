@@ -19,7 +19,11 @@ BUNDLE = pathlib.Path(__file__).parents[2] / "edge/edge.bedside"
 )
 def test_depthwise_gradients(side, kernel, stride):
     torch.manual_seed(0)
-    x = torch.randn(2, 48, side, side).bfloat16().contiguous(memory_format=torch.channels_last)
+    x = (
+        torch.randn(2, 48, side, side)
+        .bfloat16()
+        .contiguous(memory_format=torch.channels_last)
+    )
     weight = torch.randn(48, 1, kernel, kernel).bfloat16().float()
     padding = kernel // 2 if stride == 1 else 0
     grads = []
@@ -39,7 +43,11 @@ def test_depthwise_gradients(side, kernel, stride):
 def test_prompts_of_a_batch_are_answered_as_alone():
     torch.manual_seed(0)
     net = Student().eval()
-    images, tokens, keep = torch.randn(2, 3, 64, 64), torch.randn(2, 3, 4, 384), torch.ones(2, 3, 4)
+    images, tokens, keep = (
+        torch.randn(2, 3, 64, 64),
+        torch.randn(2, 3, 4, 384),
+        torch.ones(2, 3, 4),
+    )
     with torch.no_grad():
         logits, score, meta, modality = net(images, tokens, keep)
         pixels, keys, values = net.encoder(images[1:])
@@ -66,11 +74,15 @@ def test_a_bundle_starts_a_student_that_answers_the_same():
     tokens, keep = text.pad([text.tokens("polyp in colon endoscope")], 16)
     with zipfile.ZipFile(BUNDLE) as bundle:
         encoder, decoder = (
-            onnxruntime.InferenceSession(io.BytesIO(bundle.read(f"{p}.f32.onnx")).read())
+            onnxruntime.InferenceSession(
+                io.BytesIO(bundle.read(f"{p}.f32.onnx")).read()
+            )
             for p in ("encoder", "decoder")
         )
     features = encoder.run(["pixels", "keys", "values"], {"image": image[:1].numpy()})
-    feed = dict(zip(("pixels", "keys", "values"), features), tokens=tokens, token_mask=keep)
+    feed = dict(
+        zip(("pixels", "keys", "values"), features), tokens=tokens, token_mask=keep
+    )
     want = decoder.run(["logits", "score"], feed)
     with torch.no_grad():
         logits, score, _, _ = net.eval()(
@@ -83,4 +95,6 @@ def test_a_bundle_starts_a_student_that_answers_the_same():
     # In training mode too: the statistics are those of the frames it was started with.
     with torch.no_grad():
         again = net.train().encoder(image)[0]
-        assert (again - net.eval().encoder(image)[0]).abs().mean() < 0.05 * again.abs().mean()
+        assert (
+            again - net.eval().encoder(image)[0]
+        ).abs().mean() < 0.05 * again.abs().mean()

@@ -27,7 +27,11 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(sampler, tmp_path):
 
     def new(folder):
         return train.Training(
-            tmp_path / folder, tmp_path / "start.safetensors", sampler, 1, torch.device("cpu")
+            tmp_path / folder,
+            tmp_path / "start.safetensors",
+            sampler,
+            1,
+            torch.device("cpu"),
         )
 
     whole = new("whole")
@@ -68,7 +72,9 @@ def test_figures_of_a_perfect_and_of_a_blind_student(dataset):
     ]
     frames = data.load([dataset("busi", rows)], "val")
     net = torch.nn.Linear(1, 1)
-    truth = torch.from_numpy(data.WHOLE.render((mask * 255).astype("uint8"), 128) / 255.0)
+    truth = torch.from_numpy(
+        data.WHOLE.render((mask * 255).astype("uint8"), 128) / 255.0
+    )
 
     def answer(sees):
         def forward(images, tokens, keep, low):

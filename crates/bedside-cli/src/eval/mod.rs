@@ -36,7 +36,8 @@ DIR holds manifest.csv with the columns file, mask, split, group, modality, obje
 patient, a clip) stay together when the confidence intervals are drawn.
 
 Every frame is asked for its own object and, in the same pass, for all others that the weights
-know: those that are reported in a frame of another modality are false alarms.")]
+know and the frame surely lacks: those that are reported are false alarms. docs/cli.md tells how to
+read the figures.")]
 pub(crate) struct Args {
     /// Dataset folders
     #[arg(required_unless_present = "video", value_name = "DIR")]
@@ -55,7 +56,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     limit: Option<NonZeroUsize>,
 
-    /// Write a page with charts and the worst cases as pictures
+    /// Write a page with charts of presence and the worst cases as pictures
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 

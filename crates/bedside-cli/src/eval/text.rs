@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use bedside_eval::{Estimate, POOR, Report, Score, Summary, VideoReport};
+use bedside_eval::{Auroc, Estimate, POOR, Report, Score, Summary, VideoReport};
 
 use crate::table::Table;
 
@@ -18,11 +18,11 @@ pub(super) fn folders<E>(report: &Report<'_, E>) -> String {
         "Frames that show the object\n{}\n",
         shown_table(shown)
     );
-    let _ = write!(
-        text,
-        "Share reported absent\n{}\n",
-        absent_table(&report.prompts)
-    );
+    let reported = reported_table(&report.prompts);
+    let _ = write!(text, "Presence: what is reported\n{reported}\n");
+    let ranked = report.prompts.iter().filter(|p| p.shown.is_some());
+    let probability = probability_table(ranked);
+    let _ = write!(text, "Presence: its probability\n{probability}\n");
     let _ = writeln!(text, "{}", report.footnote());
     text
 }
@@ -54,25 +54,60 @@ fn shown_table<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Table {
     table
 }
 
-fn absent_table(summaries: &[Summary]) -> Table {
+fn reported_table(summaries: &[Summary]) -> Table {
     let titles = [
         "prompt",
-        ">frames without it",
-        ">of another object",
-        ">of another modality",
+        ">threshold",
+        ">sensitivity",
+        ">false alarms",
+        ">labelled",
+        ">other modality",
+        ">withheld",
+        ">other modality",
     ];
     let mut table = Table::new(titles);
-    let cell =
-        |estimate: &Option<Estimate>| estimate.as_ref().map_or(NONE.to_owned(), Estimate::share);
+    let share = |e: &Option<Estimate>| cell(e, Estimate::share);
+    let fraction = |e: &Option<Estimate>| cell(e, Estimate::fraction);
     for summary in summaries {
+        let presence = &summary.presence;
         table.row([
             summary.prompt.clone(),
-            cell(&summary.absent),
-            cell(&summary.absent_other_object),
-            cell(&summary.absent_other_modality),
+            format!("{:.2}", presence.threshold),
+            share(&presence.sensitivity),
+            share(&presence.false_alarms),
+            fraction(&presence.false_alarms_labelled),
+            share(&presence.false_alarms_other_modality),
+            fraction(&presence.withheld),
+            fraction(&presence.withheld_other_modality),
         ]);
     }
     table
+}
+
+fn probability_table<'a>(summaries: impl Iterator<Item = &'a Summary>) -> Table {
+    let titles = [
+        "prompt",
+        ">AUROC",
+        ">other modality",
+        ">calibration error",
+        ">Brier",
+    ];
+    let mut table = Table::new(titles);
+    for summary in summaries {
+        let presence = &summary.presence;
+        table.row([
+            summary.prompt.clone(),
+            cell(&presence.auroc, Auroc::number),
+            cell(&presence.auroc_other_modality, Auroc::number),
+            cell(&presence.calibration, |c| format!("{:.3}", c.error)),
+            cell(&presence.calibration, |c| c.brier.number()),
+        ]);
+    }
+    table
+}
+
+fn cell<T>(figure: &Option<T>, show: impl Fn(&T) -> String) -> String {
+    figure.as_ref().map_or(NONE.to_owned(), show)
 }
 
 /// The report of a clip.

@@ -65,7 +65,7 @@ fn converse(
         let Numbered { number, what } = wire::receive(session, limit, &mut pixels)?;
         masks.clear();
         let answer = match what {
-            Ask::Prompts(prompts) => model.set_prompts(&prompts).map(|()| Answer::Done),
+            Ask::Prompts(prompts, side) => model.set_prompts(&prompts, side).map(|()| Answer::Done),
             Ask::Segment(picture, places) => {
                 let frame = frame(&picture, std::mem::take(&mut pixels))?;
                 let found = find(&mut *model, &frame, places, &mut masks);

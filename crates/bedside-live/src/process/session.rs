@@ -78,6 +78,10 @@ impl Loader for ProcessLoader {
     fn label(&self, prompt: &Prompt) -> String {
         self.facts.label(prompt)
     }
+
+    fn sides(&self, prompts: &[Prompt]) -> Vec<u32> {
+        self.facts.sides(prompts)
+    }
 }
 
 /// A model that is asked over a socket.
@@ -89,13 +93,13 @@ struct Remote {
 }
 
 impl Model for Remote {
-    fn set_prompts(&mut self, prompts: &[Prompt]) -> Result<(), Error> {
+    fn set_prompts(&mut self, prompts: &[Prompt], side: Option<u32>) -> Result<(), Error> {
         let words = |p: &Prompt| p.text.len() + p.site.as_ref().map_or(0, String::len);
         if let Some(long) = prompts.iter().map(words).max().filter(|n| *n > wire::WORDS) {
             let message = format!("a prompt of {long} bytes; hint: name one object");
             return Err(Error::new(ErrorKind::Prompt, message));
         }
-        self.ask(Ask::Prompts(prompts.to_vec()), &[])?;
+        self.ask(Ask::Prompts(prompts.to_vec(), side), &[])?;
         match self.answer(Limit::new(0, 0))? {
             Answer::Done => Ok(()),
             Answer::Failed(kind, text) => Err(Error::new(kind, wire::line(text.as_bytes()))),

@@ -26,8 +26,8 @@ pub(super) const LINE: usize = 400;
 /// What the session asks.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Ask {
-    /// Answer these from here on.
-    Prompts(Vec<Prompt>),
+    /// Answer these from here on, at this side of the input.
+    Prompts(Vec<Prompt>, Option<u32>),
     /// Find the prompts at these places in the frame whose bytes follow.
     Segment(Picture, Range<usize>),
 }
