@@ -58,16 +58,19 @@ def write(args, program, base, form, encoder, branch, own, drawn, seen):
     place = export.named(form)
     for key, rows in (("forms", stated), ("validity", references)):
         said[key] = [r for r in said.get(key, []) if not is_of(r, place)] + rows
+    numbers = [int(re.sub(r"\D", "", t["part"])) for t in said["self_tests"]]
+    for test in outdated(said, form):
+        said["self_tests"].remove(test)
+        (source / test["part"]).unlink()
     if args.self_test:
-        tests = export.tests_at(
+        said["self_tests"] += export.tests_at(
             export.Model(source, "f32"),
             [f for f in own["val"] if f.masks[0] is not None],
             source,
             forms.trained()[0].side,
-            len(said["self_tests"]),
+            1 + max(numbers),
             said.get("familiarity"),
         )
-        said["self_tests"] += tests
 
     name = args.name or re.sub(
         "[^a-z0-9]+", "-", f"{said['name']}-{form.name}".lower()
@@ -128,6 +131,14 @@ def describe(said, part):
             for t in tensors
             if t["name"] in graft.FEATURES
         ]
+
+
+def outdated(said, form):
+    """Self-tests of the start that the branch answers now, where each side keeps another."""
+    side = lambda test: test.get("side", said["input"]["side"])  # noqa: E731
+    mine = [t for t in said["self_tests"] if t["prompt"].lower() == form.text.lower()]
+    kept = {side(t) for t in said["self_tests"] if t not in mine}
+    return [t for t in mine if side(t) in kept]
 
 
 def told_of(base, form):

@@ -257,6 +257,14 @@ def test_a_bundle_that_was_taught_before_goes_on(edge, start, tmp_path):
         assert torch.equal(a, b)
 
 
+def test_self_tests_of_what_is_taught_anew_go_where_others_stay():
+    form = next(t.form for t in forms.trained() if t.form.name == "colon polyp")
+    mine, other = "polyp in colon endoscope", "fetal head in transperineal ultrasound"
+    tests = [{"prompt": mine}, {"prompt": other}, {"prompt": mine, "side": 192}]
+    said = {"input": {"side": 256}, "self_tests": tests}
+    assert addition.outdated(said, form) == tests[:1]
+
+
 def test_a_refusal_is_one_line_and_a_code(edge, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "program", lambda told: "bedside")
     told = [
