@@ -156,7 +156,7 @@ def write(average, teacher, rows, given, shown, figures, args, work):
     """The student's bundle and its report."""
     side = args.side
     student_export.export_graphs(average.student, work, [side], teacher.dim)
-    student_export.quantise(work, [student_input(f, side) for f in shown[:64]])
+    student_export.quantise(work, [{"image": student_input(f, side)} for f in shown[:64]])
     described, variants = student_export.described([side], teacher.dim)
     runners = {
         p: Graphs(work / f"encoder.{p}.onnx", work / "decoder.f32.onnx", side, student_input)

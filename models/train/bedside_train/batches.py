@@ -86,16 +86,16 @@ class Sampler:
 class Rows:
     """The prompts of one frame and what is to be answered, in one view."""
 
-    def __init__(self, side):
+    def __init__(self, side, prompts):
         half = side // 2
         self.texts = []
-        self.masks = np.zeros((PROMPTS, half, half), np.float32)
-        self.edges = np.ones((PROMPTS, half, half), np.float32)
-        self.present = np.zeros(PROMPTS, np.float32)
-        self.weight = np.ones(PROMPTS, np.float32)
-        self.thin = np.zeros(PROMPTS, bool)
-        self.form = np.full(PROMPTS, -1)
-        self.meta = np.full(PROMPTS, NONE)
+        self.masks = np.zeros((prompts, half, half), np.float32)
+        self.edges = np.ones((prompts, half, half), np.float32)
+        self.present = np.zeros(prompts, np.float32)
+        self.weight = np.ones(prompts, np.float32)
+        self.thin = np.zeros(prompts, bool)
+        self.form = np.full(prompts, -1)
+        self.meta = np.full(prompts, NONE)
 
     def add(self, index, words, mask, doubt):
         """One annotated form with its mask u8 [S,S] in this view, None if it is not found."""
@@ -124,7 +124,7 @@ class Rows:
         self.meta[k] = t.form.meta
 
     def fill(self, words):
-        self.texts += words[: PROMPTS - len(self.texts)]
+        self.texts += words[: len(self.form) - len(self.texts)]
 
 
 def in_words(index, rng):
@@ -133,15 +133,13 @@ def in_words(index, rng):
     return rng.choice(t.phrases) if rng.random() < 0.25 else t.form.text
 
 
-def vain(modality, site, rng):
-    """PROMPTS texts to ask of a frame that surely can't show what they name."""
+def vain(modality, site, count, rng):
+    """Texts to ask of a frame that surely can't show what they name."""
     lists = forms.absent_prompts(modality, site)
-    return [
-        rng.choice(rng.choices(lists, (0.4, 0.35, 0.25))[0]) for _ in range(PROMPTS)
-    ]
+    return [rng.choice(rng.choices(lists, (0.4, 0.35, 0.25))[0]) for _ in range(count)]
 
 
-def shots(frame, side, views, rng, np_rng):
+def shots(frame, side, views, prompts, rng, np_rng):
     """The frame in some views that differ a little, each as (image, Rows, motion)."""
     image, masks = frame.read()
     fine = any(forms.trained()[i].fine for i in frame.masks)
@@ -151,7 +149,7 @@ def shots(frame, side, views, rng, np_rng):
     words = {
         i: in_words(forms.mirrored(i) if first.mirror else i, rng) for i in frame.masks
     }
-    others = vain(frame.modality, frame.site, rng)
+    others = vain(frame.modality, frame.site, prompts - len(words), rng)
     for n in range(views):
         linear, shift = np.eye(2), np.zeros(2)
         if n > 0:
@@ -160,7 +158,7 @@ def shots(frame, side, views, rng, np_rng):
             shift = np.array([rng.uniform(-0.08, 0.08), rng.uniform(-0.08, 0.08)])
         v = first.beside(linear, shift)
         seen = v.render(masks, side)
-        rows = Rows(side)
+        rows = Rows(side, prompts)
         for k, (i, file) in enumerate(frame.masks.items()):
             index = forms.mirrored(i) if first.mirror else i
             mask = None if file is None else np.ascontiguousarray(seen[..., k])
@@ -171,29 +169,34 @@ def shots(frame, side, views, rng, np_rng):
         yield x, rows, np.hstack([linear, shift[:, None]])
 
 
-def nothing(side, views, rng, np_rng):
+def nothing(side, views, prompts, rng, np_rng):
     """As ``shots``, of no modality, where every trained form is absent."""
     x = data.nothing(side, rng, np_rng)
-    words = [t.form.text for t in rng.sample(forms.trained(), PROMPTS)]
+    words = [t.form.text for t in rng.sample(forms.trained(), prompts)]
     for _ in range(views):
-        rows = Rows(side)
+        rows = Rows(side, prompts)
         rows.fill(words)
         yield x, rows, np.eye(2, 3)
 
 
-def batch(sampler, step, seed):
-    """The batch of a step: the same for the same frames, step and seed."""
+def batch(sampler, step, seed, prompts=PROMPTS, sizes=None):
+    """The batch of a step: the same for the same frames, step and seed. sizes: as ``SIZES``, which
+    it is without."""
+    sizes = sizes or SIZES
     rng, np_rng = data.seeded(seed * 1_000_003 + step)
-    side = rng.choices(list(SIZES), [share for share, _ in SIZES.values()])[0]
-    count = SIZES[side][1]
+    side = rng.choices(list(sizes), [share for share, _ in sizes.values()])[0]
+    count = sizes[side][1]
     views = 2 if rng.random() < PAIRS else 1
     found = []
     for frame in sampler.choose(side, count // views, rng):
         if rng.random() < NOTHING:
-            modality, source = forms.NO_MODALITY, nothing(side, views, rng, np_rng)
+            modality, source = (
+                forms.NO_MODALITY,
+                nothing(side, views, prompts, rng, np_rng),
+            )
         else:
             modality = forms.MODALITIES.index(frame.modality)
-            source = shots(frame, side, views, rng, np_rng)
+            source = shots(frame, side, views, prompts, rng, np_rng)
         found.append([(modality, *shot) for shot in source])
     # First views first.
     flat = [views_of[n] for n in range(views) for views_of in found]

@@ -27,10 +27,12 @@ def drop_dead(model):
         model.opset_import.remove(opset)
 
 
-def session(path):
+def session(graph, threads=1):
+    """graph: path or bytes of a model."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(path), options)
+    options.intra_op_num_threads = threads
+    graph = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(graph, options)
 
 
 def sigmoid(x):

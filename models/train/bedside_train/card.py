@@ -17,7 +17,9 @@ def between(card, mark, lines):
     head, found, rest = card.partition(f"<!-- {mark} -->\n")
     _, ended, tail = rest.partition("<!-- -->")
     if not found or not ended:
-        raise SystemExit(f"the card has no place for {mark}; hint: <!-- {mark} --> and <!-- -->")
+        raise SystemExit(
+            f"the card has no place for {mark}; hint: <!-- {mark} --> and <!-- -->"
+        )
     return head + found + "\n".join(["", *lines, "", ""]) + ended + tail
 
 
@@ -32,7 +34,11 @@ def number(estimate, digits=3):
         return "–"
     mean, interval = estimate.get("mean", estimate.get("area")), estimate["interval"]
     text = f"{mean:.{digits}f}"
-    return text if interval is None else f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    return (
+        text
+        if interval is None
+        else f"{text} [{interval[0]:.{digits}f}, {interval[1]:.{digits}f}]"
+    )
 
 
 def share(estimate):
@@ -58,7 +64,15 @@ def figures(f32, int8):
         ]
         for p in own
     ]
-    head = ["prompt", "frames", "Dice int8", "Dice f32", "median", "missed", "below 0.5"]
+    head = [
+        "prompt",
+        "frames",
+        "Dice int8",
+        "Dice f32",
+        "median",
+        "missed",
+        "below 0.5",
+    ]
     lines = table(head, masks)
     presence = [
         [
@@ -68,7 +82,9 @@ def figures(f32, int8):
             share(p["presence"]["false_alarms"]),
             share(p["presence"]["false_alarms_other_modality"]),
             share(p["presence"]["withheld"]),
-            f"{p['presence']['calibration']['error']:.3f}" if p["presence"]["calibration"] else "–",
+            f"{p['presence']['calibration']['error']:.3f}"
+            if p["presence"]["calibration"]
+            else "–",
         ]
         for p in own
     ]
@@ -93,8 +109,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("card", type=pathlib.Path)
     parser.add_argument("--datasets", nargs="+", type=pathlib.Path, required=True)
-    parser.add_argument("--f32", type=pathlib.Path, required=True, help="of bedside eval --json")
-    parser.add_argument("--int8", type=pathlib.Path, required=True, help="of bedside eval --json")
+    parser.add_argument(
+        "--f32", type=pathlib.Path, required=True, help="of bedside eval --json"
+    )
+    parser.add_argument(
+        "--int8", type=pathlib.Path, required=True, help="of bedside eval --json"
+    )
     args = parser.parse_args()
     card = args.card.read_text()
     card = between(card, "data", sets(args.datasets))

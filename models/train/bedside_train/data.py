@@ -94,6 +94,10 @@ class Frame:
             masks[..., i] = (mask > 127) * np.uint8(255)
         return cv2.cvtColor(image, cv2.COLOR_BGR2RGB), masks
 
+    def whole(self, side):
+        """The frame as an encoder takes it: normalised f32 [1,3,side,side]."""
+        return normalise(WHOLE.render(self.read()[0], side).astype(np.float32))[None]
+
 
 def rows(folder):
     """The rows of a dataset's manifest."""

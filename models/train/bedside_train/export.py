@@ -44,7 +44,12 @@ from .weights import load_start
 
 SURE = 0.9  # probability from which the runtime goes by what a frame looks like
 NORMAL_TAIL = 2.3263  # deviations above the mean that leave familiar.LEAST of a normal distribution
-SIDES = (256, 192, 384, 512)  # of the encoder's input; the first is the bundle's default
+SIDES = (
+    256,
+    192,
+    384,
+    512,
+)  # of the encoder's input; the first is the bundle's default
 OPSET = 17
 
 
@@ -169,28 +174,37 @@ class SplitDecoder(torch.nn.Module):
         return self.decoder(pixels, keys[0], values[0], tokens, token_mask)
 
 
-class Frames(quantization.CalibrationDataReader):
-    def __init__(self, images):
-        self.images = iter(images)
+class Inputs(quantization.CalibrationDataReader):
+    def __init__(self, inputs):
+        self.inputs = iter(inputs)
 
     def get_next(self):
-        image = next(self.images, None)
-        return None if image is None else {"image": image}
+        return next(self.inputs, None)
 
 
-def quantise(out, images):
-    """encoder.int8.onnx: u8 activations and per-channel i8 weights around every convolution."""
+def quantise(out, inputs, **options):
+    """encoder.int8.onnx: u8 activations and per-channel i8 weights around every convolution.
+
+    inputs: of the graph, by name; options: more of onnxruntime's ``extra_options``.
+    """
+    # Squares of distances span decades: 256 steps of them would tell near frames from nothing.
+    whole = [
+        node.name
+        for node in onnx.load(str(out / "encoder.f32.onnx")).graph.node
+        if node.name.startswith("/known/")
+    ]
     quantization.quantize_static(
         str(out / "encoder.f32.onnx"),
         str(out / "encoder.int8.onnx"),
-        Frames(images),
+        Inputs(inputs),
         quant_format=quantization.QuantFormat.QDQ,
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
         op_types_to_quantize=["Conv", "Add", "Clip"],
+        nodes_to_exclude=whole,
         calibrate_method=quantization.CalibrationMethod.MinMax,
-        extra_options={"CalibMovingAverage": True},
+        extra_options={"CalibMovingAverage": True, **options},
     )
     model = onnx.load(str(out / "encoder.int8.onnx"))
     drop_dead(model)
@@ -203,22 +217,29 @@ class Model:
     def __init__(self, out, precision):
         self.encoder = session(out / f"encoder.{precision}.onnx")
         self.decoder = session(out / "decoder.f32.onnx")
+        self.features = [o.name for o in self.encoder.get_outputs()]
+        self.read = [i.name for i in self.decoder.get_inputs()]
 
     def __call__(self, square, prompts, side):
         """square: u8 RGB [n,n,3]; -> logits [P,side/2,side/2], score [P], meta [P,16]."""
-        pixels, keys, values, *_ = self.encode(square, side)
-        tokens, keep = text.pad([text.tokens(p) for p in prompts], None)
-        feed = dict(
-            pixels=pixels, keys=keys, values=values, tokens=tokens, token_mask=keep
-        )
-        return self.decoder.run(None, feed)
+        return self.decode(self.encode(square, side), [text.tokens(p) for p in prompts])
 
     def encode(self, square, side):
-        """The encoder's outputs."""
+        """The encoder's outputs by name."""
         x = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA).astype(
             np.float32
         )
-        return self.encoder.run(None, {"image": data.normalise(x)[None]})
+        return self.look(data.normalise(x)[None])
+
+    def look(self, image):
+        """As ``encode``, of a normalised image [1,3,S,S]."""
+        return dict(zip(self.features, self.encoder.run(None, {"image": image})))
+
+    def decode(self, features, rows):
+        """rows: the tokens of each prompt."""
+        tokens, keep = text.pad(rows, None)
+        found = {**features, "tokens": tokens, "token_mask": keep}
+        return self.decoder.run(None, {name: found[name] for name in self.read})
 
 
 def canonical():
@@ -268,7 +289,9 @@ def answers(model, square, modality):
     """Logits and score of every trained form, those of the frame's modality each at the side that it
     is best at, others at the bundle's default."""
     found = [None] * len(forms.trained())
-    sides = [t.side if t.form.modality == modality else SIDES[0] for t in forms.trained()]
+    sides = [
+        t.side if t.form.modality == modality else SIDES[0] for t in forms.trained()
+    ]
     for side in sorted(set(sides)):
         places = [i for i, own in enumerate(sides) if own == side]
         logits, score, _ = model(
@@ -321,7 +344,7 @@ def frames_known(model, places, frames):
     """The manifest's ``familiarity``, and what it does to val frames: by domain, the share of its
     own frames that is withheld, and the share of frames of other domains that is not."""
     distances = [
-        (familiar.domain(f), model.encode(squares(f)[0], SIDES[0])[4][0])
+        (familiar.domain(f), model.encode(squares(f)[0], SIDES[0])["distance"][0])
         for f in frames
     ]
     seen = {
@@ -470,10 +493,16 @@ def tests_at(model, frames, out, side, first, familiarity):
             continue
         prompt = forms.trained()[i].form.text
         frame = cv2.resize(square, (160, 160), interpolation=cv2.INTER_AREA)
-        *_, modality, distance = model.encode(frame, side)
         # Another precision, and the runtime's own resize, must not tip the balance.
-        form = forms.trained()[i].form
-        if withheld(modality[0], distance[0], form, familiarity, sure=0.3, tail=NORMAL_TAIL / 2):
+        seen, form = model.encode(frame, side), forms.trained()[i].form
+        if familiarity and withheld(
+            seen["modality"][0],
+            seen["distance"][0],
+            form,
+            familiarity,
+            0.3,
+            NORMAL_TAIL / 2,
+        ):
             continue
         logits, score, _ = model(frame, [prompt], side)
         t = (
@@ -500,9 +529,7 @@ def tests_at(model, frames, out, side, first, familiarity):
         )
         done.add(i)
     if not tests:
-        raise SystemExit(
-            f"no phantom is segmented well enough at {side} for a self-test"
-        )
+        raise SystemExit(f"no frame is segmented well enough at {side} for a self-test")
     return tests
 
 
@@ -520,14 +547,9 @@ def golden(out, tests, folder):
             160, 160, 3
         )
         image = data.normalise(frame[at][:, at].astype(np.float32))[None]
-        tokens, keep = text.pad([text.tokens(test["prompt"])], 16)
         for precision in ("f32", "int8"):
             model = Model(out, precision)
-            pixels, keys, values, *_ = model.encoder.run(None, {"image": image})
-            feed = dict(
-                pixels=pixels, keys=keys, values=values, tokens=tokens, token_mask=keep
-            )
-            logits = model.decoder.run(["logits"], feed)[0]
+            logits, *_ = model.decode(model.look(image), [text.tokens(test["prompt"])])
             (folder / f"{i}.{precision}.f32").write_bytes(
                 logits.astype("<f4").tobytes()
             )
@@ -680,7 +702,7 @@ def main():
         "f32 graph against PyTorch, largest difference:",
         check_parity(student, args.out, inputs[:8]),
     )
-    quantise(args.out, inputs)
+    quantise(args.out, [{"image": image} for image in inputs])
 
     references, report = [], {}
     for precision in ("f32", "int8"):

@@ -12,8 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import data
-
 PROTOTYPES = 6  # of a domain's frames
 OF_PHANTOMS = 2  # more, where there are phantoms of the domain
 FRAMES = 240  # of a domain, at most
@@ -31,8 +29,7 @@ def pooled(student, frames, side):
     """The backbone's last features, averaged: f32 [N,C]."""
     out = []
     for frame in frames:
-        x = data.normalise(data.WHOLE.render(frame.read()[0], side).astype(np.float32))
-        levels = student.encoder.backbone(torch.from_numpy(x)[None])
+        levels = student.encoder.backbone(torch.from_numpy(frame.whole(side)))
         out.append(levels[3].mean((2, 3))[0].numpy())
     return np.array(out, np.float32)
 

@@ -83,7 +83,7 @@ def forms():
             modality,
             site,
             "",
-            f"{target} in {site} {modality}",
+            text.prompt(target, modality, site),
             order.index(meta),
             target,
         )
@@ -135,9 +135,23 @@ _TRAINED = (
 )  # fmt: skip
 
 
+_only = None
+
+
+def only(chosen):
+    """From here on the trained forms are these alone, or all again with None: a fine-tuning
+    teaches one form, which need not be among ours."""
+    global _only
+    _only = chosen
+    for remembered in (trained, index, mirrored, absent_prompts):
+        remembered.cache_clear()
+
+
 @cache
 def trained():
     """The trained forms, in an order that checkpoints and figures keep."""
+    if _only is not None:
+        return _only
     by_key = {(f.name, f.modality, f.site): f for f in forms()}
     return [
         Trained(by_key[name, modality, site], tuple(phrases), **extra)

@@ -59,8 +59,11 @@ def steady_loss(logits, score, motion):
 
 
 def losses(answers, batch):
-    """The parts of the loss by name, each already weighted; their sum is what is minimised."""
-    logits, score, meta, modality = answers
+    """The parts of the loss by name, each already weighted; their sum is what is minimised.
+
+    answers: of the decoder, then the encoder's modality, where it learns too.
+    """
+    logits, score, meta, *modality = answers
     present = batch.present > 0
     parts = {}
     parts["mask"] = logits.sum() * 0
@@ -80,7 +83,8 @@ def losses(answers, batch):
     )
     parts["score"] = 0.5 * (score_loss * batch.weight).mean()
     parts["meta"] = 0.1 * F.cross_entropy(meta.flatten(0, 1), batch.meta.flatten())
-    parts["modality"] = 0.2 * F.cross_entropy(modality, batch.modality)
+    if modality:
+        parts["modality"] = 0.2 * F.cross_entropy(modality[0], batch.modality)
     if batch.motion is not None:
         parts["steady"] = steady_loss(logits, score, batch.motion)
     return parts

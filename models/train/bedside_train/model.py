@@ -310,6 +310,11 @@ class Decoder(nn.Module):
         evidence = torch.cat([x, pooled, size, sure], 1)
         return logits, self.score(evidence)[:, 0], self.meta(evidence)
 
+    def frames(self, pixels, keys, values, tokens, token_mask):
+        """As ``forward`` for B frames with K prompts each, all with a leading axis B."""
+        decode = torch.func.vmap(lambda y, *rest: self(y.unsqueeze(0), *rest))
+        return decode(pixels, keys, values, tokens, token_mask)
+
 
 class Student(nn.Module):
     """Both halves over a batch of B images with K prompts each, for training."""
@@ -329,6 +334,5 @@ class Student(nn.Module):
             levels = self.encoder.backbone(images)
             features = self.encoder.features(*self.encoder.top_down(levels))
         pixels, keys, values = (f.float() for f in features)
-        decode = torch.func.vmap(lambda y, *rest: self.decoder(y.unsqueeze(0), *rest))
-        answers = decode(pixels, keys, values, tokens, token_mask)
+        answers = self.decoder.frames(pixels, keys, values, tokens, token_mask)
         return *answers, self.encoder.modality([level.float() for level in levels])

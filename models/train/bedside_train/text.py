@@ -71,14 +71,19 @@ def pad(rows, length=MAX_TOKENS):
     return out, mask
 
 
+def prompt(target, modality, site, acquisition=""):
+    """The prompt that names a form."""
+    dash = "-" if acquisition else ""
+    return f"{target} in {site} {SPELLING.get(modality, modality)}{dash}{acquisition.lower()}"
+
+
 @lru_cache(maxsize=1)
 def ontology():
     """Rows of the ontology, one per form, each with its canonical prompt text as `text`."""
     with open(ONTOLOGY, newline="") as f:
         rows = list(csv.DictReader(line for line in f if not line.startswith("#")))
     for row in rows:
-        modality = SPELLING.get(row["modality"], row["modality"])
-        if row["acquisition"]:
-            modality += "-" + row["acquisition"].lower()
-        row["text"] = f"{row['target']} in {row['site']} {modality}"
+        row["text"] = prompt(
+            row["target"], row["modality"], row["site"], row["acquisition"]
+        )
     return rows

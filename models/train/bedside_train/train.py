@@ -8,9 +8,6 @@ averaged weights, f16), ``train.csv``, ``val.csv`` and ``curves.png``.
 
 import argparse
 import collections
-import copy
-import csv
-import os
 import pathlib
 import signal
 import time
@@ -23,18 +20,18 @@ from torch.utils.data import DataLoader, Dataset
 from . import batches, curves, data, evaluate, terms
 from .losses import losses
 from .model import Student
+from .run import Run, append
 from .weights import load_start, save_half
 
 LEARNING_RATE = {"backbone": 4e-4, "heads": 1.2e-3}
 WARM_UP = 200  # steps
 COOL_DOWN = 0.3  # last share of the frames, in which the learning rate falls to nothing
-AVERAGE = 0.999  # share of the old in the averaged weights
 PARTS = ("mask", "lines", "empty", "score", "meta", "modality", "steady")
 
 
-def rate(step, done):
+def rate(step, done, warm_up=WARM_UP):
     """Factor of the learning rate: rise, stay, fall. done: share of the frames seen."""
-    return min(1.0, (step + 1) / WARM_UP) * min(1.0, max(0.0, 1 - done) / COOL_DOWN)
+    return min(1.0, (step + 1) / warm_up) * min(1.0, max(0.0, 1 - done) / COOL_DOWN)
 
 
 def fast_bf16():
@@ -44,119 +41,49 @@ def fast_bf16():
 
 
 class Steps(Dataset):
-    """Batches by the number of their step."""
+    """Batches by the number of their step. shape: of ``batches.batch``, prompts and sizes."""
 
-    def __init__(self, sampler, first, last, seed):
+    def __init__(self, sampler, first, last, seed, **shape):
         self.sampler, self.first, self.last, self.seed = sampler, first, last, seed
+        self.shape = shape
 
     def __len__(self):
         return max(0, self.last - self.first)
 
     def __getitem__(self, n):
         cv2.setNumThreads(1)
-        return batches.batch(self.sampler, self.first + n, self.seed)
+        return batches.batch(self.sampler, self.first + n, self.seed, **self.shape)
 
 
-class Run:
-    """The state of a training run, and its folder."""
+class Training(Run):
+    """The run of the whole student."""
 
     def __init__(self, folder, start, sampler, seed, device):
-        self.folder, self.device, self.seed = folder, device, seed
-        folder.mkdir(parents=True, exist_ok=True)
-        self.student = Student().to(device, memory_format=torch.channels_last)
-        backbone = list(self.student.encoder.backbone.parameters())
+        self.seed = seed
+        student = Student().to(device, memory_format=torch.channels_last)
+        backbone = list(student.encoder.backbone.parameters())
         known = {id(p) for p in backbone}
-        heads = [p for p in self.student.parameters() if id(p) not in known]
-        groups = [
-            {"params": backbone, "name": "backbone"},
-            {"params": heads, "name": "heads"},
-        ]
-        self.optimiser = torch.optim.AdamW(
-            groups, lr=1e-3, weight_decay=2e-2, fused=True
-        )
-        self.step, self.frames, self.seconds = 0, 0, 0.0
-        self.reported = 0  # frames at the last evaluation
-        last = folder / "last.pt"
-        if last.exists():
-            state = torch.load(last, map_location=device, weights_only=True)
-            self.student.load_state_dict(state["student"])
-            self.average = copy.deepcopy(self.student).eval()
-            self.average.load_state_dict(state["average"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            for name in ("step", "frames", "seconds", "reported"):
-                setattr(self, name, state[name])
-            cut(folder / "train.csv", self.step)
-            cut(folder / "val.csv", self.step)
-        else:
+        heads = [p for p in student.parameters() if id(p) not in known]
+        groups = {
+            "backbone": (backbone, LEARNING_RATE["backbone"]),
+            "heads": (heads, LEARNING_RATE["heads"]),
+        }
+
+        def begin():
             images = torch.cat([batches.batch(sampler, -n, seed).images[:, :, :192, :192]
                                 for n in range(1, 5)])  # fmt: skip
-            missing = load_start(self.student, start, images.to(device))
+            missing = load_start(student, start, images.to(device))
             print(
                 f"start: {start or 'ImageNet'}, new: {missing or 'nothing'}", flush=True
             )
-            self.average = copy.deepcopy(self.student).eval()
 
-    def save(self):
-        state = {
-            "student": self.student.state_dict(),
-            "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            **{n: getattr(self, n) for n in ("step", "frames", "seconds", "reported")},
-        }
-        part = self.folder / "last.part"
-        torch.save(state, part)
-        with open(part, "rb") as f:
-            os.fsync(f.fileno())
-        part.replace(self.folder / "last.pt")
+        super().__init__(folder, student, groups, device, begin)
 
     def learn(self, batch, factor, low):
         """One step; returns the parts of the loss."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = LEARNING_RATE[group["name"]] * factor
         batch = batch.to(self.device)
         answers = self.student(batch.images, batch.tokens, batch.token_mask, low)
-        parts = losses(answers, batch)
-        loss = sum(parts.values())
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
-        if torch.isfinite(norm):  # a step that overflowed teaches nothing
-            self.optimiser.step()
-        self.step += 1
-        self.frames += len(batch.images)
-        self.update_average()
-        return {"loss": loss.item(), **{k: v.item() for k, v in parts.items()}}
-
-    @torch.no_grad()
-    def update_average(self):
-        keep = min(AVERAGE, (self.step + 1) / (self.step + 10))
-        pairs = list(
-            zip(self.average.state_dict().values(), self.student.state_dict().values())
-        )
-        moving = [(a, b) for a, b in pairs if a.is_floating_point()]
-        torch._foreach_lerp_(*map(list, zip(*moving)), 1 - keep)
-        for a, b in pairs:
-            if not a.is_floating_point():
-                a.copy_(b)
-
-
-def cut(path, step):
-    """Drop what a CSV file says of later steps, which are about to be done again."""
-    if not path.exists():
-        return
-    with open(path, newline="") as f:
-        head, *rows = csv.reader(f)
-    with open(path, "w", newline="") as f:
-        csv.writer(f).writerows([head, *(r for r in rows if int(r[0]) <= step)])
-
-
-def append(path, row):
-    new = not path.exists()
-    with open(path, "a", newline="") as f:
-        writer = csv.DictWriter(f, list(row))
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+        return self.descend(losses(answers, batch), factor, len(batch.images))
 
 
 def report(run, frames, low):
@@ -211,7 +138,7 @@ def main():
     low = torch.bfloat16 if device.type == "cuda" or fast_bf16() else None
     sampler = batches.Sampler(data.load(args.datasets, "train"))
     val = evaluate.some(data.load(args.datasets, "val"), args.per_dataset)
-    run = Run(args.out, args.start, sampler, args.seed, device)
+    run = Training(args.out, args.start, sampler, args.seed, device)
     print(f"from step {run.step}, {run.frames} frames, on {device}", flush=True)
 
     stop = []

@@ -14,6 +14,11 @@ from . import forms, text
 from .model import Centred
 
 
+# Parts of a bundle's graphs that are not the student's: prototypes of frames, decoders of forms that
+# were added by fine-tuning.
+APART = ("known", "own")
+
+
 def save_half(student, path):
     """All weights and statistics as f16 in one safetensors file."""
     state = {
@@ -90,6 +95,8 @@ def read_bundle(path):
             arrays = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
             for node in graph.node:
                 parts = node.name.strip("/").split("/")
+                if parts[0].split(".")[0] in APART:
+                    continue
                 module = module_path(half, parts[:-1])
                 values = [arrays[i] for i in node.input if i in arrays]
                 if node.op_type in ("Conv", "Gemm", "LayerNormalization"):
@@ -98,7 +105,7 @@ def read_bundle(path):
                     state[f"{module}.weight"] = values[0].T
                 elif node.op_type == "Add" and values and module != half:
                     state[f"{module}.bias"] = values[0]
-            for name in ("position", "query"):
+            for name in ("position", "place", "query"):
                 for key in (name, f"{half}.{name}"):
                     if key in arrays:
                         state[f"{half}.{name}"] = arrays[key]

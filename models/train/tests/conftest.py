@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from bedside_train import batches
+import bundles
+from bedside_train import batches, forms
 
 COLUMNS = ("file", "mask", "split", "modality", "object", "label")
 
@@ -13,6 +14,18 @@ COLUMNS = ("file", "mask", "split", "modality", "object", "label")
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def all_forms():
+    yield
+    forms.only(None)
+
+
+@pytest.fixture(scope="session")
+def edge(tmp_path_factory):
+    """A bundle of random weights."""
+    return bundles.write(tmp_path_factory.mktemp("edge"))
 
 
 @pytest.fixture

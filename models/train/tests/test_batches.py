@@ -55,7 +55,7 @@ def test_rows_of_a_batch_agree(frames, small):
 
 
 def test_a_sliver_is_neither_present_nor_absent():
-    rows = batches.Rows(64)
+    rows = batches.Rows(64, batches.PROMPTS)
     mask = box(0, 0, 64, 64, (64, 64)).astype("uint8") * 0
     mask[0, 0] = 100
     rows.add(0, "polyp", mask, 1.0)

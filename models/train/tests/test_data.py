@@ -84,7 +84,9 @@ def test_right_lung_stays_on_the_left_of_the_picture(dataset, mirror):
     frame.policy = replace(STILL, mirror=mirror)
     checked = 0
     for seed in range(12):
-        for _, rows, _ in batches.shots(frame, 64, 1, *data.seeded(seed)):
+        for _, rows, _ in batches.shots(
+            frame, 64, 1, batches.PROMPTS, *data.seeded(seed)
+        ):
             for k, i in enumerate(rows.form):
                 if i < 0 or not rows.present[k]:
                     continue

@@ -1,10 +1,15 @@
+import zipfile
+
+import bundles
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from bedside_train import calibrate, export, familiar, forms, text
 from bedside_train.bundle import session
 from bedside_train.model import TOKEN_DIM, Student
+from bedside_train.weights import load_start
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +118,33 @@ def test_the_exporter_withholds_what_the_runtime_does():
     assert export.withheld(other, near, form, familiarity)
     assert export.withheld(sure, far, form, familiarity)
     assert not export.withheld(sure, far, form, {"least": 0.01, "domains": []})
+
+
+def test_weights_begin_from_a_bundle_as_they_were(edge):
+    (image,) = (
+        np.random.default_rng(3).normal(size=(1, 1, 3, 64, 64)).astype(np.float32)
+    )
+    again = Student()
+    assert not load_start(again, edge, torch.from_numpy(image))
+    wanted = bundles.student()
+    tokens, keep = torch.randn(1, 2, 5, TOKEN_DIM), torch.ones(1, 2, 5)
+    with torch.no_grad():
+        for net in (again.eval(), wanted):
+            net.eval()
+        got, want = (
+            net(torch.from_numpy(image), tokens, keep) for net in (again, wanted)
+        )
+    for g, w in zip(got, want):
+        np.testing.assert_allclose(g, w, atol=5e-3 * float(w.abs().max()))
+
+
+def test_distances_stay_exact_in_int8(edge, tmp_path):
+    with zipfile.ZipFile(edge) as bundle:
+        bundle.extract("encoder.int8.onnx", tmp_path)
+    nodes = onnx.load(str(tmp_path / "encoder.int8.onnx")).graph.node
+    own = [
+        n.op_type
+        for n in nodes
+        if "/known/" in n.name or any("known" in i for i in n.input)
+    ]
+    assert "Sqrt" in own and not {"QuantizeLinear", "DequantizeLinear"} & set(own)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import box
 
-from bedside_train import batches, data, evaluate, train
+from bedside_train import batches, data, evaluate, run, train
 from bedside_train.model import Student
 from bedside_train.weights import save_half
 
@@ -16,9 +16,9 @@ def sampler(dataset, small):
     return batches.Sampler(data.load([dataset("liver", rows)], "train"))
 
 
-def steps(run, sampler, count):
+def steps(training, sampler, count):
     for _ in range(count):
-        run.learn(batches.batch(sampler, run.step, run.seed), 0.5, None)
+        training.learn(batches.batch(sampler, training.step, training.seed), 0.5, None)
 
 
 def test_an_interrupted_run_goes_on_as_if_it_had_not_been(sampler, tmp_path):
@@ -26,7 +26,7 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(sampler, tmp_path):
     save_half(Student(), tmp_path / "start.safetensors")
 
     def new(folder):
-        return train.Run(
+        return train.Training(
             tmp_path / folder,
             tmp_path / "start.safetensors",
             sampler,
@@ -51,8 +51,8 @@ def test_an_interrupted_run_goes_on_as_if_it_had_not_been(sampler, tmp_path):
 def test_rows_of_lost_steps_are_dropped(tmp_path):
     path = tmp_path / "train.csv"
     for step in (10, 20, 30):
-        train.append(path, {"step": step, "loss": 1.0})
-    train.cut(path, 20)
+        run.append(path, {"step": step, "loss": 1.0})
+    run.cut(path, 20)
     with open(path, newline="") as f:
         assert [r["step"] for r in csv.DictReader(f)] == ["10", "20"]
 
