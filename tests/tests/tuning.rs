@@ -24,7 +24,9 @@ fn tune(
     script: impl Fn(&str, u64) -> (u64, Option<InjectedFault>) + Send + Sync + 'static,
 ) -> Tuning {
     let bundle = Bundle::open(workspace::root().join("models/edge/edge.bedside")).unwrap();
-    assert_eq!(bundle.manifest().self_tests.len() as u64, SELF_TESTS);
+    let manifest = bundle.manifest();
+    let tests = manifest.self_tests_at(manifest.input.side);
+    assert_eq!(tests.count() as u64, SELF_TESTS);
     let clock = Arc::new(ManualClock::default());
     let time = clock.clone();
     let backend = FaultyBackend::new(Arc::new(TractCpu), move |graph, run| {
