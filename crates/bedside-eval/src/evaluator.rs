@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use bedside::{
-    Form, Frame, Mask, Modality, Prompt, PromptEntry, PromptSet, PromptTable, Resolution, Segmenter,
-    side_for,
+    Form, Frame, Mask, Modality, Prompt, PromptEntry, PromptSet, PromptTable, Resolution,
+    Segmenter, side_for,
 };
 
 use crate::absence::surely_absent;

@@ -93,6 +93,17 @@ def figures(f32, int8):
     return [*lines, "", *table(head, presence)]
 
 
+def overview(int8):
+    """A table of the prompts that have frames of their own, for the README."""
+    rows = [
+        [p["prompt"], str(p["shown"]["frames"]), number(p["shown"]["dice"]),
+         f"{p['shown']['dice_median']:.3f}"]
+        for p in int8["prompts"]
+        if p["shown"]
+    ]  # fmt: skip
+    return table(["prompt", "frames", "mean Dice (int8)", "median"], rows)
+
+
 def sets(folders):
     """A table of the datasets: frames of each split, and terms."""
     rows = []
@@ -115,11 +126,15 @@ def main():
     parser.add_argument(
         "--int8", type=pathlib.Path, required=True, help="of bedside eval --json"
     )
+    parser.add_argument("--readme", type=pathlib.Path, help="gets a shorter table at its mark")
     args = parser.parse_args()
     card = args.card.read_text()
     card = between(card, "data", sets(args.datasets))
-    reports = (json.loads(path.read_text()) for path in (args.f32, args.int8))
-    args.card.write_text(between(card, "figures", figures(*reports)))
+    f32, int8 = (json.loads(path.read_text()) for path in (args.f32, args.int8))
+    args.card.write_text(between(card, "figures", figures(f32, int8)))
+    if args.readme:
+        readme = args.readme.read_text()
+        args.readme.write_text(between(readme, "figures", overview(int8)))
 
 
 if __name__ == "__main__":
