@@ -126,7 +126,10 @@ fn a_free_prompt_gets_the_mask_of_its_tokens() {
     assert_eq!(found[1].object, None, "a free prompt names no object type");
     assert_eq!(found[1].prompt, "Soft growth inside a BOWEL by scope");
     assert_eq!(found[1].mask, found[0].mask);
-    assert!(found[1].present, "what scores mean is calibrated for forms alone");
+    assert!(
+        found[1].present,
+        "what scores mean is calibrated for forms alone"
+    );
     assert_eq!(found[1].validity, None, "no reference for a free prompt");
     assert_ne!(found[2].presence.to_bits(), found[0].presence.to_bits());
 }

@@ -226,9 +226,9 @@ class Model:
 
     def encode(self, square, side):
         """The encoder's outputs by name."""
-        x = cv2.resize(square, (side, side), interpolation=cv2.INTER_AREA).astype(
-            np.float32
-        )
+        # As near to the runtime's resize as OpenCV comes.
+        way = cv2.INTER_AREA if side < len(square) else cv2.INTER_LINEAR
+        x = cv2.resize(square, (side, side), interpolation=way).astype(np.float32)
         return self.look(data.normalise(x)[None])
 
     def look(self, image):
@@ -315,9 +315,7 @@ class Seen:
     far: list = field(default_factory=list)  # scores in other modalities
 
     def presence(self):
-        without = [*self.empty, *self.near, *self.far]
-        present = [True] * len(self.shown) + [False] * len(without)
-        return calibrate.presence([*self.shown, *without], present)
+        return calibrate.presence(self.shown, [self.empty, self.near, self.far])
 
 
 def look(model, frames):

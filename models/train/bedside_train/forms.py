@@ -94,7 +94,7 @@ def forms():
 
 # Name, modality, site; what differs from the defaults of ``Trained``; other ways to ask.
 _TRAINED = (
-    ("colon polyp", "endoscopy", "colon", {"share": 1.5},
+    ("colon polyp", "endoscopy", "colon", {"share": 4.0},
      "polyp", "colon polyp", "colorectal polyp", "polyp in endoscopy", "polyp in the colon"),
     ("left heart ventricle", "ultrasound", "heart", {},
      "left ventricle in echocardiography", "left ventricle in cardiac ultrasound"),
@@ -102,7 +102,7 @@ _TRAINED = (
      "left atrium in echocardiography", "left atrium in cardiac ultrasound"),
     ("myocardium", "ultrasound", "heart", {},
      "heart muscle in ultrasound", "myocardium in echocardiography"),
-    ("breast tumor", "ultrasound", "breast", {"share": 2.0},
+    ("breast tumor", "ultrasound", "breast", {"share": 4.0},
      "breast tumor", "breast lesion in ultrasound", "breast mass", "breast tumour"),
     ("benign breast tumor", "ultrasound", "breast", {}, "benign breast lesion in ultrasound"),
     ("malignant breast tumor", "ultrasound", "breast", {}, "breast cancer in ultrasound"),
@@ -114,7 +114,7 @@ _TRAINED = (
     ("left lung", "x-ray", "chest", {}, "left lung", "left lung in chest radiograph"),
     ("right lung", "x-ray", "chest", {}, "right lung", "right lung in chest radiograph"),
     ("heart", "x-ray", "heart", {}, "heart in chest x-ray", "heart in chest radiograph"),
-    ("COVID-19 infection", "x-ray", "chest", {}, "COVID-19", "COVID-19 pneumonia in chest x-ray"),
+    ("COVID-19 infection", "x-ray", "chest", {"share": 2.5}, "COVID-19", "COVID-19 pneumonia in chest x-ray"),
     ("left heart ventricle", "mri", "heart", {},
      "left ventricle in cardiac mri", "left ventricle in heart mri"),
     ("right heart ventricle", "mri", "heart", {},
