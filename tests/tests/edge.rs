@@ -280,7 +280,7 @@ fn p_07_unknown_and_untrained_prompts_are_refused() {
         Prompt::new("polypp"),
         &["unknown prompt 'polypp'", "colon polyp"],
     );
-    refused(Prompt::new("liver tumor"), &["not trained", "breast tumor"]);
+    refused(Prompt::new("liver tumor"), &["not trained", "'liver'"]);
     refused(
         Prompt::new("polyp").with_modality(Modality::Ct),
         &["ct", "polyp in colon endoscope"],

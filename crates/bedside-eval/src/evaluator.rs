@@ -171,8 +171,11 @@ impl<'a> Evaluator<'a> {
 
     fn ask(&mut self, row: &Row) -> Result<Asked, Error> {
         let here = |text: &str| Prompt::new(text).with_modality(row.modality);
-        let own = here(self.prompt.unwrap_or(&row.object));
         let (manifest, table) = (self.segmenter.manifest(), self.segmenter.prompt_table());
+        let own = match self.prompt {
+            Some(text) => here(text),
+            None => settled(table, here(&row.object)),
+        };
         let form = table.trained(&own).ok().map(PromptEntry::form);
         let objects = std::iter::once(&row.object).chain(&row.beside);
         let named = objects.flat_map(|object| named(table, &here(object)));
@@ -200,6 +203,20 @@ impl<'a> Evaluator<'a> {
     }
 }
 
+/// The prompt for a row's object. A manifest names no site: of forms with that name in its modality,
+/// the one that the weights know is asked for, if there is just one.
+fn settled(table: &PromptTable, object: Prompt) -> Prompt {
+    let forms = named(table, &object);
+    let mut known = table
+        .trained_forms()
+        .filter(|form| forms.contains(form))
+        .map(Form::text);
+    match (known.next(), known.next()) {
+        (Some(text), None) if forms.len() > 1 => Prompt::new(text),
+        _ => object,
+    }
+}
+
 /// The forms that a row's object may name: any of them may be there, in whatever words it is asked
 /// for.
 fn named<'t>(table: &'t PromptTable, object: &Prompt) -> Vec<&'t Form> {
@@ -216,6 +233,25 @@ mod tests {
     use bedside::Ontology;
 
     use super::*;
+
+    #[test]
+    fn of_what_a_row_may_name_the_form_that_the_weights_know_is_asked() {
+        let table = |known: &[&str]| {
+            let forms = Ontology::biomedparse_v1().forms().iter();
+            let entry = |f: &Form| {
+                let trained = known.contains(&f.text().as_str());
+                PromptEntry::new(f.clone(), trained, &[vec![1.0]]).unwrap()
+            };
+            PromptTable::new(1, forms.map(entry).collect()).unwrap()
+        };
+        let cells = || Prompt::new("epithelial cells").with_modality(Modality::Pathology);
+        let colon = "epithelial cells in colon pathology";
+        let asked = |known: &[&str]| settled(&table(known), cells()).text;
+        assert_eq!(asked(&[colon]), colon);
+        assert_eq!(asked(&[]), "epithelial cells");
+        let both = [colon, "epithelial cells in liver pathology"];
+        assert_eq!(asked(&both), "epithelial cells", "it may be either");
+    }
 
     #[test]
     fn all_that_a_shared_word_may_name_may_be_there() {

@@ -51,11 +51,12 @@ def platt(shown, without):
 
 
 def threshold(shown, without):
-    """Least probability that keeps the false alarms of each kind to their share, or withheld
-    findings to theirs; the arguments are probabilities, otherwise as in ``platt``."""
+    """Least probability, from 0.5, that keeps the false alarms of each kind to their share; or a lower
+    one that keeps withheld findings to theirs. The arguments are probabilities, otherwise as in
+    ``platt``."""
     quiet = [np.quantile(kind, 1 - FALSE_ALARMS) for kind in without if len(kind)]
     found = np.quantile(shown, WITHHELD) if len(shown) else 0.5
-    return max(0.5, min(float(max(quiet, default=0.5)), float(found)))
+    return float(min(max([0.5, *quiet]), found))
 
 
 def presence(shown, without):

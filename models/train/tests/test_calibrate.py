@@ -37,6 +37,8 @@ def test_thresholds_keep_false_alarms_down_but_not_at_any_cost():
     mixed, empty = np.linspace(0.6, 1, 100), np.linspace(0, 0.99, 100)
     least = calibrate.threshold(mixed, [empty])
     assert (mixed < least).mean() <= calibrate.WITHHELD
+    low, empty = np.linspace(0.2, 1, 100), np.linspace(0, 0.9, 10)
+    assert (low < calibrate.threshold(low, [empty])).mean() <= calibrate.WITHHELD
     assert calibrate.threshold([], [[0.2]]) == 0.5
 
 
@@ -52,4 +54,4 @@ def test_many_easy_frames_without_it_do_not_drown_a_few_hard_ones():
 
 def test_scores_are_no_worse_ordered_for_it():
     stated = calibrate.presence([4.0, 3.0], [[-2.0, -3.0]])
-    assert stated["slope"] > 0 and 0.5 <= stated["threshold"] <= 1
+    assert stated["slope"] > 0 and 0 <= stated["threshold"] <= 1
