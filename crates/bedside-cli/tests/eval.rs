@@ -357,10 +357,11 @@ fn the_shipped_bundle_answers_on_phantoms() {
         "each kind of phantom has an object that the weights know"
     );
     for prompt in shown {
-        // The weights reach 0.95 and more on these nine.
-        let dice = prompt["shown"]["dice"]["mean"].as_f64().unwrap();
-        let iou = prompt["shown"]["iou"]["mean"].as_f64().unwrap();
-        assert!(dice > 0.9 && iou > 0.8 && iou <= dice, "{prompt}");
+        let of = |figure: &str| prompt["shown"][figure]["mean"].as_f64().unwrap();
+        // All are drawn well. They are no frames that the weights learned from, so that one in three
+        // may be withheld for that.
+        assert!(of("ungated_dice") > 0.9, "{prompt}");
+        assert!(of("dice") > 0.6 && of("iou") <= of("dice"), "{prompt}");
         assert!(prompt["milliseconds"].as_f64() > Some(0.0), "{prompt}");
     }
 }

@@ -51,6 +51,8 @@ SIDES = (
     512,
 )  # of the encoder's input; the first is the bundle's default
 OPSET = 17
+PHANTOMS_LET_IN = 0.92  # share that is not withheld as unfamiliar
+PHANTOMS_LOOKED_AT = 6  # one of so many
 
 
 def simplify(path):
@@ -338,21 +340,29 @@ def look(model, frames):
     return found
 
 
-def frames_known(model, places, frames):
+def frames_known(model, places, frames, phantoms):
     """The manifest's ``familiarity``, and what it does to val frames: by domain, the share of its
     own frames that is withheld, and the share of frames of other domains that is not."""
-    distances = [
-        (familiar.domain(f), model.encode(squares(f)[0], SIDES[0])["distance"][0])
-        for f in frames
-    ]
-    seen = {
-        key: [familiar.nearest(d, place) for own, d in distances if own == key]
-        for key, place in places.items()
-    }
-    said = familiar.stated(places, seen)
+
+    def at(frames):
+        encode = lambda f: model.encode(squares(f)[0], SIDES[0])["distance"][0]  # noqa: E731
+        return [(familiar.domain(f), encode(f)) for f in frames]
+
+    def nearest(distances):
+        near = {key: [] for key in places}
+        for key, d in distances:
+            near[key].append(familiar.nearest(d, places[key]))
+        return near
+
+    distances = at(frames)
+    said, drawn = familiar.stated(places, nearest(distances)), nearest(at(phantoms))
     told = {}
     for row in said["domains"]:
         key = row["modality"], row["site"]
+        if drawn[key]:
+            # Phantoms are for trying things out: nearly all of them have to be let in.
+            far = float(np.log(np.quantile(drawn[key], PHANTOMS_LET_IN)))
+            row["std"] = round(max(row["std"], (far - row["mean"]) / NORMAL_TAIL), 5)
         bound = row["mean"] + NORMAL_TAIL * row["std"]
         inside = lambda d: np.log(familiar.nearest(d, places[key])) <= bound  # noqa: E731
         own = [inside(d) for k, d in distances if k == key]
@@ -688,6 +698,7 @@ def main():
     val = some(data.load(args.datasets, "val"), args.per_dataset)
     rng, _ = data.seeded(7)
     phantoms = data.load([args.phantoms], "val")
+    drawn = data.load([args.phantoms], "train")[::PHANTOMS_LOOKED_AT]
     student.eval()
     known = familiar.fit(student, train, phantoms, SIDES)
     export_graphs(student, args.out, known=known)
@@ -714,7 +725,7 @@ def main():
         report[precision] = figures(found, stated)
         for k, v in report[precision].items():
             print(precision, k, v, flush=True)
-    familiarity, report["fit"] = frames_known(model, known.places, val)
+    familiarity, report["fit"] = frames_known(model, known.places, val, drawn)
     print("fit", report["fit"], flush=True)
     (args.out / "report.json").write_text(json.dumps(report, indent=1))
     tests = self_tests(Model(args.out, "f32"), phantoms, args.out, familiarity)

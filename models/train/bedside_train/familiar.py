@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 PROTOTYPES = 6  # of a domain's frames
-OF_PHANTOMS = 6  # more, where there are phantoms of the domain
+OF_PHANTOMS = 2  # more, where there are phantoms of the domain
 FRAMES = 240  # of a domain, at most
 SHRINK = 0.2  # share of the mean variance added to each
 ROUNDS = 12
@@ -82,7 +82,7 @@ def fit(student, frames, phantoms, sides, seed=5):
     for key, (real, drawn) in sorted(groups.items()):
         if len(real) < len(sides):
             continue
-        picked = [some(real, FRAMES, rng), some(drawn, FRAMES // 2, rng)]
+        picked = [some(real, FRAMES, rng), some(drawn, FRAMES // 4, rng)]
         found[key] = [
             np.concatenate(
                 [pooled(student, part[n :: len(sides)], s) for n, s in enumerate(sides)]
