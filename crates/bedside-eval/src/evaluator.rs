@@ -1,8 +1,9 @@
 //! Rows in, records out: the model asked for a row's own object and, in the same pass, for all
 //! others that it knows and the frame surely lacks (but for those that want it fed in another
-//! orientation).
+//! orientation), at the row's side of the input: as in a live session that asks for them together.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use bedside::{
     Form, Frame, Mask, Modality, Prompt, PromptEntry, PromptSet, PromptTable, Resolution,
@@ -20,7 +21,7 @@ pub struct Evaluator<'a> {
     /// Whether each row is looked at with the side of the input that suits its prompt, and the
     /// segmenters of other sides that this has taken so far.
     suits: bool,
-    other_sides: Vec<Segmenter>,
+    other_sides: HashMap<u32, Segmenter>,
     presence_threshold: f32,
     /// Asked in place of the rows' objects.
     prompt: Option<&'a str>,
@@ -60,7 +61,7 @@ impl<'a> Evaluator<'a> {
         Self {
             segmenter,
             suits: false,
-            other_sides: Vec::new(),
+            other_sides: HashMap::new(),
             presence_threshold,
             prompt,
             asked: HashMap::new(),
@@ -151,12 +152,10 @@ impl<'a> Evaluator<'a> {
         if side == self.segmenter.side() {
             return Ok(&mut self.segmenter);
         }
-        if !self.other_sides.iter().any(|s| s.side() == side) {
-            self.other_sides.push(self.segmenter.at_side(side)?);
-        }
-        let mut others = self.other_sides.iter_mut();
-        let missing = || Error::new(ErrorKind::Internal, "no segmenter of that side");
-        others.find(|s| s.side() == side).ok_or_else(missing)
+        Ok(match self.other_sides.entry(side) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(place) => place.insert(self.segmenter.at_side(side)?),
+        })
     }
 
     fn asked(&mut self, row: &Row) -> Result<Asked, Error> {

@@ -156,6 +156,17 @@ impl Cadence {
         (side(step) / side(self.step)).powi(2)
     }
 
+    /// A pass failed. At a smaller input that gave no answer yet, that may be the input's own fault:
+    /// the larger one before it answered, and is the smallest from here on.
+    pub(crate) fn failed(&mut self) {
+        if self.mean.is_none()
+            && let Some(before) = self.step.checked_sub(1)
+        {
+            self.sides.truncate(self.step);
+            self.step_to(before);
+        }
+    }
+
     /// What falls short of the configuration.
     pub(crate) fn degradation(&self) -> Option<Degradation> {
         let slow = |mean: f64| mean > self.config.target.as_secs_f64();
@@ -232,6 +243,31 @@ mod tests {
         assert_eq!((cadence.side(), cadence.degradation()), (Some(384), None));
         cadence.set_prompts(1, &[256]);
         assert_eq!(cadence.side(), Some(256));
+    }
+
+    #[test]
+    fn a_smaller_input_that_never_answers_is_left_for_good() {
+        let mut cadence = cadence(1);
+        cadence.set_prompts(1, &[384, 256, 192]);
+        let slow = |cadence: &mut Cadence| {
+            for _ in 0..SETTLE {
+                cadence.took(Duration::from_millis(300));
+            }
+        };
+        cadence.failed();
+        assert_eq!(cadence.side(), Some(384), "the largest has none before it");
+        slow(&mut cadence);
+        assert_eq!(cadence.side(), Some(256));
+        cadence.took(Duration::from_millis(300));
+        cadence.failed();
+        assert_eq!(cadence.side(), Some(256), "it answered before");
+        slow(&mut cadence);
+        assert_eq!(cadence.side(), Some(192));
+        cadence.failed();
+        assert_eq!(cadence.side(), Some(256));
+        slow(&mut cadence);
+        assert_eq!(cadence.side(), Some(256), "192 is not tried again");
+        assert_eq!(cadence.degradation(), Some(Degradation::Slow));
     }
 
     #[test]

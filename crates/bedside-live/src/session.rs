@@ -348,6 +348,7 @@ impl LiveSession {
                 Event::Reply(reply) => self.take(reply, now),
                 Event::Restarted(message) => {
                     self.metrics.restarted();
+                    self.cadence.failed();
                     self.answered = false;
                     self.started = now;
                     self.tracker.forget();
@@ -392,6 +393,7 @@ impl LiveSession {
             }
             Err(error) => {
                 self.metrics.fault();
+                self.cadence.failed();
                 self.tracker.failed(reply.number);
                 self.message = Some(error.to_string());
             }

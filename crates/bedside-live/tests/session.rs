@@ -1,19 +1,20 @@
 //! The video path beside models that are good, slow, stuck, broken or wrong.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
 use bedside::{
-    Clock, Degradation, Fault, Finding, Frame, Mask, Pause, Phi, PixelFormat, Prompt, Stall, State,
-    YuvSpace,
+    Clock, Degradation, Fault, Finding, Frame, ManualClock, Mask, Modality, Pause, Phi,
+    PixelFormat, Prompt, Stall, State, YuvSpace,
 };
 use bedside_live::record::Counts;
 use bedside_live::{
-    AgePolicy, CadenceConfig, ErrorKind, LiveSession, Output, Outputs, RunConfig, SessionConfig,
-    Stop, Watcher,
+    AgePolicy, CadenceConfig, Error, ErrorKind, LiveSession, Loader, Model, Output, Outputs,
+    RunConfig, SessionConfig, Stop, Watcher,
 };
 use bedside_video::sink::{Sink, SinkError};
 use bedside_video::{Source, SourceError, SourceErrorKind, SourceInfo};
@@ -919,4 +920,67 @@ fn p_10_frames_in_are_shown_dropped_or_failed_and_a_slow_sink_queues_nothing() {
             assert!((1..=4).contains(&written), "{report:?}");
         }
     }
+}
+
+/// A model for two sizes of its input, too slow at the larger one and useless at the smaller one.
+struct Sized {
+    script: Scripted,
+    /// Sides that were asked for, in order.
+    asked: Arc<Mutex<Vec<Option<u32>>>>,
+}
+
+struct AtSide(Box<dyn Model>, Arc<Mutex<Vec<Option<u32>>>>);
+
+impl Loader for Sized {
+    fn load(&self) -> Result<Box<dyn Model>, Error> {
+        Ok(Box::new(AtSide(self.script.load()?, self.asked.clone())))
+    }
+
+    fn check(&self, prompts: &[Prompt]) -> Result<Option<Modality>, Error> {
+        self.script.check(prompts)
+    }
+
+    fn sides(&self, _: &[Prompt]) -> Vec<u32> {
+        vec![256, 192]
+    }
+}
+
+impl Model for AtSide {
+    fn set_prompts(&mut self, prompts: &[Prompt], side: Option<u32>) -> Result<(), Error> {
+        self.1.lock().unwrap().push(side);
+        match side {
+            Some(192) => Err(failure("no such input")),
+            _ => self.0.set_prompts(prompts, side),
+        }
+    }
+
+    fn segment(&mut self, frame: &Frame, places: Range<usize>) -> Result<Vec<Finding>, Error> {
+        self.0.segment(frame, places)
+    }
+}
+
+#[test]
+fn a_smaller_input_that_does_not_come_up_costs_one_pass_and_no_restart() {
+    let clock = Arc::new(OnceLock::<Arc<ManualClock>>::new());
+    let slow = clock.clone();
+    let script = Scripted::new(move |_| {
+        if let Some(clock) = slow.get() {
+            clock.advance(Duration::from_millis(120));
+        }
+        Ok(0.95)
+    });
+    let asked = Arc::default();
+    let loader = Sized {
+        script: script.clone(),
+        asked: Arc::clone(&asked),
+    };
+    let mut bench = Bench::on(Arc::new(loader), SessionConfig::default());
+    clock.set(bench.clock.clone()).unwrap();
+    for _ in 0..100 {
+        bench.step_next();
+    }
+    assert_eq!(*asked.lock().unwrap(), [Some(256), Some(192), Some(256)]);
+    assert_eq!(script.loads(), 1);
+    assert_eq!(bench.session.state(), State::Degraded(Degradation::Slow));
+    assert_eq!(bench.session.message(), None);
 }

@@ -227,7 +227,7 @@ function showPrompts() {
     const found = !answers ? "no current answer"
       : mask ? `found, ${ms(mask.age_us / 1000)} old`
       : frame.absent.includes(text) ? "not present"
-      : frame.uncertain.includes(text) ? "too uncertain to show" : "no current answer";
+      : frame.uncertain.includes(text) ? "withheld, the picture says why" : "no current answer";
     row.append(element("b", text), element("span", found));
     return row;
   }));
