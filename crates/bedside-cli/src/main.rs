@@ -19,6 +19,7 @@ mod log;
 mod model;
 mod model_process;
 mod output;
+mod package;
 mod phantom;
 mod preview;
 mod prompts;
@@ -108,6 +109,11 @@ enum Command {
     Doctor(doctor::Args),
     /// Write pictures of moving phantoms with exact masks
     Phantom(phantom::Args),
+    /// Write the completions of a shell to stdout
+    Completions(package::CompletionsArgs),
+    /// Write manual pages
+    #[command(hide = true)]
+    Man(package::ManArgs),
     /// The model of a live session, which starts this by itself
     #[command(hide = true)]
     ModelProcess(model_process::Args),
@@ -129,6 +135,8 @@ fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(args, &cli.model, ui),
         Command::Doctor(args) => doctor::run(args, &cli.model, ui),
         Command::Phantom(args) => phantom::run(args, ui),
+        Command::Completions(args) => package::completions(args),
+        Command::Man(args) => package::man(args, ui),
         Command::ModelProcess(args) => model_process::run(args, &cli.model),
     }
 }

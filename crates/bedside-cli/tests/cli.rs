@@ -466,6 +466,38 @@ fn usage_errors_are_exit_code_2() {
     }
 }
 
+#[test]
+fn every_command_has_a_manual_page_and_completions() {
+    let folder = tempfile::tempdir().unwrap();
+    let ran = |args: &[&str]| {
+        let output = bedside()
+            .args(args)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    ran(&["man", "pages"]);
+    let script = ran(&["completions", "bash"]);
+    let page = |name: &str| fs::read_to_string(folder.path().join("pages").join(name)).unwrap();
+    assert!(
+        page("bedside-live.1").contains("preview"),
+        "options are told"
+    );
+    let help = ran(&["help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<_> = commands
+        .map_while(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.len() > 12, "{commands:?}");
+    for command in commands {
+        assert!(page(&format!("bedside-{command}.1")).contains(command));
+        assert!(script.contains(&format!("bedside,{command})")), "{command}");
+    }
+}
+
 // ---- outputs that can't be written
 
 /// A folder that nobody may write to: for root, permissions do not count, so the kernel's own.
