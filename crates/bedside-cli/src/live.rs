@@ -146,9 +146,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FORMAT")]
     raw: Option<RawFormat>,
 
-    /// What a camera is asked for: size, format and rate, such as 1280x720:nv12@30
+    /// What a camera is asked for: size, format and rate, or some of them, such as 1280x720:mjpeg@30,
+    /// 640x480 or @25
+    ///
+    /// Formats: nv12, yuyv, i420, mjpeg, gray8, rgb8. `bedside doctor` lists what each camera offers.
     #[arg(long, value_name = "FORMAT")]
-    capture: Option<RawFormat>,
+    capture: Option<CaptureFormat>,
 }
 
 /// Time that records get to end, and what they get in a hurry.
@@ -156,6 +159,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const HURRIED: Duration = Duration::from_millis(200);
 /// Time between two looks at the device and two status lines.
 const EVERY: Duration = Duration::from_secs(1);
+/// Time without frames from which their return is told; a damaged one is followed by the next.
+const WORTH_TELLING: Duration = Duration::from_millis(500);
 /// Time between two looks at whether to end.
 const NAP: Duration = Duration::from_millis(100);
 
@@ -225,6 +230,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let beside = beside(args, ui, metrics.clone(), monitor.clone(), stop.clone())?;
     let mut show = Show {
         journal: Journal::begin(recorder, monitor, opening),
+        source_failed: None,
         ui,
     };
     let outcome = bedside_live::run(&mut session, input, sinks, &mut show, config, &stop);
@@ -307,12 +313,7 @@ impl Args {
         options.raw = self.raw;
         options.repeat = self.repeat;
         options.name_source = self.name_source;
-        options.capture = self.capture.map(|asked| CaptureFormat {
-            size: Some((asked.width, asked.height)),
-            format: Some(asked.format),
-            frames_per_second: asked.frames_per_second,
-            ..CaptureFormat::default()
-        });
+        options.capture = self.capture;
         options
     }
 
@@ -442,6 +443,8 @@ fn beside(
 /// Records every frame that was shown, and prints errors of the source.
 struct Show {
     journal: Journal,
+    /// Since when the source gives errors instead of frames.
+    source_failed: Option<Instant>,
     ui: Ui,
 }
 
@@ -452,8 +455,20 @@ impl Watcher for Show {
 
     fn source(&mut self, error: Option<&str>) {
         self.journal.source(error);
-        if let Some(error) = error {
-            self.ui.note(format_args!("note: {error}"));
+        match error {
+            Some(error) => {
+                self.source_failed.get_or_insert_with(Instant::now);
+                self.ui.note(format_args!("note: {error}"));
+            }
+            None => {
+                let failed = self.source_failed.take().map(|since| since.elapsed());
+                if let Some(time) = failed.filter(|time| *time >= WORTH_TELLING) {
+                    let seconds = time.as_secs_f32();
+                    self.ui.note(format_args!(
+                        "note: frames come again, after {seconds:.1} s"
+                    ));
+                }
+            }
         }
     }
 

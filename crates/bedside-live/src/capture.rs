@@ -1,5 +1,6 @@
 //! The thread that reads the source, and what becomes of a source that fails.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -70,13 +71,43 @@ pub(crate) struct Feed {
     pub(crate) failed: AtomicU64,
     /// Why the source has ended, if not in order.
     pub(crate) ended: Mutex<Option<SourceError>>,
-    /// Its present error, where it goes on.
-    pub(crate) error: Mutex<Option<String>>,
+    /// What is yet to be told of it, where it goes on.
+    pub(crate) news: Mutex<News>,
+}
+
+/// Changes of the source's error that nobody looked at yet, oldest first: a short one is told, too.
+#[derive(Default)]
+pub(crate) struct News {
+    waiting: VecDeque<Option<String>>,
+    /// The present error.
+    newest: Option<String>,
+}
+
+impl News {
+    /// Of more than that at once, the newest is told in place of the one before it.
+    const MOST: usize = 8;
+
+    fn add(&mut self, error: Option<String>) {
+        if error == self.newest {
+            return;
+        }
+        self.newest.clone_from(&error);
+        if self.waiting.len() == Self::MOST {
+            self.waiting.pop_back();
+        }
+        self.waiting.push_back(error);
+    }
+
+    /// The oldest change that waits: an error, or that it is over.
+    pub(crate) fn next(&mut self) -> Option<Option<String>> {
+        self.waiting.pop_front()
+    }
 }
 
 impl Feed {
     fn report(&self, error: Option<String>) {
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = error;
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        news.add(error);
     }
 
     /// A frame that came and could not be read.

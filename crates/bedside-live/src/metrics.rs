@@ -59,6 +59,7 @@ pub struct Metrics {
     withheld: [AtomicU64; WITHHELD.len()],
     late: AtomicU64,
     faults: AtomicU64,
+    source_errors: AtomicU64,
     restarts: AtomicU64,
     records_lost: AtomicU64,
     skipped: [AtomicU64; SKIPPED.len()],
@@ -97,6 +98,7 @@ impl Metrics {
             withheld: Default::default(),
             late: AtomicU64::new(0),
             faults: AtomicU64::new(0),
+            source_errors: AtomicU64::new(0),
             restarts: AtomicU64::new(0),
             records_lost: AtomicU64::new(0),
             skipped: Default::default(),
@@ -171,6 +173,11 @@ impl Metrics {
         self.faults.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The source gave an error and went on, such as a camera that was unplugged.
+    pub fn source_error(&self) {
+        self.source_errors.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// The backend was started again.
     pub fn restarted(&self) {
         self.restarts.fetch_add(1, Ordering::Relaxed);
@@ -240,6 +247,7 @@ impl Metrics {
     pub fn report(&self) -> Report {
         Report {
             frames: self.frames(),
+            source_errors: self.source_errors.load(Ordering::Relaxed),
             video_delay: self.video_delay.latency(),
             inference: self.inference.latency(),
             mask_age: self.mask_age.latency(),
@@ -307,6 +315,11 @@ impl Metrics {
                 "bedside_faults_total",
                 "Passes that failed or gave NaN, infinite or absurd values, and faults of the session.",
                 self.faults.load(Ordering::Relaxed),
+            ),
+            (
+                "bedside_source_errors_total",
+                "Errors of the source after which it went on, such as a camera that was unplugged.",
+                self.source_errors.load(Ordering::Relaxed),
             ),
             (
                 "bedside_restarts_total",
@@ -471,6 +484,8 @@ fn write_aside(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub struct Report {
     /// Where the frames went.
     pub frames: Counts,
+    /// Errors of the source after which it went on, such as a camera that was unplugged.
+    pub source_errors: u64,
     /// From a frame in memory to the annotated frame in memory.
     pub video_delay: Option<Latency>,
     /// Passes of the model.
@@ -529,6 +544,9 @@ impl fmt::Display for Report {
             f,
             "frames: {captured} captured, {shown} shown, {dropped} dropped, {failed} failed"
         )?;
+        if self.source_errors > 0 {
+            write!(f, "\nsource: {} errors that passed", self.source_errors)?;
+        }
         for output in &self.outputs {
             let OutputReport {
                 output,

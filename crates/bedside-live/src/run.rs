@@ -124,7 +124,6 @@ pub fn run(
         stop,
         shown: 0,
         unpainted: 0,
-        error: None,
     };
     let counts = show.run(config.keep_on);
     let finished = outlets.finish(stop);
@@ -149,8 +148,6 @@ struct Show<'a> {
     stop: &'a Stop,
     shown: u64,
     unpainted: u64,
-    /// What was last said of the source.
-    error: Option<String>,
 }
 
 impl Show<'_> {
@@ -179,11 +176,14 @@ impl Show<'_> {
 
     /// Say what there is to say of source and outputs.
     fn look(&mut self) {
-        if let Ok(newest) = self.feed.error.try_lock()
-            && *newest != self.error
+        while let Ok(mut news) = self.feed.news.try_lock()
+            && let Some(error) = news.next()
         {
-            self.error.clone_from(&newest);
-            self.watcher.source(self.error.as_deref());
+            drop(news);
+            if error.is_some() {
+                self.session.metrics().source_error();
+            }
+            self.watcher.source(error.as_deref());
         }
         self.board.look(|news| self.watcher.output(news));
         self.session.set_outputs(self.board.said());
@@ -211,7 +211,6 @@ impl Show<'_> {
             Some(error) => {
                 self.unpainted += 1;
                 self.watcher.source(Some(&error));
-                self.error = Some(error);
             }
         }
         self.show(shown);

@@ -854,14 +854,18 @@ fn source_info() -> SourceInfo {
     }
 }
 
-struct Nobody;
+/// Keeps what it is told of the source.
+#[derive(Default)]
+struct Listener(Vec<Option<String>>);
 
-impl Watcher for Nobody {
+impl Watcher for Listener {
     fn shown(&mut self, _: &LiveSession, _: Option<&Frame>, counts: Counts) {
         assert!(counts.captured >= counts.shown + counts.dropped + counts.failed);
     }
 
-    fn source(&mut self, _: Option<&str>) {}
+    fn source(&mut self, error: Option<&str>) {
+        self.0.push(error.map(str::to_owned));
+    }
 }
 
 #[test]
@@ -891,11 +895,12 @@ fn p_10_frames_in_are_shown_dropped_or_failed_and_a_slow_sink_queues_nothing() {
             keeps: false,
         };
         let source: Box<dyn Source> = Box::new(source);
+        let mut listener = Listener::default();
         let counts = bedside_live::run(
             &mut bench.session,
             source.into(),
             vec![sink],
-            &mut Nobody,
+            &mut listener,
             RunConfig {
                 wait,
                 keep_on: false,
@@ -913,7 +918,16 @@ fn p_10_frames_in_are_shown_dropped_or_failed_and_a_slow_sink_queues_nothing() {
         let written = u64::from(written.load(Ordering::SeqCst));
         assert_eq!((report.written, report.failed), (written, 0));
         assert_eq!(counts.shown, report.written + report.dropped);
+        let heard = &listener.0;
+        assert!(heard.iter().step_by(2).all(Option::is_some), "{heard:?}");
+        assert!(heard.iter().skip(1).step_by(2).all(Option::is_none));
         if wait {
+            assert_eq!(
+                heard.len(),
+                19,
+                "each error, and that it passed, until the end"
+            );
+            assert_eq!(bench.metrics.report().source_errors, 10);
             assert_eq!((counts.shown, written), (60, 60));
         } else {
             // One with the sink and one that waits for it; as its gate opens, two are on their way.

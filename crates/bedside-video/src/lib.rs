@@ -40,7 +40,7 @@ mod y4m;
 
 use bedside_core::{Frame, Phi, PixelFormat, Timestamp, YuvSpace};
 
-pub use camera::{CameraInfo, cameras};
+pub use camera::{CameraInfo, Coding, cameras};
 pub use error::{SourceError, SourceErrorKind};
 pub use open::{CaptureFormat, OpenOptions, open};
 pub use pace::Pace;

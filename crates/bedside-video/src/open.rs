@@ -4,34 +4,90 @@ use std::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use bedside_core::{Clock, Frame, Phi, PixelFormat, YuvSpace};
+use bedside_core::{Clock, Frame, Phi, YuvSpace};
 
 use crate::avi::AviSource;
-use crate::camera;
+use crate::camera::{self, Coding};
 use crate::feed::Feed;
 use crate::folder::FolderSource;
 use crate::mjpeg::MjpegSource;
 use crate::mp4::Mp4Source;
 use crate::pace::{Pace, Paced};
 use crate::phantom::PhantomSource;
-use crate::raw::{RawFormat, RawSource};
+use crate::raw::{RawFormat, RawSource, parse_rate, parse_size};
 use crate::y4m::Y4mSource;
 use crate::{Source, SourceError, SourceInfo};
 
-/// What is requested of a camera; it runs in the nearest way that it can.
+/// What is requested of a camera; it runs in the nearest way that it can. Written as
+/// `1280x720:mjpeg@30`, of which any part may be left out: `640x480`, `mjpeg@60`, `@25`.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct CaptureFormat {
     /// Width and height in pixels.
     pub size: Option<(u32, u32)>,
-    /// Pixel format that the camera sends; I420 is had from MJPEG.
-    pub format: Option<PixelFormat>,
+    /// How the camera sends its frames.
+    pub coding: Option<Coding>,
     /// Frames a second.
     pub frames_per_second: Option<f64>,
     /// What the YUV values mean: BT.601 in limited range by default, as webcams have it;
     /// capture of HDMI is usually BT.709. JPEG says it itself.
     pub yuv_space: Option<YuvSpace>,
+}
+
+impl FromStr for CaptureFormat {
+    type Err = SourceError;
+
+    fn from_str(text: &str) -> Result<Self, SourceError> {
+        let refuse = |why: &str| {
+            let names = Coding::ALL.map(Coding::name).join(", ");
+            SourceError::fatal(format!(
+                "capture format '{text}': {why}; hint: write it as 1280x720:mjpeg@30, or a part of \
+                 that, with one of {names}"
+            ))
+        };
+        let (format, rate) = match text.split_once('@') {
+            Some((format, rate)) => (format, Some(rate)),
+            None => (text, None),
+        };
+        let mut request = Self::default();
+        for part in format.split(':').filter(|part| !part.is_empty()) {
+            let coding = Coding::ALL.into_iter().find(|coding| coding.name() == part);
+            match coding {
+                Some(_) if request.coding.is_some() => return Err(refuse("two formats")),
+                Some(_) => request.coding = coding,
+                None if part.starts_with(|c: char| c.is_ascii_digit()) => {
+                    request.size = Some(parse_size(part).map_err(|why| refuse(&why))?);
+                }
+                None => return Err(refuse(&format!("unknown format '{part}'"))),
+            }
+        }
+        if let Some(rate) = rate {
+            let rate = parse_rate(rate).ok_or_else(|| refuse("not a frame rate"))?;
+            request.frames_per_second = Some(rate);
+        }
+        if request == Self::default() {
+            return Err(refuse("nothing is asked for"));
+        }
+        Ok(request)
+    }
+}
+
+impl fmt::Display for CaptureFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((width, height)) = self.size {
+            write!(f, "{width}x{height}")?;
+        }
+        if let Some(coding) = self.coding {
+            let colon = self.size.map_or("", |_| ":");
+            write!(f, "{colon}{}", coding.name())?;
+        }
+        match self.frames_per_second {
+            Some(rate) => write!(f, "@{}", (rate * 100.0).round() / 100.0),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How sources are opened.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bedside_core::{Clock, Frame, ManualClock, PixelFormat, YuvSpace};
 use bedside_video::sink::{Sink, SinkErrorKind, SinkOptions, Y4mSink, open_sink};
-use bedside_video::{OpenOptions, Pace, Source, SourceErrorKind, open};
+use bedside_video::{CaptureFormat, Coding, OpenOptions, Pace, Source, SourceErrorKind, open};
 use proptest::prelude::*;
 
 fn options() -> OpenOptions {
@@ -208,6 +208,42 @@ fn what_is_not_read_is_refused_with_the_remedy() {
     ] {
         let error = raw.parse::<bedside_video::RawFormat>().unwrap_err();
         assert!(error.to_string().contains("1280x720:nv12@30"), "{error}");
+    }
+}
+
+#[test]
+fn a_capture_format_is_read_in_parts_and_written_as_it_is_read() {
+    let parse = |text: &str| text.parse::<CaptureFormat>();
+    for text in [
+        "1280x720:mjpeg@30",
+        "640x360@30",
+        "640x360",
+        "mjpeg",
+        "yuyv@29.97",
+        "@25",
+    ] {
+        assert_eq!(parse(text).unwrap().to_string(), text);
+    }
+    assert_eq!(parse(":mjpeg").unwrap(), parse("mjpeg").unwrap());
+    assert_eq!(parse("640x480").unwrap().size, Some((640, 480)));
+    assert_eq!(parse("640x480:mjpeg").unwrap().coding, Some(Coding::Jpeg));
+    for text in [
+        "",
+        ":",
+        "640",
+        "640x",
+        "h264",
+        "nv12:yuyv",
+        "@0",
+        "640x480@",
+        "0x4:nv12",
+    ] {
+        let error = parse(text).unwrap_err().to_string();
+        assert!(error.contains("1280x720:mjpeg@30"), "{text}: {error}");
+        assert!(
+            error.contains("nv12, yuyv, i420, mjpeg, gray8, rgb8"),
+            "{error}"
+        );
     }
 }
 

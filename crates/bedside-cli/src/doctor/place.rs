@@ -128,7 +128,7 @@ pub(super) fn cache(model: &ModelArgs) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use bedside_video::RawFormat;
+    use bedside_video::CaptureFormat;
 
     use super::*;
 
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn cameras_are_listed_with_what_they_offer() {
-        let format: RawFormat = "1280x720:nv12@30".parse().unwrap();
+        let format: CaptureFormat = "1280x720:nv12@30".parse().unwrap();
         let camera = |formats| {
             let path = "/dev/video7".to_owned();
             cameras(vec![CameraInfo { path, formats }]).remove(0)

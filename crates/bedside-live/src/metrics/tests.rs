@@ -144,6 +144,8 @@ fn a_few_values_read_as_expected() {
     metrics.late();
     metrics.fault();
     metrics.restarted();
+    metrics.source_error();
+    metrics.source_error();
     metrics.records_lost(7);
     let text = metrics.text(HOT);
     for expected in [
@@ -160,6 +162,7 @@ fn a_few_values_read_as_expected() {
         "\nbedside_answers_late_total 1\n",
         "\nbedside_faults_total 1\n",
         "\nbedside_restarts_total 1\n",
+        "\nbedside_source_errors_total 2\n",
         "\nbedside_records_lost_total 7\n",
         "\nbedside_state{state=\"starting\",reason=\"\"} 1\n",
         "# HELP bedside_video_delay_seconds From a frame in memory to the annotated frame in memory.\n\

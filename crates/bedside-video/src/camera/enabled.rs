@@ -9,19 +9,24 @@ use std::time::Duration;
 use bedside_core::{Clock, Frame, FrameView, Phi, YuvSpace};
 use linuxvideo::format::{FrameIntervals, FrameSizes, PixFormat, PixelFormat as FourCc};
 use linuxvideo::stream::ReadStream;
-use linuxvideo::{BufType, CapabilityFlags, Device, Fract};
+use linuxvideo::{BufType, CapabilityFlags, Device, Fract, InputStatus};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::camera::{CameraInfo, Coding, Offer, USUAL, choose};
 use crate::jpeg::Decoder;
-use crate::{CaptureFormat, RawFormat, Source, SourceError, SourceErrorKind, SourceInfo, size};
+use crate::{CaptureFormat, Source, SourceError, SourceErrorKind, SourceInfo, size};
 
 /// How long a camera may be silent within one call.
 const PATIENCE: Timespec = Timespec {
     tv_sec: 1,
     tv_nsec: 0,
 };
+/// What is said of the devices that many boards have for their own cameras, and what helps.
+const MULTI_PLANAR: (&str, &str) = (
+    "is a multi-planar device, which is not read here",
+    "pipe it in with GStreamer or ffmpeg, see docs/video.md",
+);
 /// Time between attempts to open a camera that is gone.
 const RETRY: Duration = Duration::from_millis(500);
 
@@ -30,9 +35,11 @@ pub(crate) fn open(
     request: CaptureFormat,
     clock: Arc<dyn Clock>,
 ) -> Result<Box<dyn Source>, SourceError> {
-    let (info, running) = start(name, &request)?;
+    let path = name.reveal().clone();
+    let (info, running, identity) = start(name, &path, &request)?;
     Ok(Box::new(Camera {
         request,
+        identity,
         running: Some(running),
         jpeg: Vec::new(),
         decoder: Decoder::default(),
@@ -43,6 +50,7 @@ pub(crate) fn open(
 
 struct Camera {
     request: CaptureFormat,
+    identity: Identity,
     /// `None` while the device is gone.
     running: Option<Running>,
     /// Memory for a compressed frame: the driver gets its own back before it is decoded.
@@ -50,6 +58,34 @@ struct Camera {
     decoder: Decoder,
     info: SourceInfo,
     clock: Arc<dyn Clock>,
+}
+
+/// What stays the same of a camera that is unplugged and comes back as another `/dev/videoN`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Identity {
+    card: String,
+    /// Where it is plugged in.
+    bus: String,
+}
+
+impl Identity {
+    fn of(device: &Device) -> io::Result<Self> {
+        let capabilities = device.capabilities()?;
+        Ok(Self {
+            card: capabilities.card().to_owned(),
+            bus: capabilities.bus_info().to_owned(),
+        })
+    }
+
+    /// Where this camera is now, if it is there and sends frames.
+    fn find(&self) -> Option<String> {
+        let mut paths = numbers().into_iter().map(node);
+        paths.find(|path| {
+            let device = Device::open(path).ok();
+            let same = device.is_some_and(|d| Self::of(&d).is_ok_and(|found| found == *self));
+            same && matches!(formats(path), Ok(Some(_)))
+        })
+    }
 }
 
 /// A device that sends.
@@ -78,11 +114,12 @@ impl Camera {
     /// Open the device anew.
     fn restart(&mut self) -> Result<(), SourceError> {
         std::thread::sleep(RETRY);
-        let (info, running) = match start(self.info.name.clone(), &self.request) {
-            Ok(started) => started,
-            Err(error) => return Err(self.lost(&io::Error::other(error))),
-        };
-        if info != self.info {
+        let path = self.identity.find();
+        let path = path.as_ref().unwrap_or_else(|| self.info.name.reveal());
+        let started = start(self.info.name.clone(), path, &self.request);
+        let (info, running, identity) =
+            started.map_err(|error| SourceError::new(SourceErrorKind::Lost, error.to_string()))?;
+        if info != self.info || identity != self.identity {
             return Err(SourceError::fatal(format!(
                 "{}: came back as another camera, or with other settings; hint: start again",
                 self.info.name
@@ -167,48 +204,77 @@ fn refused(name: &dyn fmt::Display, error: &io::Error) -> SourceError {
 
 /// The devices that send frames, and those that can't be asked, by number.
 pub(crate) fn list() -> Vec<CameraInfo> {
+    let info = |path: String| {
+        let formats = formats(&path).transpose()?;
+        Some(CameraInfo { path, formats })
+    };
+    numbers().into_iter().map(node).filter_map(info).collect()
+}
+
+/// The numbers of the video devices that are there, in order.
+fn numbers() -> Vec<u32> {
     let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
     let number = |name: &OsStr| name.to_str()?.strip_prefix("video")?.parse::<u32>().ok();
     let mut numbers: Vec<u32> = entries.filter_map(|e| number(&e.file_name())).collect();
     numbers.sort_unstable();
     numbers
-        .into_iter()
-        .filter_map(|number| {
-            let path = format!("/dev/video{number}");
-            let formats = formats(&path).transpose()?;
-            Some(CameraInfo { path, formats })
-        })
-        .collect()
+}
+
+fn node(number: u32) -> String {
+    format!("/dev/video{number}")
 }
 
 /// What a device offers, `None` where it does not send frames: many have a node for other data.
-fn formats(path: &str) -> Result<Option<Vec<RawFormat>>, SourceError> {
+fn formats(path: &str) -> Result<Option<Vec<CaptureFormat>>, SourceError> {
     let io = |error| refused(&path, &error);
     let device = Device::open(path).map_err(io)?;
     let able = device.capabilities().map_err(io)?.device_capabilities();
+    if able.contains(CapabilityFlags::VIDEO_CAPTURE_MPLANE) {
+        return Err(fatal(&path, MULTI_PLANAR.0, MULTI_PLANAR.1));
+    }
     if !able.contains(CapabilityFlags::VIDEO_CAPTURE | CapabilityFlags::STREAMING) {
         return Ok(None);
     }
-    let format = |offer: Offer| RawFormat {
-        width: offer.width,
-        height: offer.height,
-        format: offer.coding.format(),
+    let format = |offer: Offer| CaptureFormat {
+        size: Some((offer.width, offer.height)),
+        coding: Some(offer.coding),
         frames_per_second: offer.frames_per_second,
+        yuv_space: None,
     };
     let offers = offers(&device, &CaptureFormat::default());
     Ok(Some(offers.into_iter().map(format).collect()))
 }
 
-/// Open the device, settle on a format, and let it send.
-fn start(name: Phi<String>, request: &CaptureFormat) -> Result<(SourceInfo, Running), SourceError> {
+/// Open the device at a path, settle on a format, and let it send.
+fn start(
+    name: Phi<String>,
+    path: &str,
+    request: &CaptureFormat,
+) -> Result<(SourceInfo, Running, Identity), SourceError> {
     let fatal = |why: &str, hint: &str| fatal(&name, why, hint);
     let io = |error| refused(&name, &error);
-    let device = Device::open(name.reveal()).map_err(io)?;
+    let device = Device::open(path).map_err(io)?;
     let able = device.capabilities().map_err(io)?.device_capabilities();
+    if able.contains(CapabilityFlags::VIDEO_CAPTURE_MPLANE) {
+        return Err(fatal(MULTI_PLANAR.0, MULTI_PLANAR.1));
+    }
     if !able.contains(CapabilityFlags::VIDEO_CAPTURE | CapabilityFlags::STREAMING) {
         return Err(fatal(
             "does not send frames",
             "try the device's other /dev/videoN, or pipe it in with ffmpeg or GStreamer",
+        ));
+    }
+    let identity = Identity::of(&device).map_err(io)?;
+    let mut inputs = device.inputs().map_while(Result::ok);
+    // Of several inputs it is not told which one is on.
+    if let (Some(input), None) = (inputs.next(), inputs.next())
+        && input
+            .status()
+            .intersects(InputStatus::NO_POWER | InputStatus::NO_SIGNAL)
+    {
+        return Err(fatal(
+            &format!("no signal at {}", input.name()),
+            "see that what sends the picture is on, and the cable",
         ));
     }
     let offers = offers(&device, request);
@@ -239,7 +305,7 @@ fn start(name: Phi<String>, request: &CaptureFormat) -> Result<(SourceInfo, Runn
         .ok()
         .and_then(per_second)
         .or(offer.frames_per_second);
-    let stream = capture.into_stream().map_err(io)?;
+    let stream = capture.into_stream().map_err(|e| unstarted(&name, &e))?;
     let yuv_space = if offer.coding == Coding::Jpeg {
         YuvSpace::Bt601Full
     } else {
@@ -262,7 +328,24 @@ fn start(name: Phi<String>, request: &CaptureFormat) -> Result<(SourceInfo, Runn
             coding,
             stride,
         },
+        identity,
     ))
+}
+
+/// Why a device that took its settings does not begin to send, and what helps.
+fn unstarted(name: &dyn fmt::Display, error: &io::Error) -> SourceError {
+    let hint = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOSPC) => {
+            "the USB bus has no room for it: another port, or --capture with mjpeg or a smaller size"
+        }
+        Some(Errno::PIPE | Errno::NOLINK) => {
+            "the board's camera pipeline is not set up, or nothing sends to it"
+        }
+        Some(Errno::NOMEM) => "too little memory for its frames: a smaller size by --capture",
+        Some(Errno::BUSY) => "another program uses it, close that one",
+        _ => "another size or format by --capture, or plug it in again",
+    };
+    fatal(name, &format!("does not begin to send: {error}"), hint)
 }
 
 fn per_second(interval: Fract) -> Option<f64> {

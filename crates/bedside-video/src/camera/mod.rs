@@ -13,8 +13,8 @@ mod device;
 
 use bedside_core::PixelFormat;
 
+use crate::SourceError;
 use crate::open::CaptureFormat;
-use crate::{RawFormat, SourceError};
 
 pub(crate) use device::open;
 
@@ -23,9 +23,9 @@ pub(crate) use device::open;
 pub struct CameraInfo {
     /// What [`open`](crate::open()) takes.
     pub path: String,
-    /// The formats that frames come in, compressed ones as they are once decoded; or why the
-    /// device can't be asked.
-    pub formats: Result<Vec<RawFormat>, SourceError>,
+    /// What it may be asked for, each with the highest rate that it tells; or why the device can't
+    /// be used.
+    pub formats: Result<Vec<CaptureFormat>, SourceError>,
 }
 
 /// The cameras and capture devices that are there; none where the system is not Linux. Each is
@@ -39,17 +39,23 @@ const USUAL: (u32, u32, f64) = (1280, 720, 30.0);
 
 /// How a camera sends its frames; at equal size and rate, earlier ones are better.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Coding {
+pub enum Coding {
+    /// V4L2's NV12.
     Nv12,
+    /// YUYV.
     Yuyv,
+    /// YU12.
     I420,
+    /// MJPG, decoded to I420.
     Jpeg,
+    /// GREY.
     Gray8,
+    /// RGB3.
     Rgb8,
 }
 
 impl Coding {
-    const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Nv12,
         Self::Yuyv,
         Self::I420,
@@ -57,6 +63,18 @@ impl Coding {
         Self::Gray8,
         Self::Rgb8,
     ];
+
+    /// What it is called in a request.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nv12 => "nv12",
+            Self::Yuyv => "yuyv",
+            Self::I420 => "i420",
+            Self::Jpeg => "mjpeg",
+            Self::Gray8 => "gray8",
+            Self::Rgb8 => "rgb8",
+        }
+    }
 
     /// V4L2's four letters for it.
     fn fourcc(self) -> [u8; 4] {
@@ -97,9 +115,7 @@ fn choose(offers: &[Offer], request: &CaptureFormat) -> Option<Offer> {
     let (width, height) = request.size.unwrap_or((USUAL.0, USUAL.1));
     let rate = request.frames_per_second.unwrap_or(USUAL.2);
     let cost = |offer: &Offer| {
-        let wrong = request
-            .format
-            .is_some_and(|format| offer.coding.format() != format);
+        let wrong = request.coding.is_some_and(|coding| offer.coding != coding);
         let apart = offer
             .width
             .abs_diff(width)
@@ -153,11 +169,13 @@ mod tests {
             choose(CaptureFormat { size, ..request }),
             (Coding::Jpeg, 1920)
         );
-        let format = Some(PixelFormat::Yuyv);
-        assert_eq!(
-            choose(CaptureFormat { format, ..request }),
-            (Coding::Yuyv, 1280)
-        );
+        for coding in [Coding::Yuyv, Coding::Jpeg] {
+            let request = CaptureFormat {
+                coding: Some(coding),
+                ..request
+            };
+            assert_eq!(choose(request), (coding, 1280));
+        }
         let frames_per_second = Some(5.0);
         let slow = CaptureFormat {
             frames_per_second,
