@@ -17,6 +17,7 @@ const ORDER: &[&str] = &[
     "bedside",
     "bedside-engine",
     "bedside-kernels",
+    "bedside-update",
     "bedside-bundle",
     "bedside-map",
     "bedside-video",

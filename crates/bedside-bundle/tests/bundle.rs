@@ -191,7 +191,7 @@ fn the_prompt_table_keeps_forms_apart() {
 }
 
 #[test]
-fn every_flipped_bit_is_found() {
+fn p_15_every_flipped_bit_is_found() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("flipped.bedside");
     fs::copy(golden("golden.bedside"), &path).unwrap();
@@ -265,7 +265,7 @@ fn a_damaged_part_is_found_when_it_is_read() {
 }
 
 #[test]
-fn a_folder_holds_the_listed_files_and_no_links() {
+fn p_15_a_folder_holds_the_listed_files_and_no_links() {
     let (_temp, folder) = unpacked();
     fs::write(folder.join("notes.txt"), "extra").unwrap();
     refused(Bundle::open(&folder), ErrorKind::Unlisted, "notes.txt");
@@ -763,7 +763,7 @@ fn open_manifest(folder: &Path, manifest: &[u8]) -> Result<Bundle, BundleError> 
 }
 
 #[test]
-fn part_lists_that_do_not_tell_the_truth_are_refused() {
+fn p_15_part_lists_that_do_not_tell_the_truth_are_refused() {
     let (_temp, folder) = unpacked();
     let manifest: Manifest =
         serde_json::from_slice(&fs::read(folder.join("manifest.json")).unwrap()).unwrap();

@@ -29,6 +29,7 @@ mod signals;
 mod table;
 mod tune;
 mod ui;
+mod update;
 mod warm;
 
 use std::process::ExitCode;
@@ -103,6 +104,8 @@ enum Command {
     Warm(warm::Args),
     /// Make a bundle from an exporter's folder
     Pack(bundle::PackArgs),
+    /// Replace the bundle of a device, safely, and go back where it does not do well
+    Update(update::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
     /// Say whether this machine will serve, and what to do where it will not
@@ -132,6 +135,7 @@ fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
         Command::Tune(args) => tune::run(args, &cli.model, ui),
         Command::Warm(args) => warm::run(args, &cli.model, ui),
         Command::Pack(args) => bundle::pack(args, ui),
+        Command::Update(args) => update::run(args, &cli.model, ui),
         Command::Bench(args) => bench::run(args, &cli.model, ui),
         Command::Doctor(args) => doctor::run(args, &cli.model, ui),
         Command::Phantom(args) => phantom::run(args, ui),

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use bedside::{Bundle, Cache, Options, Precision, Prompt, Tuning, TuningKey};
+use bedside_update::KeyRing;
 use clap::Args;
 
 use crate::failure::{Exit, Failure};
@@ -31,6 +32,16 @@ pub(crate) struct ModelArgs {
         hide_env_values = true
     )]
     pub bundle: Option<PathBuf>,
+
+    /// Folder of public keys (*.pub): run no bundle that none of them signed, with minisign
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "BEDSIDE_KEYS",
+        hide_env_values = true
+    )]
+    pub keys: Option<PathBuf>,
 
     /// Number format of the weights: f32, f16, int8, or auto [default: the bundle's choice]
     ///
@@ -105,7 +116,16 @@ impl ModelArgs {
     /// The bundle at `path`, or the one that the options name.
     pub(crate) fn bundle(&self, path: Option<&PathBuf>) -> Result<Bundle, Failure> {
         let path = path.map_or_else(|| self.path(), |path| Ok(path.clone()))?;
+        if let Some(keys) = self.key_ring()? {
+            keys.check(&path)?;
+        }
         Ok(Bundle::open(path).map_err(bedside::Error::from)?)
+    }
+
+    /// The keys of those who may sign bundles, where some were given.
+    pub(crate) fn key_ring(&self) -> Result<Option<KeyRing>, Failure> {
+        let keys = self.keys.as_deref().map(KeyRing::open);
+        Ok(keys.transpose()?)
     }
 
     /// Side, threads, backend and cache as given, the rest as the bundle has it.

@@ -22,3 +22,4 @@ mod network;
 mod outputs;
 mod preview_browser;
 mod privacy;
+mod update;
