@@ -10,10 +10,13 @@ use std::env;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use bedside_link::{Action, Event, Faults, HEARTBEAT_MS, Input, SILENCE_MS, Signal, State};
+use bedside_link::{Action, Event, Faults, Input, Signal, State};
 
 use bench::{Bench, Failure, Random, Report};
 
+// As the protocol has them, whatever the library says.
+const HEARTBEAT_MS: u64 = 50;
+const SILENCE_MS: u64 = 500;
 /// The loop may come round this many milliseconds late, where the machine is busy.
 const LATE: u64 = 5;
 const PEDAL: u8 = 1;
