@@ -1,10 +1,7 @@
 //! `bedside live`: video in, annotated video and records out.
 
-use std::fs::{self, File};
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
-use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -15,17 +12,15 @@ use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
     AgePolicy, BundleLoader, CadenceConfig, Control, Input, Journal, LiveSession, Loader, Log,
     Metrics, Monitor, Output, ProcessLoader, Recorder, RunConfig, SessionConfig, Stop, Tally,
-    Target, Watcher,
+    Target, Watcher, detach_notes, end_on_signals, model_command,
 };
-use bedside_video::sink::{SinkOptions, create, open_sink};
+use bedside_video::sink::{SinkOptions, create};
 use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceInfo};
 use clap::Args as Arguments;
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
-use crate::model_process;
 use crate::preview::{Page, Serving, Shown};
-use crate::signals::end_on_signals;
 use crate::ui::{SAFETY, Ui};
 
 /// Arguments of `bedside live`.
@@ -204,7 +199,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let stop = Stop::default();
     end_on_signals(stop.clone())?;
     let cannot = |e| Failure::new(Exit::Internal, format!("can't start a thread: {e}"));
-    ui.detach().map_err(cannot)?;
+    detach_notes().map_err(cannot)?;
 
     ui.note(SAFETY);
     let opening = SessionRecord::of(&bundle_loader, &source.info().name);
@@ -225,7 +220,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         wait: args.fast,
         keep_on: page.is_some(),
     };
-    let input = args.input(source, clock.clone());
+    let input = Input::named(source, &args.source, args.open_options(clock.clone()));
     let mut session = LiveSession::new(loader, control, metrics.clone(), clock, args.config());
     let beside = beside(args, ui, metrics.clone(), monitor.clone(), stop.clone())?;
     let mut show = Show {
@@ -278,7 +273,7 @@ impl Args {
             return bundle.clone();
         }
         let memory = self.model_memory.map(|mebibytes| mebibytes << 20);
-        let command = model_process::command(bundle, memory);
+        let command = model_command(bundle, memory);
         Arc::new(ProcessLoader::new(bundle.clone(), command))
     }
 
@@ -316,16 +311,6 @@ impl Args {
         options.capture = self.capture;
         options
     }
-
-    /// A camera can be opened again; the end of a file or a pipe is the end.
-    fn input(&self, source: Box<dyn Source>, clock: Arc<dyn Clock>) -> Input {
-        let device = fs::metadata(&self.source);
-        if !device.is_ok_and(|device| device.file_type().is_char_device()) {
-            return source.into();
-        }
-        let (name, options) = (self.source.clone(), self.open_options(clock));
-        Input::restartable(source, move || bedside_video::open(&name, &options))
-    }
 }
 
 fn open(args: &Args, clock: Arc<dyn Clock>) -> Result<Box<dyn Source>, Failure> {
@@ -339,24 +324,8 @@ fn sinks(args: &Args, info: &SourceInfo) -> Result<Vec<Output>, Failure> {
         overwrite: args.overwrite,
         max_bytes: args.max_video << 20,
     };
-    let open = |(place, spec): (usize, &String)| {
-        let label = format!("output {}", place + 1);
-        let sink = open_sink(spec, &options)
-            .map_err(|e| Failure::new(Exit::Output, format!("{label}: {e}")))?;
-        Ok(Output {
-            label: label.as_str().into(),
-            sink,
-            // What a command does with the video is not known.
-            keeps: spec != "-" || stdout_is_file(),
-        })
-    };
+    let open = |(place, spec): (usize, &String)| Ok(Output::open(place + 1, spec, &options)?);
     args.out.iter().enumerate().map(open).collect()
-}
-
-fn stdout_is_file() -> bool {
-    let stdout = io::stdout().as_fd().try_clone_to_owned();
-    let stdout = stdout.and_then(|stdout| File::from(stdout).metadata());
-    stdout.is_ok_and(|stdout| stdout.is_file())
 }
 
 fn recorder(args: &Args) -> Result<Recorder, Failure> {

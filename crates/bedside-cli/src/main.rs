@@ -5,8 +5,7 @@
 //! * [`model`]: which bundle runs, and how; [`model_process`]: in a process of its own
 //! * [`image_file`]: stills in and out; [`output`]: files out, whole or not at all
 //! * [`report`]: findings as table, JSON and pictures
-//! * [`ui`]: the terminal; [`signals`]: what ends a session; [`failure`]: exit codes; [`table`]:
-//!   aligned text
+//! * [`ui`]: the terminal; [`failure`]: exit codes; [`table`]: aligned text
 
 mod bench;
 mod bundle;
@@ -25,7 +24,6 @@ mod preview;
 mod prompts;
 mod report;
 mod segment;
-mod signals;
 mod table;
 mod tune;
 mod ui;
@@ -150,7 +148,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let ui = Ui::new(cli.json);
     if matches!(cli.command, Command::Live(_) | Command::ModelProcess(_)) {
-        bedside_live::withhold_panics(ui::tell);
+        bedside_live::withhold_panics(bedside_live::tell);
     }
     let code = match run(&cli, ui) {
         Ok(()) => ExitCode::SUCCESS,
@@ -159,7 +157,7 @@ fn main() -> ExitCode {
             failure.exit().into()
         }
     };
-    ui.settle(LAST_WORDS);
+    bedside_live::settle_notes(LAST_WORDS);
     code
 }
 

@@ -46,6 +46,8 @@ pub enum Pause {
     TestPattern,
     /// The endoscope is outside the body.
     OutOfBody,
+    /// A person froze the picture: it stays as it was painted, and is not live.
+    Frozen,
 }
 
 /// What does not come.
@@ -124,6 +126,7 @@ impl State {
             Self::Paused(Pause::NoSignal) => "no-signal",
             Self::Paused(Pause::TestPattern) => "test-pattern",
             Self::Paused(Pause::OutOfBody) => "out-of-body",
+            Self::Paused(Pause::Frozen) => "frozen",
             Self::Stalled(Stall::Input) => "input",
             Self::Stalled(Stall::Inference) => "inference",
             Self::Fault(Fault::Load) => "load",
@@ -133,7 +136,7 @@ impl State {
     }
 
     /// Every state there is, in the order above.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Starting,
         Self::Active,
         Self::Degraded(Degradation::NoAnswer),
@@ -145,6 +148,7 @@ impl State {
         Self::Paused(Pause::NoSignal),
         Self::Paused(Pause::TestPattern),
         Self::Paused(Pause::OutOfBody),
+        Self::Paused(Pause::Frozen),
         Self::Stalled(Stall::Input),
         Self::Stalled(Stall::Inference),
         Self::Fault(Fault::Load),

@@ -25,8 +25,11 @@ pub struct Outputs {
 /// What the band says beside the prompts.
 #[derive(Debug, Clone, Copy)]
 pub struct Caption<'a> {
-    /// The session's state; masks are painted where it permits it.
+    /// The session's state, as the band says it.
     pub state: State,
+    /// The state that the picture was shown in first, which permits masks or not: of a picture that is
+    /// not frozen, that is the session's.
+    pub picture: State,
     /// Frames a second that are shown, masks a second that are new.
     pub rates: (f32, f32),
     /// Where results go.

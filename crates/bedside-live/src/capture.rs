@@ -1,6 +1,8 @@
 //! The thread that reads the source, and what becomes of a source that fails.
 
 use std::collections::VecDeque;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use bedside::Frame;
-use bedside_video::{Source, SourceError, SourceErrorKind};
+use bedside_video::{OpenOptions, Source, SourceError, SourceErrorKind};
 
 use crate::run::Stop;
 use crate::slot::Slot;
@@ -30,6 +32,17 @@ pub struct Input {
 }
 
 impl Input {
+    /// A source that [`bedside_video::open`] opened: a camera can be opened again, the end of a file or
+    /// a pipe is the end.
+    pub fn named(source: Box<dyn Source>, name: &str, options: OpenOptions) -> Self {
+        let device = fs::metadata(name);
+        if !device.is_ok_and(|device| device.file_type().is_char_device()) {
+            return source.into();
+        }
+        let name = name.to_owned();
+        Self::restartable(source, move || bedside_video::open(&name, &options))
+    }
+
     /// A source that can be opened again when it fails for good or panics, such as a camera whose
     /// settings changed. It is, after a wait that doubles from a quarter of a second to five
     /// seconds, up to twenty times without a frame between. Its frames may have another size then.

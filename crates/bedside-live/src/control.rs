@@ -28,6 +28,8 @@ pub(crate) struct Request {
     pub generation: u64,
     /// Whether inference is on.
     pub on: bool,
+    /// Whether the picture is to be frozen.
+    pub frozen: bool,
     /// Counts the changes of patient.
     pub case: u64,
     pub prompts: Arc<Prompts>,
@@ -38,6 +40,7 @@ impl Default for Request {
         Self {
             generation: 0,
             on: true,
+            frozen: false,
             case: 0,
             prompts: Arc::default(),
         }
@@ -110,9 +113,24 @@ impl Control {
         self.change(|request| request.on = on);
     }
 
-    /// Another patient from the next frame on: what is known of the one before is forgotten.
+    /// Freeze the picture as it is painted, masks included, or go on with live video. While it is
+    /// frozen the state says so, nothing is asked of the model, and frames that come are dropped.
+    pub fn freeze(&self, frozen: bool) {
+        self.change(|request| request.frozen = frozen);
+    }
+
+    /// Another patient: what is known of the one before is forgotten, and its picture not held.
     pub fn next_patient(&self) {
-        self.change(|request| request.case += 1);
+        self.change(|request| {
+            request.case += 1;
+            request.frozen = false;
+        });
+    }
+
+    /// Whether the picture is to be frozen.
+    pub fn is_frozen(&self) -> bool {
+        let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        request.frozen
     }
 
     /// Whether inference is to be on, and the prompts that are asked from the next pass on.

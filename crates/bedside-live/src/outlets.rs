@@ -1,6 +1,9 @@
 //! Sinks, each on a thread of its own: one that is slow, blocked or broken holds up nothing else.
 
 use std::any::Any;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
@@ -8,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bedside::Frame;
-use bedside_video::sink::{Breaker, Sink, SinkError, SinkErrorKind};
+use bedside_video::sink::{Breaker, Sink, SinkError, SinkErrorKind, SinkOptions, open_sink};
 
 use crate::error::{Error, ErrorKind};
 use crate::record::Name;
@@ -35,6 +38,29 @@ pub struct Output {
     pub sink: Box<dyn Sink>,
     /// Whether it records: the picture says so then.
     pub keeps: bool,
+}
+
+impl Output {
+    /// What [`open_sink`] opens, called by its place, which counts from 1.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Sink`] as [`open_sink`].
+    pub fn open(place: usize, spec: &str, options: &SinkOptions) -> Result<Self, Error> {
+        let label = format!("output {place}");
+        let failed = |e| Error::new(ErrorKind::Sink, format!("{label}: {e}"));
+        Ok(Self {
+            sink: open_sink(spec, options).map_err(failed)?,
+            label: label.as_str().into(),
+            // What a command does with the video is not known.
+            keeps: spec != "-" || stdout_is_file(),
+        })
+    }
+}
+
+fn stdout_is_file() -> bool {
+    let stdout = io::stdout().as_fd().try_clone_to_owned();
+    let stdout = stdout.and_then(|stdout| File::from(stdout).metadata());
+    stdout.is_ok_and(|stdout| stdout.is_file())
 }
 
 /// A frame that sinks share; empty until it is first filled.

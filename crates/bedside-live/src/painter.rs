@@ -176,8 +176,7 @@ impl Painter {
         let band = self.words.begin(frame.width());
         self.canvas.begin(frame, band);
         self.words.head(caption);
-        // The permit is of the state that the band states.
-        let permit = caption.state.permit();
+        let permit = caption.picture.permit();
         for answer in answers {
             let standing = match &permit {
                 Some(permit) => self.answer(permit, &answer, frame, number, now, policy),
@@ -326,7 +325,7 @@ mod tests {
             };
             let policy = AgePolicy { limit: Duration::from_millis(limit) };
             let outputs = Outputs::default();
-            let caption = Caption { state, rates: (30.0, 10.0), outputs: &outputs };
+            let caption = Caption { state, picture: state, rates: (30.0, 10.0), outputs: &outputs };
             let mut painter = Painter::default();
             let mut became = None;
             let answers = answer_of(claim);
@@ -361,6 +360,7 @@ mod tests {
             let outputs = Outputs::default();
             let caption = Caption {
                 state: State::Active,
+                picture: State::Active,
                 rates: (0.0, 0.0),
                 outputs: &outputs,
             };
@@ -392,6 +392,7 @@ mod tests {
             let outputs = Outputs::default();
             let caption = Caption {
                 state: State::Active,
+                picture: State::Active,
                 rates: (0.0, 0.0),
                 outputs: &outputs,
             };

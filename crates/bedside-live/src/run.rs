@@ -156,6 +156,11 @@ impl Show<'_> {
         loop {
             self.look();
             match self.feed.newest.wait(PATIENCE) {
+                Waited::Value(captured) if self.session.is_frozen() => {
+                    self.feed.dropped.fetch_add(1, Ordering::AcqRel);
+                    self.feed.spare.put(captured.frame.into_data());
+                    self.idle();
+                }
                 Waited::Value(captured) => self.frame(captured),
                 Waited::TimedOut => self.idle(),
                 Waited::Closed => break,

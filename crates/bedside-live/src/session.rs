@@ -54,6 +54,14 @@ const REPEAT_EVERY: Duration = Duration::from_secs(1);
 /// Time between two looks at the thermometer.
 const TEMPERATURE_EVERY: Duration = Duration::from_secs(2);
 
+/// What a picture had when it was frozen.
+#[derive(Debug, Clone, Copy)]
+struct Frozen {
+    state: State,
+    /// When it was painted: on it, masks grow no older.
+    painted: Timestamp,
+}
+
 /// See the module.
 pub struct LiveSession {
     config: SessionConfig,
@@ -75,6 +83,7 @@ pub struct LiveSession {
     changed: Option<Timestamp>,
     warmth: Option<Timestamp>,
     state: State,
+    frozen: Option<Frozen>,
     /// The last error of the model or of what follows the picture, until the model answers.
     message: Option<String>,
     /// The newest answer's frame, until its masks are first painted.
@@ -120,6 +129,7 @@ impl LiveSession {
             changed: None,
             warmth: None,
             state: State::Starting,
+            frozen: None,
             message: None,
             unseen: None,
             frames: Rate::default(),
@@ -164,6 +174,13 @@ impl LiveSession {
     /// Whether there is a model to ask.
     pub fn is_loaded(&self) -> bool {
         self.supervisor.loaded()
+    }
+
+    /// Whether a person has frozen the picture. Frames are to be left out then, and
+    /// [`idle`](Self::idle) to be called in their place.
+    pub fn is_frozen(&mut self) -> bool {
+        self.take_request();
+        self.frozen.is_some()
     }
 
     /// Number of the newest frame that the model has still to answer.
@@ -228,7 +245,12 @@ impl LiveSession {
         self.attend(now);
         self.settle(now);
         let limit = self.config.age.limit;
-        let aged = self.oldest.is_some_and(|oldest| now.since(oldest) > limit);
+        let frozen = self.frozen.is_some();
+        if frozen {
+            // Whoever froze the picture looks at its patient.
+            self.seen = now;
+        }
+        let aged = self.oldest.is_some_and(|oldest| now.since(oldest) > limit) && !frozen;
         let stalled = self.state == State::Stalled(Stall::Input);
         let again = stalled && now.since(self.painted_at) >= REPEAT_EVERY;
         if !self.stale && !aged && !again {
@@ -326,8 +348,8 @@ impl LiveSession {
         self.painted.clear();
     }
 
-    /// Take up requests, answers and the temperature.
-    fn attend(&mut self, now: Timestamp) {
+    /// Take up what a person asks for.
+    fn take_request(&mut self) {
         if let Some(request) = self.control.newer_than(self.request.generation) {
             let prompts = &request.prompts;
             if prompts.generation != self.prompts_generation() {
@@ -343,6 +365,27 @@ impl LiveSession {
             self.request = request;
             self.stale = true;
         }
+        match (self.request.frozen, self.frozen) {
+            (true, None) if self.last.is_some() => {
+                self.frozen = Some(Frozen {
+                    state: self.state,
+                    painted: self.painted_at,
+                });
+                self.stale = true;
+            }
+            (false, Some(_)) => {
+                // What comes next is another scene, and has the time of one to come.
+                let now = Some(self.clock.now());
+                (self.frozen, self.newest, self.changed) = (None, now, now);
+                self.tracker.forget();
+            }
+            _ => {}
+        }
+    }
+
+    /// Take up requests, answers and the temperature.
+    fn attend(&mut self, now: Timestamp) {
+        self.take_request();
         while let Some(event) = self.supervisor.poll(now) {
             match event {
                 Event::Reply(reply) => self.take(reply, now),
@@ -407,7 +450,9 @@ impl LiveSession {
             now.since(since) > self.config.frozen
         };
         // First whether the picture is live: of one that is not, nothing else matters as much.
-        let state = if silent(self.newest) || silent(self.changed) {
+        let state = if self.frozen.is_some() {
+            State::Paused(Pause::Frozen)
+        } else if silent(self.newest) || silent(self.changed) {
             State::Stalled(Stall::Input)
         } else if let Some(fault) = self.supervisor.fault() {
             State::Fault(fault)
@@ -428,7 +473,8 @@ impl LiveSession {
         };
         if state != self.state {
             // What was known before the interruption belongs to another scene.
-            if matches!(state, State::Paused(_) | State::Stalled(Stall::Input)) {
+            let frozen = state == State::Paused(Pause::Frozen);
+            if matches!(state, State::Paused(_) | State::Stalled(Stall::Input)) && !frozen {
                 self.tracker.forget();
             }
             self.state = state;
@@ -501,12 +547,16 @@ impl LiveSession {
         now: Timestamp,
         repeated: bool,
     ) -> Result<(), FrameError> {
+        let (picture, seen) = self
+            .frozen
+            .map_or((self.state, now), |frozen| (frozen.state, frozen.painted));
         let caption = Caption {
             state: self.state,
+            picture,
             rates: (self.frames.per_second(now), self.masks.per_second(now)),
             outputs: &self.outputs,
         };
-        let permitted = self.state.permit().is_some();
+        let permitted = picture.permit().is_some();
         (self.painted_at, self.stale, self.oldest) = (now, false, None);
         let names = &self.request.prompts.names;
         let (record, places) = (&mut self.record, &mut self.painted);
@@ -545,7 +595,7 @@ impl LiveSession {
             let Said::Mask(claim) = &answer.said else {
                 return;
             };
-            let age = now.since(claim.captured);
+            let age = seen.since(claim.captured);
             metrics.mask_age(age);
             if unseen.take_if(|number| *number == claim.made_for).is_some() {
                 metrics.glass_to_mask(age);
@@ -559,7 +609,7 @@ impl LiveSession {
             &caption,
             frame,
             number,
-            now,
+            seen,
             self.config.age,
             answers,
             became,

@@ -23,6 +23,7 @@ const REASONS = {
   "no-signal": "The picture is black or of one colour.",
   "test-pattern": "The picture is a test pattern.",
   "out-of-body": "The endoscope is outside the body.",
+  "frozen": "The picture is frozen. It is not live.",
   "input": "No new picture comes from the source.",
   "inference": "The model does not answer.",
   "load": "The model could not be loaded.",

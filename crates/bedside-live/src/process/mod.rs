@@ -3,11 +3,13 @@
 //! The session's side is [`ProcessLoader`], the model's side [`serve`]. They talk over a socket;
 //! nothing is shared.
 
+mod bundle;
 mod child;
 mod limits;
 mod session;
 mod wire;
 
+pub use bundle::{model_command, serve_bundle};
 pub use child::serve;
 pub use limits::forbid_core_dumps;
 pub use session::ProcessLoader;
