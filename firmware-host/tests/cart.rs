@@ -1,0 +1,159 @@
+//! A daemon that a test has started, with its own folder.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bedside_live::{Reader, Record};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A guard against waiting for ever; nothing is measured by it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+
+pub(crate) fn command() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_bedsided"))
+}
+
+/// A configuration of a phantom with two lists of prompts; all that it names lies in `folder`.
+pub(crate) fn configuration(folder: &Path) -> String {
+    let edge = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/edge/edge.bedside");
+    let cache = env!("CARGO_TARGET_TMPDIR");
+    let folder = folder.display();
+    format!(
+        r#"
+[[prompts]]
+ask = ["polyp"]
+[[prompts]]
+ask = ["tumor"]
+modality = "ultrasound"
+site = "breast"
+[model]
+bundle = "{edge}"
+cache = "{cache}"
+[video]
+source = "phantom:polyp,size=320x240"
+max_age_ms = 60000
+[recording]
+on = true
+log = "{folder}/log"
+[snapshots]
+folder = "{folder}/snapshots"
+[control]
+socket = "{folder}/socket"
+mode = "0600"
+"#
+    )
+}
+
+pub(crate) struct Cart {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Cart {
+    /// A daemon that serves its socket; `more` are lines of its configuration.
+    pub(crate) fn start(more: &str) -> Self {
+        Self::with(more, |_| {})
+    }
+
+    pub(crate) fn with(more: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bedsided.toml");
+        let text = format!("{}{more}", configuration(folder.path()));
+        fs::write(&path, text).unwrap();
+        let said = File::create(folder.path().join("said")).unwrap();
+        let mut command = command();
+        command.arg("--config").arg(&path).stderr(said);
+        prepare(&mut command);
+        let child = command.spawn().unwrap();
+        let mut cart = Self { child, folder };
+        cart.until("a socket", |cart| {
+            UnixStream::connect(cart.socket()).is_ok()
+        });
+        cart
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.path("socket")
+    }
+
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.path("said")).unwrap_or_default()
+    }
+
+    /// Wait until something holds.
+    pub(crate) fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let began = Instant::now();
+        while !holds(self) {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "ended before: {what}; {}", self.said());
+            assert!(began.elapsed() < PATIENCE, "never: {what}; {}", self.said());
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// What it answers to a line.
+    pub(crate) fn reply(&self, line: &str) -> Value {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        // One that is refused early may be closed before all is written.
+        let _ = stream.write_all(line.as_bytes());
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap()
+    }
+
+    /// What it answers to a command that must go well.
+    pub(crate) fn ask(&self, command: &str) -> Value {
+        let reply = self.reply(&format!("{}\n", json!({ "command": command })));
+        reply.get("ok").unwrap_or_else(|| panic!("{reply}")).clone()
+    }
+
+    /// The newest frame's record.
+    pub(crate) fn frame(&self) -> Value {
+        self.ask("status")["session"]["frame"].clone()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let id = self.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// How it ends.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "goes on; {}", self.said());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What its log holds.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let records = Reader::open(&self.path("log")).unwrap();
+        records.map(Result::unwrap).collect()
+    }
+}
+
+impl Drop for Cart {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
