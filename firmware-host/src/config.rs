@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use bedside::{Modality, Precision, Prompt};
 use bedside_live::MAX_PROMPTS;
-use bedside_video::RawFormat;
+use bedside_video::{CaptureFormat, RawFormat, SourceError};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -229,7 +229,7 @@ impl Config {
     }
 
     /// What a camera is asked for.
-    pub(crate) fn capture(&self) -> Result<Option<RawFormat>, String> {
+    pub(crate) fn capture(&self) -> Result<Option<CaptureFormat>, String> {
         format("video.capture", self.video.capture.as_deref())
     }
 
@@ -243,8 +243,11 @@ impl Config {
     }
 }
 
-fn format(key: &str, text: Option<&str>) -> Result<Option<RawFormat>, String> {
-    let parsed = text.map(RawFormat::from_str).transpose();
+fn format<T: FromStr<Err = SourceError>>(
+    key: &str,
+    text: Option<&str>,
+) -> Result<Option<T>, String> {
+    let parsed = text.map(T::from_str).transpose();
     parsed.map_err(|e| format!("{key}: {e}"))
 }
 

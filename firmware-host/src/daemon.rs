@@ -15,7 +15,7 @@ use bedside_live::{
     tell,
 };
 use bedside_video::sink::SinkOptions;
-use bedside_video::{CaptureFormat, OpenOptions};
+use bedside_video::OpenOptions;
 use rustix::fs::Mode;
 use sd_notify::NotifyState;
 
@@ -134,8 +134,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
 fn open_options(config: &Config, clock: Arc<dyn Clock>) -> Result<OpenOptions, Failure> {
     let mut options = OpenOptions::new(clock);
     options.raw = config.raw().map_err(Failure::config)?;
-    let capture = config.capture().map_err(Failure::config)?;
-    options.capture = capture.map(CaptureFormat::from);
+    options.capture = config.capture().map_err(Failure::config)?;
     options.repeat = config.video.repeat;
     Ok(options)
 }

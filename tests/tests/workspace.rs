@@ -9,6 +9,7 @@ use bedside_tests::workspace::{self, Member};
 /// Every package, top to bottom. A package may depend only on those below it.
 const ORDER: &[&str] = &[
     "bedside-tests",
+    "bedsided",
     "bedside-cli",
     "bedside-fuzz",
     "bedside-eval",
