@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use bedside::{Modality, Precision, Prompt};
 use bedside_live::MAX_PROMPTS;
-use bedside_video::{CaptureFormat, RawFormat, SourceError};
+use bedside_video::{CaptureFormat, RawFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
@@ -29,6 +29,8 @@ pub(crate) struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Model {
     pub bundle: PathBuf,
+    pub updates: Option<PathBuf>,
+    pub keys: Option<PathBuf>,
     pub precision: Option<Precision>,
     pub threads: Option<u16>,
     pub backend: Option<String>,
@@ -98,6 +100,8 @@ impl Default for Model {
     fn default() -> Self {
         Self {
             bundle: "/usr/share/bedside/edge.bedside".into(),
+            updates: None,
+            keys: None,
             precision: None,
             threads: None,
             backend: None,
@@ -225,12 +229,12 @@ impl Config {
 
     /// What raw bytes of the source mean.
     pub(crate) fn raw(&self) -> Result<Option<RawFormat>, String> {
-        format("video.raw", self.video.raw.as_deref())
+        parsed("video.raw", self.video.raw.as_deref())
     }
 
     /// What a camera is asked for.
     pub(crate) fn capture(&self) -> Result<Option<CaptureFormat>, String> {
-        format("video.capture", self.video.capture.as_deref())
+        parsed("video.capture", self.video.capture.as_deref())
     }
 
     /// Permissions of the control socket.
@@ -243,11 +247,11 @@ impl Config {
     }
 }
 
-fn format<T: FromStr<Err = SourceError>>(
-    key: &str,
-    text: Option<&str>,
-) -> Result<Option<T>, String> {
-    let parsed = text.map(T::from_str).transpose();
+fn parsed<T>(key: &str, text: Option<&str>) -> Result<Option<T>, String>
+where
+    T: FromStr<Err: std::fmt::Display>,
+{
+    let parsed = text.map(str::parse::<T>).transpose();
     parsed.map_err(|e| format!("{key}: {e}"))
 }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bedside::{Bundle, Clock, Frame, MonotonicClock, Options, Prompt};
 use bedside_live::record::{Counts, SessionRecord};
@@ -14,8 +14,8 @@ use bedside_live::{
     Target, Watcher, detach_notes, end_on_signals, forbid_core_dumps, harmless, model_command,
     tell,
 };
-use bedside_video::sink::SinkOptions;
 use bedside_video::OpenOptions;
+use bedside_video::sink::SinkOptions;
 use rustix::fs::Mode;
 use sd_notify::NotifyState;
 
@@ -25,6 +25,7 @@ use crate::desk::Desk;
 use crate::failure::Failure;
 use crate::link;
 use crate::snapshot::Snapshots;
+use crate::update::{self, Trial};
 
 /// Printed at each start.
 const SAFETY: &str = "Research use only. Not a medical device. Not for clinical decisions.";
@@ -44,7 +45,8 @@ fn note(text: &str) {
 
 /// The bundle that a configuration names, and its lists of prompts, each of which it understands.
 pub(crate) fn model(config: &Config) -> Result<(Arc<BundleLoader>, Vec<Vec<Prompt>>), Failure> {
-    let bundle = Bundle::open(&config.model.bundle).map_err(bedside::Error::from)?;
+    let bundle = update::bundle(&config.model)?;
+    let bundle = Bundle::open(bundle).map_err(bedside::Error::from)?;
     let mut options = Options::default().with_cache(&config.model.cache);
     options.precision = config.model.precision;
     options.threads = config.model.threads.map(usize::from);
@@ -67,6 +69,12 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let options = open_options(config, clock.clone())?;
+    let trial = config
+        .model
+        .updates
+        .as_deref()
+        .map(Trial::begin)
+        .transpose()?;
     let (loader, lists) = model(config)?;
     let mode = config.mode().map_err(Failure::config)?;
     let socket = Socket::bind(&config.control.socket, mode)?;
@@ -102,7 +110,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
         socket
             .serve(desk.clone(), stop.clone())
             .map_err(|e| cannot("thread for control", e))?,
-        service(desk.clone(), metrics.clone(), stop.clone())
+        service(desk.clone(), metrics.clone(), trial.flatten(), stop.clone())
             .map_err(|e| cannot("thread for systemd", e))?,
     ];
     if let Some(port) = &config.link.port {
@@ -179,7 +187,12 @@ fn recorder(config: &Config) -> Result<Recorder, Failure> {
 
 /// Tells systemd that the daemon is ready, how it is, and that it goes on: the last only while the
 /// video path does, so that one that hangs is started anew.
-fn service(desk: Arc<Desk>, metrics: Arc<Metrics>, stop: Stop) -> io::Result<JoinHandle<()>> {
+fn service(
+    desk: Arc<Desk>,
+    metrics: Arc<Metrics>,
+    mut trial: Option<Trial>,
+    stop: Stop,
+) -> io::Result<JoinHandle<()>> {
     let every = sd_notify::watchdog_enabled().map_or(EVERY, |watchdog| EVERY.min(watchdog / 3));
     let work = move || {
         let (mut ready, mut left) = (false, Duration::ZERO);
@@ -187,7 +200,9 @@ fn service(desk: Arc<Desk>, metrics: Arc<Metrics>, stop: Stop) -> io::Result<Joi
             if left.is_zero() {
                 left = every;
                 metrics.read_device();
-                let mut status = desk.status().to_string();
+                let status = desk.status();
+                judge(&mut trial, &status.frame.state, &stop);
+                let mut status = status.to_string();
                 let line = desk.line();
                 if !matches!(line.state, "none" | "linked") {
                     status = format!("{status}  link {}", line.state);
@@ -211,6 +226,26 @@ fn service(desk: Arc<Desk>, metrics: Arc<Metrics>, stop: Stop) -> io::Result<Joi
     thread::Builder::new()
         .name("bedside-service".to_owned())
         .spawn(work)
+}
+
+/// Whether an update's trial is over. Where it failed, the daemon ends, to be started with the bundle
+/// before.
+fn judge(trial: &mut Option<Trial>, state: &str, stop: &Stop) {
+    let over = trial
+        .as_mut()
+        .map(|trial| trial.look(state, Instant::now()));
+    match over {
+        Some(Ok(Some((news, failed)))) => {
+            note(news);
+            *trial = None;
+            if failed {
+                stop.stop();
+            }
+        }
+        // Tried again at the next look.
+        Some(Err(error)) => note(&format!("note: {error}")),
+        Some(Ok(None)) | None => {}
+    }
 }
 
 /// Records every frame that was shown, and tells the desk of it.

@@ -12,6 +12,7 @@ mod desk;
 mod failure;
 mod link;
 mod snapshot;
+mod update;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
