@@ -14,8 +14,8 @@ use bedside_live::{
     Target, Watcher, detach_notes, end_on_signals, forbid_core_dumps, harmless, model_command,
     tell,
 };
-use bedside_video::sink::SinkOptions;
 use bedside_video::OpenOptions;
+use bedside_video::sink::SinkOptions;
 use rustix::fs::Mode;
 use sd_notify::NotifyState;
 
