@@ -291,8 +291,8 @@ mod tests {
         #[test]
         fn whatever_comes_gets_one_line(line in prop::collection::vec(any::<u8>(), 0..200)) {
             let reply = reply(&line, |_| Ok(Value::Null)).to_string();
-            let one_object = reply.starts_with('{') && !reply.contains('\n');
-            prop_assert!(one_object, "{reply}");
+            let one = reply.starts_with('{') && !reply.contains('\n');
+            prop_assert!(one, "{}", reply);
         }
     }
 }

@@ -28,9 +28,9 @@ fn a_configuration_is_checked_whole() {
         (
             "source =",
             "sorce =",
-            "line 13: there is no key 'sorce' here; hint: the nearest is 'source'",
+            "line 12: there is no key 'sorce' here; hint: the nearest is 'source'",
         ),
-        ("on = true", "on = 1", "line 16: "),
+        ("on = true", "on = 1", "line 15: "),
         ("\"polyp\"", "\"polip\"", "[[prompts]] number 1: "),
         ("\"0600\"", "\"0777\"", "control.mode: "),
     ] {

@@ -1,6 +1,7 @@
 //! Start and end, as systemd has them.
 
 use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
 
 use bedside_live::Record;
 
@@ -74,7 +75,8 @@ fn a_socket_of_a_daemon_that_was_killed_is_taken_over_and_one_in_use_is_not() {
     cart.ended();
     assert!(cart.socket().exists());
     let mut command = crate::cart::command();
-    let mut next = command.arg("--config").arg(&config).spawn().unwrap();
+    let next = command.arg("--config").arg(&config);
+    let mut next = next.stderr(Stdio::null()).spawn().unwrap();
     let began = std::time::Instant::now();
     while std::os::unix::net::UnixStream::connect(cart.socket()).is_err() {
         assert!(began.elapsed() < crate::cart::PATIENCE);
