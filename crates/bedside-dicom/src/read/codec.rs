@@ -221,7 +221,8 @@ fn jpeg(bytes: &[u8], stored: &Stored) -> Result<Decoded, Error> {
         _ => broken("it is no whole JPEG"),
     };
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
-    decoder.set_color_transform(ColorTransform::None);
+    // This leaves samples as they are, where `None` would put planes one behind another.
+    decoder.set_color_transform(ColorTransform::RGB);
     decoder.set_max_decoding_buffer_size(2 * stored.decoded_len());
     decoder.read_info().map_err(damaged)?;
     let info = decoder
@@ -328,8 +329,15 @@ fn jpeg_2000(bytes: &[u8], stored: &Stored) -> Result<Decoded, Error> {
     let mut data = vec![0; stored.decoded_len()];
     let size = stored.samples() * stored.bytes;
     for (index, component) in components.iter().enumerate() {
+        // Its decoder lifts signed samples as it does others.
+        let lift = if is_signed(bytes) {
+            1 << (component.bit_depth() - 1)
+        } else {
+            0
+        };
         for (pixel, sample) in data.chunks_mut(size).zip(component.samples()) {
-            let word = (sample.round() as i32 as u16).to_le_bytes();
+            let word = (sample.round() as i32 - lift) as u16;
+            let word = word.to_le_bytes();
             let place = pixel.iter_mut().skip(index * stored.bytes);
             place
                 .take(stored.bytes)
@@ -338,4 +346,9 @@ fn jpeg_2000(bytes: &[u8], stored: &Stored) -> Result<Decoded, Error> {
         }
     }
     plain(data)
+}
+
+/// Whether the first component of a JPEG 2000 codestream is signed: the sign's bit in its SIZ.
+fn is_signed(codestream: &[u8]) -> bool {
+    codestream.get(42).is_some_and(|depth| depth & 0x80 != 0)
 }
