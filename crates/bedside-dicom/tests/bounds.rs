@@ -150,7 +150,8 @@ proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config::with_cases(64))]
     #[test]
     fn changed_files_do_not_panic(pick: proptest::sample::Index, at: proptest::sample::Index, value: u8) {
-        let mut bytes = file(pick.get(&ENCODED));
+        let name: &&str = pick.get(&ENCODED);
+        let mut bytes = file(name);
         let at = at.index(bytes.len());
         bytes[at] = value;
         proptest::prop_assert!(catch_unwind(|| read(bytes)).is_ok());

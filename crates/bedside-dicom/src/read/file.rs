@@ -121,6 +121,9 @@ impl File {
             .map_err(|_| Error::damaged("its header can't be read"))?;
 
         let data = match found.len {
+            Some(len) if found.value.saturating_add(len.into()) > end => {
+                return Err(Error::damaged("its pixel data is cut short"));
+            }
             Some(len) => PixelData::Native(Native {
                 start: found.value,
                 len: len.into(),
