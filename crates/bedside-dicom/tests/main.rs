@@ -1,6 +1,11 @@
 //! Files in, frames out: against pydicom, and against whatever a file may hold.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "helpers of tests may panic as tests do"
+)]
 
 use std::fs;
 use std::io::Read;
