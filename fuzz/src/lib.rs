@@ -15,6 +15,7 @@
 pub mod bundle;
 #[cfg(feature = "engine")]
 pub mod dataset;
+pub mod dicom;
 #[cfg(feature = "engine")]
 pub mod engine;
 #[cfg(feature = "engine")]
@@ -45,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     ("cache", engine::cache),
     #[cfg(feature = "engine")]
     ("dataset", dataset::manifest),
+    ("dicom", dicom::dicom),
     ("graph", bundle::graph),
     ("link", link::link),
     #[cfg(feature = "engine")]

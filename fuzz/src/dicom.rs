@@ -1,0 +1,29 @@
+//! DICOM files.
+
+use bedside_dicom::Dicom;
+
+use crate::{bounded, one_line};
+
+/// Frames that are read of each input.
+const FRAMES: u32 = 4;
+/// Most bytes: what a small deflated file may be inflated to, in a buffer that grows by doubling.
+const MOST: u64 = 1 << 29;
+
+/// A file is refused, or each of its frames is read or refused.
+pub fn dicom(data: &[u8]) {
+    bounded(MOST, || {
+        let mut file = match Dicom::from_bytes(data.to_vec()) {
+            Ok(file) => file,
+            Err(error) => return one_line(&error),
+        };
+        for index in 0..file.frames().min(FRAMES) {
+            match file.frame(index) {
+                Ok(frame) => assert_eq!((frame.width(), frame.height()), file.size()),
+                Err(error) => one_line(&error),
+            }
+        }
+        assert!(
+            file.frame_times().is_empty() || file.frame_times().len() == file.frames() as usize
+        );
+    });
+}
