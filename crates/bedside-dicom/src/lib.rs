@@ -1,0 +1,5 @@
+//! DICOM at bedside's edges.
+//!
+//! * [`read`]: frames, with what the header says of them
+
+pub mod read;
