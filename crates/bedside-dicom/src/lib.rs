@@ -3,3 +3,5 @@
 //! * [`read`]: frames, with what the header says of them
 
 pub mod read;
+
+pub use read::{Dicom, Error, ErrorKind};
