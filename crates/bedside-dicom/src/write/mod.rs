@@ -1,0 +1,23 @@
+//! Masks and measurements as DICOM objects of the image that they are of.
+//!
+//! [`Segmentation`] holds masks, writes them as a Segmentation object, and [`read_segmentation`]
+//! reads them back; [`report`] measures them and writes a Structured Report. Both carry patient
+//! and study over from the [`Source`] as they stand there.
+
+mod bits;
+mod code;
+mod element;
+mod error;
+mod measure;
+mod origin;
+mod report;
+mod segmentation;
+mod source;
+
+pub use code::{Code, Property};
+pub use error::ObjectError;
+pub use measure::{Measures, measure};
+pub use origin::{Context, Origin, Series, new_uid};
+pub use report::report;
+pub use segmentation::{Kind, Segment, Segmentation, read_segmentation};
+pub use source::{Source, Spacing};
