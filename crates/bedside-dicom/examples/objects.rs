@@ -1,7 +1,7 @@
 //! Writes segmentations and reports of phantoms, and of the images given, for the independent
 //! readers that `tests/check.py` asks: `objects OUT [IMAGE.dcm ...]`.
 
-#![allow(clippy::unwrap_used, reason = "as tests do")]
+#![allow(clippy::unwrap_used, reason = "made for tests alone")]
 
 #[path = "../tests/phantom.rs"]
 mod phantom;

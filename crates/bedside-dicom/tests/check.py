@@ -137,6 +137,9 @@ def report(name, folder, image, seg, masks):
     known(name, sr)
     groups = sr.content.get_planar_roi_measurement_groups()
     check(name, "a group for each mask", len(groups) == int(masks.any(axis=(1, 2)).sum()))
+    absent = sr.content.get_image_measurement_groups()
+    never = int((~masks.any(axis=(0, 1, 2))).sum())
+    check(name, "what is on no frame is absent", len(absent) == never)
     by_uid = {s.TrackingUID: i for i, s in enumerate(seg.SegmentSequence)}
     for group in groups:
         s = by_uid[group.tracking_uid]

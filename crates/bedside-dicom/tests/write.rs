@@ -1,6 +1,7 @@
 //! Segmentations and reports: there and back, and what they say.
 
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 
 use bedside_core::{BoundingBox, Mask};
 use bedside_dicom::write::{
@@ -465,14 +466,18 @@ fn a_report_of_a_clip_ties_frames_together_and_names_them() {
 
 #[test]
 fn images_of_devices_carry_over() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/inputs");
+    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared");
+    let shared = std::env::var_os("BEDSIDE_SHARED").map_or_else(beside, PathBuf::from);
+    let folder = shared.join("inputs");
     let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
     let images = entries.map(|entry| entry.path());
     let images: Vec<_> = images
         .filter(|path| path.extension().is_some_and(|e| e == "dcm"))
         .collect();
     if images.is_empty() {
-        println!("skipped: no DICOM files in {}", folder.display());
+        // The print macros would be captured.
+        let reason = format!("skipped: no DICOM files in {}\n", folder.display());
+        std::io::stderr().write_all(reason.as_bytes()).unwrap();
     }
     for path in images {
         let image = dicom_object::open_file(&path).unwrap();

@@ -22,6 +22,11 @@ impl Code {
             meaning: meaning.to_owned(),
         }
     }
+
+    /// Whether it says left or right.
+    pub(super) fn is_side(&self) -> bool {
+        [LEFT, RIGHT].into_iter().any(|side| *self == code(side))
+    }
 }
 
 /// The property that a segment has where its pixels are set (PS3.3, C.8.20.4).
@@ -37,7 +42,10 @@ pub struct Property {
     pub region: Option<Code>,
 }
 
+/// Value, scheme, meaning.
 type Static = (&'static str, &'static str, &'static str);
+/// Object type, category, kind, modifier, region.
+type Known = (&'static str, Static, Static, Option<Static>, Option<Static>);
 
 const ANATOMY: Static = ("91723000", "SCT", "Anatomical Structure");
 const ABNORMAL: Static = ("49755003", "SCT", "Morphologically Abnormal Structure");
@@ -63,9 +71,9 @@ const SKIN: Static = ("39937001", "SCT", "Skin");
 /// What is neither in SNOMED CT nor in DICOM, as far as we know.
 const OWN: &str = "99BEDSIDE";
 
-/// Of each object type that the edge model knows: category, kind, modifier, region.
+/// The object types that the edge model knows.
 #[rustfmt::skip]
-const KNOWN: [(&str, Static, Static, Option<Static>, Option<Static>); 25] = [
+const KNOWN: [Known; 25] = [
     ("colon polyp", ABNORMAL, ("41329004", "SCT", "Polyp"), None, Some(COLON)),
     ("breast tumor", ABNORMAL, NEOPLASM, None, Some(BREAST)),
     ("benign breast tumor", ABNORMAL, NEOPLASM, Some(BENIGN), Some(BREAST)),

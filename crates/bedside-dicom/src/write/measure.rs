@@ -42,7 +42,8 @@ pub fn measure(mask: &Mask, spacing: Spacing) -> Option<Measures> {
     Some(Measures {
         area: mask.area() as f64 * spacing.row * spacing.column,
         long,
-        short: most - least,
+        // No width is more than the diameter, but for rounding.
+        short: (most - least).min(long),
     })
 }
 

@@ -12,7 +12,7 @@ use super::element::{code, coded, element, item, sequence, text};
 use super::error::ObjectError;
 use super::measure::measure;
 use super::origin::{Context, file};
-use super::segmentation::Segmentation;
+use super::segmentation::{Segment, Segmentation};
 use super::source::{Spacing, reference, referenced_series};
 
 /// A concept's value, scheme and meaning.
@@ -21,13 +21,14 @@ type Concept = (&'static str, &'static str, &'static str);
 const CONTAINS: &str = "CONTAINS";
 const MODIFIER: &str = "HAS CONCEPT MOD";
 const CONTEXT: &str = "HAS OBS CONTEXT";
+const GROUP: Concept = ("125007", "DCM", "Measurement Group");
 
 /// The report of measurements of a segmentation: area and long and short diameter of each mask,
 /// with the frame of the image and of the Segmentation object that it is of. Masks of one segment
 /// on several frames are tied together by its tracking UID.
 ///
-/// Lengths are in mm where the image tells the size of its pixels there, else in pixels. Of
-/// segments without a mask the report says nothing.
+/// Lengths are in mm where the image tells the size of its pixels there, else in pixels. Segments
+/// without a mask on any frame are reported as absent.
 ///
 /// `stored` is the Segmentation object that [`Segmentation::to_dicom`] made of `segmentation`.
 ///
@@ -50,19 +51,26 @@ pub fn report(
         ));
     }
     let mut groups = Vec::new();
-    for ((segment, frame), at) in segmentation.frames().zip(1_u32..) {
-        // Probabilities below one half everywhere are no finding.
-        if let Some(mask) = segmentation
-            .mask(segment, frame)
-            .filter(|mask| !mask.is_empty())
+    for (segment, of) in (1_u16..).zip(segmentation.segments()) {
+        let before = groups.len();
+        for (at, (_, frame)) in (1_u32..)
+            .zip(segmentation.frames())
+            .filter(|f| f.1.0 == segment)
         {
+            // Probabilities below one half everywhere are no finding.
+            let mask = segmentation
+                .mask(segment, frame)
+                .filter(|mask| !mask.is_empty());
             let mut drawn = reference(uids::SEGMENTATION_STORAGE, &instance);
             drawn.put(element(
                 tags::REFERENCED_FRAME_NUMBER,
                 VR::IS,
                 at.to_string(),
             ));
-            groups.extend(group(segmentation, segment, frame, &mask, drawn, context));
+            groups.extend(mask.and_then(|mask| present(of, frame, &mask, drawn, context)));
+        }
+        if groups.len() == before {
+            groups.push(absent(of, context));
         }
     }
     let observer =
@@ -148,17 +156,13 @@ pub fn report(
 }
 
 /// Planar ROI Measurements and Qualitative Evaluations (TID 1410) of one mask.
-fn group(
-    segmentation: &Segmentation,
-    segment: u16,
+fn present(
+    of: &Segment,
     frame: u32,
     mask: &Mask,
     drawn: InMemDicomObject,
     context: &Context,
 ) -> Option<InMemDicomObject> {
-    let of = segmentation
-        .segments()
-        .get(usize::from(segment).checked_sub(1)?)?;
     let (_, around) = mask.measure_rows(0..mask.height());
     let spacing = context.source.spacing(around?);
     let pixels = Spacing {
@@ -173,33 +177,65 @@ fn group(
             ("{pixels}", "UCUM", "pixels"),
         ),
     };
+    let mut items = found(of, None, context);
+    let image = context.source.reference(Some(frame));
+    items.extend([
+        image_content(("121214", "DCM", "Referenced Segmentation Frame"), drawn),
+        image_content(("121233", "DCM", "Source image for segmentation"), image),
+        measured(("42798000", "SCT", "Area"), measures.area, area),
+        measured(("103339001", "SCT", "Long axis"), measures.long, length),
+        measured(("103340004", "SCT", "Short axis"), measures.short, length),
+    ]);
+    Some(container(GROUP, Some("1410"), items))
+}
+
+/// Measurement and Qualitative Evaluation Group (TID 1501) of what is on no frame.
+fn absent(of: &Segment, context: &Context) -> InMemDicomObject {
+    // Negation Modifier, Presence of Finding (TID 1350).
+    let presence = ("121052", "DCM", "Presence of property");
+    let absent = coded_content(MODIFIER, presence, &Code::new("272519000", "SCT", "Absent"));
+    let mut items = found(of, Some(absent), context);
+    let image = context.source.reference(None);
+    items.push(image_content(
+        ("121112", "DCM", "Source of Measurement"),
+        image,
+    ));
+    container(GROUP, Some("1501"), items)
+}
+
+/// What a group begins with: what ties it to others, what it is of, and who says so.
+fn found(
+    of: &Segment,
+    presence: Option<InMemDicomObject>,
+    context: &Context,
+) -> Vec<InMemDicomObject> {
+    const SITE: Concept = ("363698007", "SCT", "Finding Site");
+    const SIDE: Concept = ("272741003", "SCT", "Laterality");
+    const FURTHER: Concept = ("112024", "DCM", "Single Image Finding Modifier");
     let property = &of.property;
-    let mut site = property
-        .region
-        .as_ref()
-        .map(|region| coded_content(MODIFIER, ("363698007", "SCT", "Finding Site"), region));
+    // A side is the site's; anything else is the finding's.
+    let (side, further) = match &property.modifier {
+        Some(modifier) if modifier.is_side() => (Some(modifier), None),
+        other => (None, other.as_ref()),
+    };
+    let further = further.map(|further| coded_content(MODIFIER, FURTHER, further));
     let mut finding = coded_content(CONTAINS, ("121071", "DCM", "Finding"), &property.kind);
-    if let Some(modifier) = &property.modifier {
-        // A side is the site's; anything else is the finding's.
-        let laterality = ["7771000", "24028007"].contains(&modifier.value.as_str());
-        if laterality {
-            let side = coded_content(MODIFIER, ("272741003", "SCT", "Laterality"), modifier);
-            let mut own = site.take().unwrap_or_else(|| {
-                coded_content(
-                    MODIFIER,
-                    ("363698007", "SCT", "Finding Site"),
-                    &property.kind,
-                )
-            });
-            own.put(sequence(tags::CONTENT_SEQUENCE, vec![side]));
-            site = Some(own);
-        } else {
-            let concept = ("112024", "DCM", "Single Image Finding Modifier");
-            let modifier = coded_content(MODIFIER, concept, modifier);
-            finding.put(sequence(tags::CONTENT_SEQUENCE, vec![modifier]));
-        }
+    let modifiers: Vec<_> = presence.into_iter().chain(further).collect();
+    if !modifiers.is_empty() {
+        finding.put(sequence(tags::CONTENT_SEQUENCE, modifiers));
     }
-    let mut items = vec![
+    let region = property.region.as_ref();
+    let site = region
+        .or_else(|| side.map(|_| &property.kind))
+        .map(|region| {
+            let mut site = coded_content(MODIFIER, SITE, region);
+            if let Some(side) = side {
+                let side = coded_content(MODIFIER, SIDE, side);
+                site.put(sequence(tags::CONTENT_SEQUENCE, vec![side]));
+            }
+            site
+        });
+    let tracking = [
         content(
             CONTEXT,
             "TEXT",
@@ -219,32 +255,11 @@ fn group(
         ),
         finding,
     ];
-    items.extend(site);
-    items.extend(algorithm(context));
-    items.push(image(
-        ("121214", "DCM", "Referenced Segmentation Frame"),
-        drawn,
-    ));
-    items.push(image(
-        ("121233", "DCM", "Source image for segmentation"),
-        context.source.reference(Some(frame)),
-    ));
-    items.push(measured(("42798000", "SCT", "Area"), measures.area, area));
-    items.push(measured(
-        ("103339001", "SCT", "Long axis"),
-        measures.long,
-        length,
-    ));
-    items.push(measured(
-        ("103340004", "SCT", "Short axis"),
-        measures.short,
-        length,
-    ));
-    Some(container(
-        ("125007", "DCM", "Measurement Group"),
-        Some("1410"),
-        items,
-    ))
+    tracking
+        .into_iter()
+        .chain(site)
+        .chain(algorithm(context))
+        .collect()
 }
 
 /// Algorithm Identification (TID 4019).
@@ -292,7 +307,7 @@ fn coded_content(relationship: &str, name: Concept, value: &Code) -> InMemDicomO
     content(relationship, "CODE", name, [value])
 }
 
-fn image(name: Concept, reference: InMemDicomObject) -> InMemDicomObject {
+fn image_content(name: Concept, reference: InMemDicomObject) -> InMemDicomObject {
     let reference = sequence(tags::REFERENCED_SOP_SEQUENCE, vec![reference]);
     content(CONTAINS, "IMAGE", name, [reference])
 }
