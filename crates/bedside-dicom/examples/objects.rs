@@ -8,7 +8,7 @@ mod phantom;
 
 use std::path::Path;
 
-use bedside_dicom::write::{Kind, Segment, Segmentation, Series, Source, report};
+use bedside_dicom::write::{Deidentifier, Kind, Segment, Segmentation, Series, Source, report};
 use dicom_object::DefaultDicomObject;
 use phantom::{context, file, image, levels, mask, origin, slice};
 
@@ -22,7 +22,7 @@ const OBJECTS: [&str; 25] = [
     "connective tissue cells", "neoplastic cells",
 ];
 
-/// `NAME.dcm`, its segmentation and its report.
+/// `NAME.dcm`, its segmentation and its report, and image and segmentation without patient.
 fn write(out: &Path, name: &str, image: DefaultDicomObject, kind: Kind, segments: u16, draw: bool) {
     image
         .write_to_file(out.join(format!("{name}.dcm")))
@@ -54,6 +54,14 @@ fn write(out: &Path, name: &str, image: DefaultDicomObject, kind: Kind, segments
     object
         .write_to_file(out.join(format!("{name}.seg.dcm")))
         .unwrap();
+    let one = Deidentifier::new().unwrap();
+    // Phantoms have no pixels, and so are no images that it takes.
+    for (object, kind) in [(&image, "image"), (&object, "seg")] {
+        if let Ok((clean, _)) = one.deidentify(object) {
+            let path = out.join(format!("{name}.clean-{kind}.dcm"));
+            clean.write_to_file(path).unwrap();
+        }
+    }
     let series = Series::new(102, "Measurements by bedside").unwrap();
     let measured = report(&drawn, &object, &context(&source, &origin, &series)).unwrap();
     measured

@@ -168,6 +168,22 @@ def report(name, folder, image, seg, masks):
         check(name, "diameters in order", values["Long axis"].value >= values["Short axis"].value > 0)
 
 
+def clean(name, folder, seg):
+    """What is left of a de-identified segmentation, and of its image where that has pixels."""
+    own = pydicom.dcmread(folder / f"{name}.clean-seg.dcm")
+    check(name, "clean: no patient", not str(own.PatientName) and own.PatientIdentityRemoved == "YES")
+    check(name, "clean: the same masks", own.PixelData == seg.PixelData)
+    valid(folder / f"{name}.clean-seg.dcm")
+    path = folder / f"{name}.clean-image.dcm"
+    if path.exists():
+        image, before = pydicom.dcmread(path), pydicom.dcmread(folder / f"{name}.dcm")
+        left = [e for e in image if e.tag.group == 0x10 and e.value or e.tag.is_private]
+        check(name, "clean: nothing of the patient's group", [e.keyword for e in left] == ["PatientID"])
+        check(name, "clean: the same pixels", image.PixelData == before.PixelData)
+        series = own.ReferencedSeriesSequence[0]
+        check(name, "clean: image and masks together", series.SeriesInstanceUID == image.SeriesInstanceUID)
+
+
 def valid(path):
     ran = subprocess.run(["dciodvfy", path], capture_output=True, text=True)
     lines = (ran.stdout + ran.stderr).splitlines()
@@ -195,6 +211,9 @@ def main():
             try:
                 seg, masks = segmentation(name, folder, image, not name.startswith("nothing"))
                 report(name, folder, image, seg, masks)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore" if name.startswith("given") else "error")
+                    clean(name, folder, seg)
             except Exception as error:
                 wrong[f"{name}: {type(error).__name__}: {error}"] += 1
             valid(path)

@@ -79,9 +79,13 @@ pub struct Context<'a> {
 pub fn new_uid() -> Result<String, ObjectError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|e| ObjectError::Library(e.to_string()))?;
-    // Version 4, variant 1 (RFC 9562).
-    let random = u128::from_be_bytes(bytes) & !(0xf << 76) & !(0b11 << 62);
-    Ok(format!("2.25.{}", random | 4 << 76 | 0b10 << 62))
+    Ok(uid_of(u128::from_be_bytes(bytes)))
+}
+
+/// The UID of a UUID of those random bits: version 4, variant 1 (RFC 9562).
+pub(super) fn uid_of(random: u128) -> String {
+    let random = random & !(0xf << 76) & !(0b11 << 62);
+    format!("2.25.{}", random | 4 << 76 | 0b10 << 62)
 }
 
 impl Context<'_> {
@@ -164,7 +168,15 @@ impl Context<'_> {
 
 /// The object as a file.
 pub(super) fn file(object: InMemDicomObject) -> Result<DefaultDicomObject, ObjectError> {
-    let meta = FileMetaTableBuilder::new().transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN);
+    file_as(object, uids::EXPLICIT_VR_LITTLE_ENDIAN)
+}
+
+/// The object as a file of that transfer syntax.
+pub(super) fn file_as(
+    object: InMemDicomObject,
+    syntax: &str,
+) -> Result<DefaultDicomObject, ObjectError> {
+    let meta = FileMetaTableBuilder::new().transfer_syntax(syntax);
     object
         .with_meta(meta)
         .map_err(|e| ObjectError::Library(e.to_string()))
