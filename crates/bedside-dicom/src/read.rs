@@ -15,8 +15,8 @@ mod colour;
 mod error;
 mod file;
 mod gray;
-mod header;
-mod space;
+pub(crate) mod header;
+pub(crate) mod space;
 mod stored;
 mod subject;
 

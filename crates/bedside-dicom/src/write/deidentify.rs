@@ -12,9 +12,10 @@ use dicom_object::mem::InMemElement;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
 use sha2::{Digest as _, Sha256};
 
-use super::element::{coded, element, text};
+use super::element::{coded, element};
 use super::error::ObjectError;
 use super::origin::{file_as, uid_of};
+use crate::read::header::text;
 
 /// Sequences deeper than this are removed: none that a device writes is.
 const DEEPEST: u32 = 16;

@@ -7,6 +7,7 @@ use dicom_object::InMemDicomObject;
 use dicom_object::mem::InMemElement;
 
 use super::code::Code;
+use crate::read::header::{integer, items, text};
 
 /// An element of a value.
 pub(super) fn element(tag: Tag, vr: VR, value: impl Into<PrimitiveValue>) -> InMemElement {
@@ -40,27 +41,9 @@ pub(super) fn code(tag: Tag, code: &Code) -> InMemElement {
     coded(tag, &code.value, &code.scheme, &code.meaning)
 }
 
-/// The text of an element without padding; `None` where it is absent, empty or no text.
-pub(super) fn text(object: &InMemDicomObject, tag: Tag) -> Option<String> {
-    let text = object.get(tag)?.to_str().ok()?;
-    let text = text.trim_matches([' ', '\0']);
-    (!text.is_empty()).then(|| text.to_owned())
-}
-
-/// The number of an element.
+/// The number of an element that counts something.
 pub(super) fn number(object: &InMemDicomObject, tag: Tag) -> Option<u32> {
-    object.get(tag)?.to_int().ok()
-}
-
-/// The numbers of an element.
-pub(super) fn reals(object: &InMemDicomObject, tag: Tag) -> Option<Vec<f64>> {
-    let numbers = object.get(tag)?.to_multi_float64().ok()?;
-    numbers.iter().all(|n| n.is_finite()).then_some(numbers)
-}
-
-/// The items of a sequence.
-pub(super) fn items(object: &InMemDicomObject, tag: Tag) -> &[InMemDicomObject] {
-    object.get(tag).and_then(|e| e.items()).unwrap_or_default()
+    u32::try_from(integer(object, tag)?).ok()
 }
 
 /// The code in a sequence.

@@ -2,9 +2,7 @@
 
 use bedside_core::Mask;
 
-use super::source::Spacing;
-
-/// What is measured of a mask, in the unit of the spacing: mm, or pixels.
+/// What is measured of a mask, in the unit of its pixels' sides.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Measures {
     /// Sum of the areas of the pixels.
@@ -17,11 +15,12 @@ pub struct Measures {
 
 type Point = (f64, f64);
 
-/// Area and diameters of a mask whose pixels have that spacing; `None` for one without pixels.
+/// Area and diameters of a mask whose pixels have that width and height; `None` for one with none
+/// set.
 ///
 /// Pixels count with their whole area: a single one of 1 mm x 1 mm has a long diameter of 1.41 mm.
-pub fn measure(mask: &Mask, spacing: Spacing) -> Option<Measures> {
-    let hull = hull(corners(mask, spacing));
+pub fn measure(mask: &Mask, width: f64, height: f64) -> Option<Measures> {
+    let hull = hull(corners(mask, width, height));
     let mut long = (0.0, (0.0, 0.0));
     for (i, a) in hull.iter().enumerate() {
         for b in hull.iter().skip(i + 1) {
@@ -40,7 +39,7 @@ pub fn measure(mask: &Mask, spacing: Spacing) -> Option<Measures> {
     let least = hull.iter().map(across).fold(f64::INFINITY, f64::min);
     let most = hull.iter().map(across).fold(f64::NEG_INFINITY, f64::max);
     Some(Measures {
-        area: mask.area() as f64 * spacing.row * spacing.column,
+        area: mask.area() as f64 * width * height,
         long,
         // No width is more than the diameter, but for rounding.
         short: (most - least).min(long),
@@ -48,18 +47,15 @@ pub fn measure(mask: &Mask, spacing: Spacing) -> Option<Measures> {
 }
 
 /// The outer corners of each row's first and last pixel, ordered from top to bottom.
-fn corners(mask: &Mask, spacing: Spacing) -> Vec<Point> {
+fn corners(mask: &Mask, width: f64, height: f64) -> Vec<Point> {
     let mut corners = Vec::new();
     let rows = mask.data().chunks((mask.width() as usize).max(1));
     for (y, row) in (0_u32..).zip(rows) {
         let first = row.iter().position(|v| *v == 1);
         let last = row.iter().rposition(|v| *v == 1);
         if let (Some(first), Some(last)) = (first, last) {
-            let (left, right) = (
-                first as f64 * spacing.column,
-                (last + 1) as f64 * spacing.column,
-            );
-            let (top, bottom) = (f64::from(y) * spacing.row, f64::from(y + 1) * spacing.row);
+            let (left, right) = (first as f64 * width, (last + 1) as f64 * width);
+            let (top, bottom) = (f64::from(y) * height, f64::from(y + 1) * height);
             corners.extend([(left, top), (right, top), (left, bottom), (right, bottom)]);
         }
     }
@@ -112,37 +108,14 @@ mod tests {
     #[test]
     fn a_box_has_its_diagonal_and_its_height_over_it() {
         let mask = mask(10, 10, |x, y| x > 2.0 && x < 6.0 && y > 1.0 && y < 4.0);
-        let measures = measure(
-            &mask,
-            Spacing {
-                row: 1.0,
-                column: 1.0,
-            },
-        )
-        .unwrap();
+        let measures = measure(&mask, 1.0, 1.0).unwrap();
         assert_eq!((measures.area, measures.long), (12.0, 5.0));
         // Both other corners are 4 * 3 / 5 from the diagonal.
         assert!((measures.short - 4.8).abs() < 1e-9, "{measures:?}");
-        let measures = measure(
-            &mask,
-            Spacing {
-                row: 2.0,
-                column: 0.5,
-            },
-        )
-        .unwrap();
+        let measures = measure(&mask, 0.5, 2.0).unwrap();
         assert_eq!(measures.area, 12.0);
         assert!((measures.long - 40_f64.sqrt()).abs() < 1e-9, "{measures:?}");
-        assert_eq!(
-            measure(
-                &Mask::empty(4, 4),
-                Spacing {
-                    row: 1.0,
-                    column: 1.0
-                }
-            ),
-            None
-        );
+        assert_eq!(measure(&Mask::empty(4, 4), 1.0, 1.0), None);
     }
 
     #[test]
@@ -150,14 +123,7 @@ mod tests {
         let mask = mask(200, 100, |x, y| {
             ((x - 100.0) / 80.0).powi(2) + ((y - 50.0) / 30.0).powi(2) < 1.0
         });
-        let measures = measure(
-            &mask,
-            Spacing {
-                row: 0.1,
-                column: 0.1,
-            },
-        )
-        .unwrap();
+        let measures = measure(&mask, 0.1, 0.1).unwrap();
         assert!(
             (measures.area - 24.0 * std::f64::consts::PI).abs() < 0.3,
             "{measures:?}"
@@ -179,7 +145,7 @@ mod tests {
             }
             let pairs = corners.iter().flat_map(|a| corners.iter().map(move |b| (a, b)));
             let long = pairs.map(|(a, b)| (a.0 - b.0).hypot(a.1 - b.1)).fold(0.0, f64::max);
-            match measure(&mask, Spacing { row: 2.0, column: 1.0 }) {
+            match measure(&mask, 1.0, 2.0) {
                 None => prop_assert!(corners.is_empty()),
                 Some(measures) => {
                     prop_assert!((measures.long - long).abs() < 1e-9);

@@ -23,4 +23,4 @@ pub use measure::{Measures, measure};
 pub use origin::{Context, Origin, Series, new_uid};
 pub use report::report;
 pub use segmentation::{Kind, Segment, Segmentation, read_segmentation};
-pub use source::{Source, Spacing};
+pub use source::Source;

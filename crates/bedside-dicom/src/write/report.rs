@@ -8,12 +8,13 @@ use dicom_object::mem::InMemElement;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
 
 use super::code::Code;
-use super::element::{code, coded, element, item, sequence, text};
+use super::element::{code, coded, element, item, sequence};
 use super::error::ObjectError;
 use super::measure::measure;
 use super::origin::{Context, file};
 use super::segmentation::{Segment, Segmentation};
-use super::source::{Spacing, reference, referenced_series};
+use super::source::{reference, referenced_series};
+use crate::read::header::text;
 
 /// A concept's value, scheme and meaning.
 type Concept = (&'static str, &'static str, &'static str);
@@ -165,11 +166,8 @@ fn present(
 ) -> Option<InMemDicomObject> {
     let (_, around) = mask.measure_rows(0..mask.height());
     let spacing = context.source.spacing(around?);
-    let pixels = Spacing {
-        row: 1.0,
-        column: 1.0,
-    };
-    let measures = measure(mask, spacing.unwrap_or(pixels))?;
+    let (width, height) = spacing.map_or((1.0, 1.0), |spacing| (spacing.x, spacing.y));
+    let measures = measure(mask, width, height)?;
     let (length, area) = match spacing {
         Some(_) => (("mm", "UCUM", "mm"), ("mm2", "UCUM", "square millimeter")),
         None => (

@@ -11,10 +11,11 @@ use dicom_object::{DefaultDicomObject, InMemDicomObject};
 
 use super::bits;
 use super::code::{Code, Property};
-use super::element::{code, coded, element, item, items, number, read_code, sequence, text};
+use super::element::{code, coded, element, item, number, read_code, sequence};
 use super::error::ObjectError;
 use super::origin::{Context, file, new_uid};
 use super::source::{Source, referenced_series};
+use crate::read::header::{items, text};
 
 /// Most bytes of an element: its length is an even 32-bit number, all ones meaning something else.
 const MOST: u64 = 0xffff_fffe;

@@ -7,8 +7,10 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::mem::InMemElement;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
 
-use super::element::{element, items, number, reals, sequence, text};
+use super::element::{element, number, sequence};
 use super::error::ObjectError;
+use crate::read::header::{holder, numbers, text};
+use crate::read::{Region, Scale, Spacing, SpacingAt, Unit, space};
 
 /// Attributes of patient and study outside group 0010, which is the patient's as a whole
 /// (PS3.3, C.7.1 and C.7.2), and what tells how text and times are to be read.
@@ -82,25 +84,6 @@ const LOSSY: [&str; 3] = [
 /// What those of MPEG-2, H.264 and HEVC begin with.
 const VIDEO: &str = "1.2.840.10008.1.2.4.10";
 
-/// Millimetres to the next row and to the next column.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spacing {
-    /// Millimetres to the next row.
-    pub row: f64,
-    /// Millimetres to the next column.
-    pub column: f64,
-}
-
-/// A calibrated region of an ultrasound image; the last column and row belong to it.
-#[derive(Debug, Clone, PartialEq)]
-struct Region {
-    left: u32,
-    top: u32,
-    right: u32,
-    bottom: u32,
-    spacing: Option<Spacing>,
-}
-
 /// Where a single slice lies in the patient.
 #[derive(Debug, Clone)]
 pub(super) struct Geometry {
@@ -126,6 +109,7 @@ pub struct Source {
     pub(super) lossy: Vec<InMemElement>,
     pub(super) geometry: Option<Geometry>,
     carried: Vec<InMemElement>,
+    /// Where it is one for the whole image.
     spacing: Option<Spacing>,
     regions: Vec<Region>,
 }
@@ -152,14 +136,16 @@ impl Source {
                 n.ok_or(ObjectError::Attribute("Number of Frames"))? as u32
             }
         };
+        let width = side(tags::COLUMNS, "Columns")?;
+        let height = side(tags::ROWS, "Rows")?;
         let orientation = image.get(tags::PATIENT_ORIENTATION).cloned();
         Ok(Self {
             class: uid(tags::SOP_CLASS_UID, "SOP Class UID")?,
             instance: uid(tags::SOP_INSTANCE_UID, "SOP Instance UID")?,
             series: uid(tags::SERIES_INSTANCE_UID, "Series Instance UID")?,
             study: uid(tags::STUDY_INSTANCE_UID, "Study Instance UID")?,
-            width: side(tags::COLUMNS, "Columns")?,
-            height: side(tags::ROWS, "Rows")?,
+            width,
+            height,
             frames,
             cine: CINE.iter().any(|tag| image.get(*tag).is_some()),
             patient_orientation: orientation
@@ -167,8 +153,8 @@ impl Source {
             lossy: lossy(image),
             geometry: (frames == 1).then(|| geometry(image)).flatten(),
             carried: carried(image),
-            spacing: spacing(image, tags::PIXEL_SPACING),
-            regions: regions(image),
+            spacing: spacing(image),
+            regions: space::regions(image, width, height),
         })
     }
 
@@ -210,7 +196,7 @@ impl Source {
                     && r.top <= within.y
                     && bottom <= r.bottom =>
             {
-                r.spacing
+                region_spacing(r)
             }
             _ => None,
         }
@@ -299,21 +285,33 @@ fn lossy(image: &DefaultDicomObject) -> Vec<InMemElement> {
     lossy
 }
 
-fn spacing(image: &InMemDicomObject, tag: Tag) -> Option<Spacing> {
-    match reals(image, tag)?.as_slice() {
-        &[row, column] if row > 0.0 && column > 0.0 => Some(Spacing { row, column }),
+fn spacing(image: &InMemDicomObject) -> Option<Spacing> {
+    match *numbers(holder(image, tags::PIXEL_SPACING)?, tags::PIXEL_SPACING) {
+        // Between rows first.
+        [y, x] => spacing_of(x, y),
         _ => None,
     }
 }
 
+fn region_spacing(region: &Region) -> Option<Spacing> {
+    let millimetres =
+        |scale: Scale| (scale.unit == Unit::Centimetre).then_some(10.0 * scale.per_pixel.abs());
+    spacing_of(millimetres(region.x)?, millimetres(region.y)?)
+}
+
+fn spacing_of(x: f64, y: f64) -> Option<Spacing> {
+    let at = SpacingAt::Patient;
+    (x > 0.0 && y > 0.0).then_some(Spacing { x, y, at })
+}
+
 fn geometry(image: &InMemDicomObject) -> Option<Geometry> {
     let exact = |tag, n| {
-        let values = reals(image, tag).filter(|values| values.len() == n);
-        values.and_then(|_| image.get(tag).cloned())
+        let element = image.get(tag).filter(|_| numbers(image, tag).len() == n);
+        element.cloned()
     };
     let uid = text(image, tags::FRAME_OF_REFERENCE_UID).filter(|uid| is_uid(uid))?;
     let indicator = image.get(tags::POSITION_REFERENCE_INDICATOR).cloned();
-    spacing(image, tags::PIXEL_SPACING)?;
+    spacing(image)?;
     let mut measures = vec![exact(tags::PIXEL_SPACING, 2)?];
     measures.extend(exact(tags::SLICE_THICKNESS, 1));
     Some(Geometry {
@@ -325,32 +323,6 @@ fn geometry(image: &InMemDicomObject) -> Option<Geometry> {
         orientation: exact(tags::IMAGE_ORIENTATION_PATIENT, 6)?,
         position: exact(tags::IMAGE_POSITION_PATIENT, 3)?,
     })
-}
-
-fn regions(image: &InMemDicomObject) -> Vec<Region> {
-    const CENTIMETRES: u32 = 3;
-    let region = |item: &InMemDicomObject| {
-        let delta = |tag| {
-            let mm = reals(item, tag)?.first()?.abs() * 10.0;
-            (mm > 0.0).then_some(mm)
-        };
-        let length = |tag| number(item, tag) == Some(CENTIMETRES);
-        let lengths =
-            length(tags::PHYSICAL_UNITS_X_DIRECTION) && length(tags::PHYSICAL_UNITS_Y_DIRECTION);
-        let deltas = delta(tags::PHYSICAL_DELTA_Y).zip(delta(tags::PHYSICAL_DELTA_X));
-        let spacing = deltas
-            .filter(|_| lengths)
-            .map(|(row, column)| Spacing { row, column });
-        Some(Region {
-            left: number(item, tags::REGION_LOCATION_MIN_X0)?,
-            top: number(item, tags::REGION_LOCATION_MIN_Y0)?,
-            right: number(item, tags::REGION_LOCATION_MAX_X1)?,
-            bottom: number(item, tags::REGION_LOCATION_MAX_Y1)?,
-            spacing,
-        })
-    };
-    let all = items(image, tags::SEQUENCE_OF_ULTRASOUND_REGIONS);
-    all.iter().filter_map(region).collect()
 }
 
 /// Referenced Series Sequence of one instance.
