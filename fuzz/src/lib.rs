@@ -29,6 +29,7 @@ pub mod onnx;
 #[cfg(feature = "engine")]
 pub mod preview;
 mod scratch;
+pub mod segmentation;
 pub mod video;
 pub mod vision;
 
@@ -63,6 +64,7 @@ pub const TARGETS: &[Target] = &[
     ("preview", preview::requests),
     ("prompts", bundle::prompts),
     ("rle", vision::rle),
+    ("segmentation", segmentation::segmentation),
     #[cfg(feature = "engine")]
     ("session", engine::session),
     ("still", video::still),

@@ -223,6 +223,10 @@ const READERS: &[(&str, &[&str])] = &[
     ("bedside-bundle/src/manifest.rs", &["manifest"]),
     ("bedside-bundle/src/pack.rs", &["pack"]),
     ("bedside-bundle/src/prompts.rs", &["prompts"]),
+    (
+        "bedside-dicom/src/write/segmentation.rs",
+        &["segmentation"],
+    ),
     ("bedside-eval/src/dataset.rs", &["dataset", "still"]),
     ("bedside-link/src/frame.rs", &["link"]),
     ("bedside-live/src/log.rs", &["log"]),

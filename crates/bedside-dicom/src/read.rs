@@ -13,7 +13,7 @@ use dicom_object::DefaultDicomObject;
 mod codec;
 mod colour;
 mod error;
-mod file;
+pub(crate) mod file;
 mod gray;
 pub(crate) mod header;
 pub(crate) mod space;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use bedside_core::{BoundingBox, Mask};
 use bedside_dicom::write::{
-    Kind, ObjectError, Segment, Segmentation, Series, Source, new_uid, read_segmentation, report,
+    Kind, ObjectError, Property, Segment, Segmentation, Series, Source, new_uid, read_segmentation,
+    report, segmentation_from_bytes,
 };
 use dicom_core::value::DataSetSequence;
 use dicom_core::{PrimitiveValue, Tag, VR};
@@ -89,6 +90,7 @@ proptest! {
         let drawn = drawn(&source, kind, n);
         let object = again(&written(&source, &drawn));
         let back = read_segmentation(&object).unwrap();
+        prop_assert_eq!(&segmentation_from_bytes(bytes(&object)).unwrap(), &back);
         prop_assert_eq!(back.frames().collect::<Vec<_>>(), drawn.frames().collect::<Vec<_>>());
         prop_assert_eq!(back.segments(), drawn.segments());
         prop_assert_eq!(back.kind(), kind);
@@ -575,4 +577,47 @@ fn file_of(object: InMemDicomObject) -> Option<DefaultDicomObject> {
     let meta =
         dicom_object::FileMetaTableBuilder::new().transfer_syntax(uids::EXPLICIT_VR_LITTLE_ENDIAN);
     object.with_meta(meta).ok()
+}
+
+#[test]
+fn segmentations_of_another_library_are_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/masks");
+    let golden = |name: &str| {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        segmentation_from_bytes(bytes).unwrap()
+    };
+    let (binary, fractional) = (golden("binary.dcm"), golden("fractional.dcm"));
+    assert_eq!(binary.segments()[2].label, "segment 4");
+    assert_eq!(binary.segments()[0].property, Property::of(Some("liver")));
+    for (n, segment) in (1..).zip([1, 3, 4]) {
+        assert_eq!(binary.mask(n, 1), Some(mask(5, 3, segment, 1)));
+        assert_eq!(fractional.levels(n, 1).unwrap(), levels(5, 3, segment, 1));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1000))]
+
+    #[test]
+    fn damaged_bytes_are_understood_or_refused(
+        probability in any::<bool>(),
+        changes in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        cut in proptest::option::of(any::<prop::sample::Index>()),
+    ) {
+        let name = if probability { "fractional.dcm" } else { "binary.dcm" };
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/masks");
+        let mut bytes = std::fs::read(folder.join(name)).unwrap();
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        if let Some(cut) = cut {
+            bytes.truncate(cut.index(bytes.len()));
+        }
+        if let Ok(read) = segmentation_from_bytes(bytes) {
+            for (segment, frame) in read.frames().collect::<Vec<_>>() {
+                prop_assert!(read.mask(segment, frame).is_some());
+            }
+        }
+    }
 }

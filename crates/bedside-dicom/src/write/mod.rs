@@ -22,5 +22,5 @@ pub use error::ObjectError;
 pub use measure::{Measures, measure};
 pub use origin::{Context, Origin, Series, new_uid};
 pub use report::report;
-pub use segmentation::{Kind, Segment, Segmentation, read_segmentation};
+pub use segmentation::{Kind, Segment, Segmentation, read_segmentation, segmentation_from_bytes};
 pub use source::Source;

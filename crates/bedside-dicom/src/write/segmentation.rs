@@ -1,6 +1,7 @@
 //! Masks and probabilities as a Segmentation object (PS3.3, A.51), and back.
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 
 use bedside_core::Mask;
 use dicom_core::value::PrimitiveValue;
@@ -15,6 +16,7 @@ use super::element::{code, coded, element, item, number, read_code, sequence};
 use super::error::ObjectError;
 use super::origin::{Context, file, new_uid};
 use super::source::{Source, referenced_series};
+use crate::read::file::{File, PixelData};
 use crate::read::header::{items, text};
 
 /// Most bytes of an element: its length is an even 32-bit number, all ones meaning something else.
@@ -480,6 +482,20 @@ fn per_frame(source: &Source, keys: &[(u16, u32)]) -> Vec<InMemDicomObject> {
     keys.iter().map(group).collect()
 }
 
+/// The masks or probabilities of a file with a Segmentation object, as [`read_segmentation`].
+///
+/// # Errors
+/// As there, and [`ObjectError::Library`] for bytes that are no whole file of uncompressed pixels.
+pub fn segmentation_from_bytes(bytes: Vec<u8>) -> Result<Segmentation, ObjectError> {
+    let no_file = |e: crate::Error| ObjectError::Library(e.to_string());
+    let mut file = File::open(Box::new(Cursor::new(bytes))).map_err(no_file)?;
+    let PixelData::Native(native) = file.data else {
+        return Err(ObjectError::Attribute("uncompressed Pixel Data"));
+    };
+    let data = file.native(native, 0, native.len, false).map_err(no_file)?;
+    read(&file.header, &data)
+}
+
 /// The masks or probabilities of a Segmentation object that is of one image, frame by frame: of
 /// those that [`Segmentation::to_dicom`] makes, and of others' that are alike.
 ///
@@ -490,6 +506,14 @@ fn per_frame(source: &Source, keys: &[(u16, u32)]) -> Vec<InMemDicomObject> {
 /// or contradicts itself, [`ObjectError::Twice`] where two frames are of the same segment and
 /// frame, as where a segmentation is of several images.
 pub fn read_segmentation(object: &InMemDicomObject) -> Result<Segmentation, ObjectError> {
+    let data = object
+        .get(tags::PIXEL_DATA)
+        .and_then(|e| e.value().primitive());
+    let data = data.ok_or(ObjectError::Attribute("Pixel Data"))?;
+    read(object, &data.to_bytes())
+}
+
+fn read(object: &InMemDicomObject, data: &[u8]) -> Result<Segmentation, ObjectError> {
     use ObjectError::Attribute;
     let class = text(object, tags::SOP_CLASS_UID).unwrap_or_default();
     if class != uids::SEGMENTATION_STORAGE {
@@ -515,12 +539,6 @@ pub fn read_segmentation(object: &InMemDicomObject) -> Result<Segmentation, Obje
         segments: read_segments(object)?,
         frames: BTreeMap::new(),
     };
-    let data = object
-        .get(tags::PIXEL_DATA)
-        .and_then(|e| e.value().primitive());
-    let data = data
-        .map(|data| data.to_bytes())
-        .ok_or(Attribute("Pixel Data"))?;
     // Before anything is made of that size.
     if (data.len() as u64) < read.bytes(groups.len()) {
         return Err(Attribute("Pixel Data"));
@@ -539,7 +557,7 @@ pub fn read_segmentation(object: &InMemDicomObject) -> Result<Segmentation, Obje
         let frame = source_frame(group).ok_or(Attribute("Derivation Image Sequence"))?;
         read.source_frames = read.source_frames.max(frame);
         let frame_data = match kind {
-            Kind::Binary => bits::unpack(&data, at * pixels, pixels).map(|set| bits::pack(&set)),
+            Kind::Binary => bits::unpack(data, at * pixels, pixels).map(|set| bits::pack(&set)),
             Kind::Probability => {
                 let start = (at * pixels) as usize;
                 let levels = data.get(start..start + pixels as usize);
