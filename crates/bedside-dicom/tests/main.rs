@@ -1,4 +1,4 @@
-//! Files in, frames out: against pydicom, and against whatever a file may hold.
+//! Files in, frames out, objects out: against pydicom, and against whatever a file may hold.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,8 +12,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 mod bounds;
+mod deidentify;
 mod golden;
+mod phantom;
 mod tags;
+mod write;
 
 /// One file of `golden/matrix.gz`; see `golden.py`.
 struct Golden {
