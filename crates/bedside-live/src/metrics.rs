@@ -30,12 +30,13 @@ const PASS_MS: [f64; 14] = [
 
 /// Why a frame was not given to the model: it shows what the one before showed, or a state's
 /// reason; the last stands for any other.
-const SKIPPED: [&str; 10] = [
+const SKIPPED: [&str; 11] = [
     "unchanged",
     "off",
     "no-signal",
     "test-pattern",
     "out-of-body",
+    "frozen",
     "input",
     "load",
     "restarts-spent",
