@@ -378,6 +378,18 @@ def masks():
     put("rle", "no-text", b"\xff\x1b0123")
 
 
+
+# DICOM ------------------------------------------------------------------------------------
+
+
+def segmentations():
+    link("segmentation", "crates/bedside-dicom/tests/golden/masks/*.dcm")
+    sound = (ROOT / "crates/bedside-dicom/tests/golden/masks/binary.dcm").read_bytes()
+    put("segmentation", "cut.dcm", sound[:-3])
+    rows = sound.index(b"(\0\x10\0US") + 8
+    put("segmentation", "tall.dcm", patched(sound, rows, b"\xff\xff"))
+
+
 # Results ----------------------------------------------------------------------------------
 
 
@@ -615,7 +627,7 @@ def goldens():
 
 
 for make in [
-    archives, manifests, graphs, videos, movies, stills, words, masks, logs, lines,
+    archives, manifests, graphs, videos, movies, stills, words, masks, segmentations, logs, lines,
     decoders, networks, tokenizers, sessions, kept, goldens,
 ]:
     make()

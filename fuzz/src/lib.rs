@@ -30,6 +30,7 @@ pub mod onnx;
 #[cfg(feature = "engine")]
 pub mod preview;
 mod scratch;
+pub mod segmentation;
 pub mod video;
 pub mod vision;
 
@@ -65,6 +66,7 @@ pub const TARGETS: &[Target] = &[
     ("preview", preview::requests),
     ("prompts", bundle::prompts),
     ("rle", vision::rle),
+    ("segmentation", segmentation::segmentation),
     #[cfg(feature = "engine")]
     ("session", engine::session),
     ("still", video::still),

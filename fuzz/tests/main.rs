@@ -225,6 +225,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("bedside-bundle/src/prompts.rs", &["prompts"]),
     ("bedside-dicom/src/read.rs", &["dicom"]),
     ("bedside-dicom/src/read/file.rs", &["dicom"]),
+    ("bedside-dicom/src/write/segmentation.rs", &["segmentation"]),
     ("bedside-eval/src/dataset.rs", &["dataset", "still"]),
     ("bedside-link/src/frame.rs", &["link"]),
     ("bedside-live/src/log.rs", &["log"]),

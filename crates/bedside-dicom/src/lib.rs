@@ -1,7 +1,9 @@
 //! DICOM at bedside's edges.
 //!
 //! * [`read`]: frames, with what the header says of them
+//! * [`write`]: masks and measurements as DICOM objects of the image that they are of
 
 pub mod read;
+pub mod write;
 
 pub use read::{Dicom, Error, ErrorKind};

@@ -13,10 +13,10 @@ use dicom_object::DefaultDicomObject;
 mod codec;
 mod colour;
 mod error;
-mod file;
+pub(crate) mod file;
 mod gray;
-mod header;
-mod space;
+pub(crate) mod header;
+pub(crate) mod space;
 mod stored;
 mod subject;
 

@@ -12,8 +12,11 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 mod bounds;
+mod deidentify;
 mod golden;
+mod phantom;
 mod tags;
+mod write;
 
 /// One file of `golden/matrix.gz`; see `golden.py`.
 struct Golden {

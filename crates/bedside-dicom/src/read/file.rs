@@ -282,9 +282,32 @@ fn read_meta(source: &mut dyn Source) -> Result<(FileMetaTable, u64), Error> {
     // The library makes room for a value before it sees whether it is there.
     let mut rest = meta.get(head.len()..).unwrap_or_default();
     while let [_, _, _, _, v, r, short @ ..] = rest {
-        let long = matches!(
-            &[*v, *r],
-            b"OB" | b"OW" | b"UN" | b"SQ" | b"UT" | b"OF" | b"UC" | b"UR"
+        // What is no VR at all is taken for an unknown one, which has a long length.
+        let long = !matches!(
+            VR::from_binary([*v, *r]),
+            Some(
+                VR::AE
+                    | VR::AS
+                    | VR::AT
+                    | VR::CS
+                    | VR::DA
+                    | VR::DS
+                    | VR::DT
+                    | VR::FL
+                    | VR::FD
+                    | VR::IS
+                    | VR::LO
+                    | VR::LT
+                    | VR::PN
+                    | VR::SH
+                    | VR::SL
+                    | VR::SS
+                    | VR::ST
+                    | VR::TM
+                    | VR::UI
+                    | VR::UL
+                    | VR::US
+            )
         );
         let (len, value) = match short {
             [_, _, a, b, c, d, value @ ..] if long => (u32::from_le_bytes([*a, *b, *c, *d]), value),

@@ -1,0 +1,360 @@
+//! Measurements as a Structured Report: Comprehensive SR of template TID 1500, a group of
+//! measurements (TID 1410) for each mask.
+
+use bedside_core::Mask;
+use dicom_core::{Tag, VR};
+use dicom_dictionary_std::{tags, uids};
+use dicom_object::mem::InMemElement;
+use dicom_object::{DefaultDicomObject, InMemDicomObject};
+
+use super::code::Code;
+use super::element::{code, coded, element, item, sequence};
+use super::error::ObjectError;
+use super::measure::measure;
+use super::origin::{Context, file};
+use super::segmentation::{Segment, Segmentation};
+use super::source::{reference, referenced_series};
+use crate::read::header::text;
+
+/// A concept's value, scheme and meaning.
+type Concept = (&'static str, &'static str, &'static str);
+
+const CONTAINS: &str = "CONTAINS";
+const MODIFIER: &str = "HAS CONCEPT MOD";
+const CONTEXT: &str = "HAS OBS CONTEXT";
+const GROUP: Concept = ("125007", "DCM", "Measurement Group");
+
+/// The report of measurements of a segmentation: area and long and short diameter of each mask,
+/// with the frame of the image and of the Segmentation object that it is of. Masks of one segment
+/// on several frames are tied together by its tracking UID.
+///
+/// Lengths are in mm where the image tells the size of its pixels there, else in pixels. Segments
+/// without a mask on any frame are reported as absent.
+///
+/// `stored` is the Segmentation object that [`Segmentation::to_dicom`] made of `segmentation`.
+///
+/// # Errors
+/// [`ObjectError::Mismatch`] where the context's image is not that of the segmentation,
+/// [`ObjectError::Attribute`] where `stored` has no UIDs, [`ObjectError::Library`].
+pub fn report(
+    segmentation: &Segmentation,
+    stored: &DefaultDicomObject,
+    context: &Context,
+) -> Result<DefaultDicomObject, ObjectError> {
+    let (source, origin) = (context.source, context.origin);
+    segmentation.check(source)?;
+    let uid = |tag, name| text(stored, tag).ok_or(ObjectError::Attribute(name));
+    let instance = uid(tags::SOP_INSTANCE_UID, "SOP Instance UID")?;
+    let series = uid(tags::SERIES_INSTANCE_UID, "Series Instance UID")?;
+    if uid(tags::STUDY_INSTANCE_UID, "Study Instance UID")? != source.study {
+        return Err(ObjectError::Mismatch(
+            "the Segmentation object is of another study",
+        ));
+    }
+    let mut groups = Vec::new();
+    for (segment, of) in (1_u16..).zip(segmentation.segments()) {
+        let before = groups.len();
+        for (at, (_, frame)) in (1_u32..)
+            .zip(segmentation.frames())
+            .filter(|f| f.1.0 == segment)
+        {
+            // Probabilities below one half everywhere are no finding.
+            let mask = segmentation
+                .mask(segment, frame)
+                .filter(|mask| !mask.is_empty());
+            let mut drawn = reference(uids::SEGMENTATION_STORAGE, &instance);
+            drawn.put(element(
+                tags::REFERENCED_FRAME_NUMBER,
+                VR::IS,
+                at.to_string(),
+            ));
+            groups.extend(mask.and_then(|mask| present(of, frame, &mask, drawn, context)));
+        }
+        if groups.len() == before {
+            groups.push(absent(of, context));
+        }
+    }
+    let observer =
+        |concept, text: &str| content(CONTEXT, "TEXT", concept, [value_text(context, text)]);
+    let items = vec![
+        coded_content(
+            MODIFIER,
+            ("121049", "DCM", "Language of Content Item and Descendants"),
+            &Code::new("en-US", "RFC5646", "English (United States)"),
+        ),
+        coded_content(
+            CONTEXT,
+            ("121005", "DCM", "Observer Type"),
+            &Code::new("121007", "DCM", "Device"),
+        ),
+        content(
+            CONTEXT,
+            "UIDREF",
+            ("121012", "DCM", "Device Observer UID"),
+            [
+                // The device has no UID of its own; this one is its UID in this series.
+                element(tags::UID, VR::UI, context.series.uid.as_str()),
+            ],
+        ),
+        observer(
+            ("121013", "DCM", "Device Observer Name"),
+            &origin.model_name,
+        ),
+        observer(
+            ("121014", "DCM", "Device Observer Manufacturer"),
+            &origin.manufacturer,
+        ),
+        observer(
+            ("121015", "DCM", "Device Observer Model Name"),
+            &origin.model_name,
+        ),
+        observer(
+            ("121016", "DCM", "Device Observer Serial Number"),
+            &origin.serial_number,
+        ),
+        coded_content(
+            MODIFIER,
+            ("121058", "DCM", "Procedure reported"),
+            &Code::new("363679005", "SCT", "Imaging procedure"),
+        ),
+        container(("126010", "DCM", "Imaging Measurements"), None, groups),
+    ];
+    let mut object = context.object(uids::COMPREHENSIVE_SR_STORAGE, "SR")?;
+    let evidence = vec![
+        referenced_series(
+            &source.series,
+            tags::REFERENCED_SOP_SEQUENCE,
+            source.reference(None),
+        ),
+        referenced_series(
+            &series,
+            tags::REFERENCED_SOP_SEQUENCE,
+            reference(uids::SEGMENTATION_STORAGE, &instance),
+        ),
+    ];
+    let elements = [
+        sequence(tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE, vec![]),
+        sequence(tags::PERFORMED_PROCEDURE_CODE_SEQUENCE, vec![]),
+        element(tags::COMPLETION_FLAG, VR::CS, "COMPLETE"),
+        element(tags::VERIFICATION_FLAG, VR::CS, "UNVERIFIED"),
+        item(
+            tags::CURRENT_REQUESTED_PROCEDURE_EVIDENCE_SEQUENCE,
+            [
+                element(tags::STUDY_INSTANCE_UID, VR::UI, source.study.as_str()),
+                sequence(tags::REFERENCED_SERIES_SEQUENCE, evidence),
+            ],
+        ),
+        element(tags::VALUE_TYPE, VR::CS, "CONTAINER"),
+        concept(("126000", "DCM", "Imaging Measurement Report")),
+        element(tags::CONTINUITY_OF_CONTENT, VR::CS, "SEPARATE"),
+        template("1500"),
+        sequence(tags::CONTENT_SEQUENCE, items),
+    ];
+    for element in elements {
+        object.put(element);
+    }
+    file(object)
+}
+
+/// Planar ROI Measurements and Qualitative Evaluations (TID 1410) of one mask.
+fn present(
+    of: &Segment,
+    frame: u32,
+    mask: &Mask,
+    drawn: InMemDicomObject,
+    context: &Context,
+) -> Option<InMemDicomObject> {
+    let (_, around) = mask.measure_rows(0..mask.height());
+    let spacing = context.source.spacing(around?);
+    let (width, height) = spacing.map_or((1.0, 1.0), |spacing| (spacing.x, spacing.y));
+    let measures = measure(mask, width, height)?;
+    let (length, area) = match spacing {
+        Some(_) => (("mm", "UCUM", "mm"), ("mm2", "UCUM", "square millimeter")),
+        None => (
+            ("{pixels}", "UCUM", "pixels"),
+            ("{pixels}", "UCUM", "pixels"),
+        ),
+    };
+    let mut items = found(of, None, context);
+    let image = context.source.reference(Some(frame));
+    items.extend([
+        image_content(("121214", "DCM", "Referenced Segmentation Frame"), drawn),
+        image_content(("121233", "DCM", "Source image for segmentation"), image),
+        measured(("42798000", "SCT", "Area"), measures.area, area),
+        measured(("103339001", "SCT", "Long axis"), measures.long, length),
+        measured(("103340004", "SCT", "Short axis"), measures.short, length),
+    ]);
+    Some(container(GROUP, Some("1410"), items))
+}
+
+/// Measurement and Qualitative Evaluation Group (TID 1501) of what is on no frame.
+fn absent(of: &Segment, context: &Context) -> InMemDicomObject {
+    // Negation Modifier, Presence of Finding (TID 1350).
+    let presence = ("121052", "DCM", "Presence of property");
+    let absent = coded_content(MODIFIER, presence, &Code::new("272519000", "SCT", "Absent"));
+    let mut items = found(of, Some(absent), context);
+    let image = context.source.reference(None);
+    items.push(image_content(
+        ("121112", "DCM", "Source of Measurement"),
+        image,
+    ));
+    container(GROUP, Some("1501"), items)
+}
+
+/// What a group begins with: what ties it to others, what it is of, and who says so.
+fn found(
+    of: &Segment,
+    presence: Option<InMemDicomObject>,
+    context: &Context,
+) -> Vec<InMemDicomObject> {
+    const SITE: Concept = ("363698007", "SCT", "Finding Site");
+    const SIDE: Concept = ("272741003", "SCT", "Laterality");
+    const FURTHER: Concept = ("112024", "DCM", "Single Image Finding Modifier");
+    let property = &of.property;
+    // A side is the site's; anything else is the finding's.
+    let (side, further) = match &property.modifier {
+        Some(modifier) if modifier.is_side() => (Some(modifier), None),
+        other => (None, other.as_ref()),
+    };
+    let further = further.map(|further| coded_content(MODIFIER, FURTHER, further));
+    let mut finding = coded_content(CONTAINS, ("121071", "DCM", "Finding"), &property.kind);
+    let modifiers: Vec<_> = presence.into_iter().chain(further).collect();
+    if !modifiers.is_empty() {
+        finding.put(sequence(tags::CONTENT_SEQUENCE, modifiers));
+    }
+    let region = property.region.as_ref();
+    let site = region
+        .or_else(|| side.map(|_| &property.kind))
+        .map(|region| {
+            let mut site = coded_content(MODIFIER, SITE, region);
+            if let Some(side) = side {
+                let side = coded_content(MODIFIER, SIDE, side);
+                site.put(sequence(tags::CONTENT_SEQUENCE, vec![side]));
+            }
+            site
+        });
+    let tracking = [
+        content(
+            CONTEXT,
+            "TEXT",
+            ("112039", "DCM", "Tracking Identifier"),
+            [value_text(context, &of.label)],
+        ),
+        content(
+            CONTEXT,
+            "UIDREF",
+            ("112040", "DCM", "Tracking Unique Identifier"),
+            [element(tags::UID, VR::UI, of.tracking_uid.as_str())],
+        ),
+        coded_content(
+            CONTAINS,
+            ("276214006", "SCT", "Finding category"),
+            &property.category,
+        ),
+        finding,
+    ];
+    tracking
+        .into_iter()
+        .chain(site)
+        .chain(algorithm(context))
+        .collect()
+}
+
+/// Algorithm Identification (TID 4019).
+fn algorithm(context: &Context) -> [InMemDicomObject; 3] {
+    let origin = context.origin;
+    let says =
+        |concept, text: &str| content(MODIFIER, "TEXT", concept, [value_text(context, text)]);
+    [
+        says(("111001", "DCM", "Algorithm Name"), &origin.bundle),
+        says(
+            ("111003", "DCM", "Algorithm Version"),
+            &origin.bundle_version,
+        ),
+        says(
+            ("111002", "DCM", "Algorithm Parameters"),
+            &origin.bundle_hash,
+        ),
+    ]
+}
+
+fn value_text(context: &Context, text: &str) -> InMemElement {
+    element(tags::TEXT_VALUE, VR::UT, context.known(text, 1024))
+}
+
+fn concept((value, scheme, meaning): Concept) -> InMemElement {
+    coded(tags::CONCEPT_NAME_CODE_SEQUENCE, value, scheme, meaning)
+}
+
+/// An item of content of that kind and relationship.
+fn content<const N: usize>(
+    relationship: &str,
+    kind: &str,
+    name: Concept,
+    value: [InMemElement; N],
+) -> InMemDicomObject {
+    let mut content = InMemDicomObject::from_element_iter(value);
+    content.put(element(tags::RELATIONSHIP_TYPE, VR::CS, relationship));
+    content.put(element(tags::VALUE_TYPE, VR::CS, kind));
+    content.put(concept(name));
+    content
+}
+
+fn coded_content(relationship: &str, name: Concept, value: &Code) -> InMemDicomObject {
+    let value = code(tags::CONCEPT_CODE_SEQUENCE, value);
+    content(relationship, "CODE", name, [value])
+}
+
+fn image_content(name: Concept, reference: InMemDicomObject) -> InMemDicomObject {
+    let reference = sequence(tags::REFERENCED_SOP_SEQUENCE, vec![reference]);
+    content(CONTAINS, "IMAGE", name, [reference])
+}
+
+fn measured(name: Concept, value: f64, (unit, scheme, meaning): Concept) -> InMemDicomObject {
+    let tag: Tag = tags::MEASUREMENT_UNITS_CODE_SEQUENCE;
+    let value = item(
+        tags::MEASURED_VALUE_SEQUENCE,
+        [
+            coded(tag, unit, scheme, meaning),
+            element(tags::FLOATING_POINT_VALUE, VR::FD, value),
+            element(tags::NUMERIC_VALUE, VR::DS, decimal(value)),
+        ],
+    );
+    content(CONTAINS, "NUM", name, [value])
+}
+
+/// A number in the 16 characters of a decimal string.
+fn decimal(value: f64) -> String {
+    let plain = format!("{value:.4}");
+    if plain.len() <= 16 {
+        plain
+    } else {
+        format!("{value:.7e}")
+    }
+}
+
+fn template(id: &str) -> InMemElement {
+    item(
+        tags::CONTENT_TEMPLATE_SEQUENCE,
+        [
+            element(tags::MAPPING_RESOURCE, VR::CS, "DCMR"),
+            element(tags::TEMPLATE_IDENTIFIER, VR::CS, id),
+        ],
+    )
+}
+
+fn container(
+    name: Concept,
+    made_by: Option<&str>,
+    items: Vec<InMemDicomObject>,
+) -> InMemDicomObject {
+    let continuity = element(tags::CONTINUITY_OF_CONTENT, VR::CS, "SEPARATE");
+    let mut container = content(CONTAINS, "CONTAINER", name, [continuity]);
+    if let Some(id) = made_by {
+        container.put(template(id));
+    }
+    if !items.is_empty() {
+        container.put(sequence(tags::CONTENT_SEQUENCE, items));
+    }
+    container
+}
