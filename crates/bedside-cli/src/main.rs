@@ -9,6 +9,8 @@
 
 mod bench;
 mod bundle;
+#[cfg(feature = "dicom")]
+mod dicom;
 mod doctor;
 mod eval;
 mod failure;
@@ -104,6 +106,9 @@ enum Command {
     Pack(bundle::PackArgs),
     /// Replace the bundle of a device, safely, and go back where it does not do well
     Update(update::Args),
+    /// Look into DICOM files
+    #[cfg(feature = "dicom")]
+    Dicom(dicom::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
     /// Say whether this machine will serve, and what to do where it will not
@@ -134,6 +139,8 @@ fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
         Command::Warm(args) => warm::run(args, &cli.model, ui),
         Command::Pack(args) => bundle::pack(args, ui),
         Command::Update(args) => update::run(args, &cli.model, ui),
+        #[cfg(feature = "dicom")]
+        Command::Dicom(args) => dicom::run(args, ui),
         Command::Bench(args) => bench::run(args, &cli.model, ui),
         Command::Doctor(args) => doctor::run(args, &cli.model, ui),
         Command::Phantom(args) => phantom::run(args, ui),

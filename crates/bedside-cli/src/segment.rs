@@ -41,6 +41,10 @@ pub(crate) struct SegmentArgs {
     /// Part of the body, where a prompt alone may mean several objects
     #[arg(long)]
     site: Option<String>,
+
+    #[cfg(feature = "dicom")]
+    #[command(flatten)]
+    outputs: crate::dicom::Outputs,
 }
 
 /// Arguments of `bedside recognize`.
@@ -78,6 +82,18 @@ struct ImageArgs {
 }
 
 pub(crate) fn segment(args: &SegmentArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
+    #[cfg(feature = "dicom")]
+    if args.outputs.are_wanted() || crate::dicom::are_dicom(&args.images.images) {
+        let question = crate::dicom::Question {
+            files: &args.images.images,
+            out: args.images.out.as_ref(),
+            outputs: &args.outputs,
+            prompts: &args.prompts,
+            modality: args.modality,
+            site: args.site.as_ref(),
+        };
+        return crate::dicom::segment(&question, model, ui);
+    }
     let prompts: Vec<Prompt> = args
         .prompts
         .iter()

@@ -6,4 +6,5 @@
 pub mod read;
 pub mod write;
 
+pub use dicom_object::DefaultDicomObject as Object;
 pub use read::{Dicom, Error, ErrorKind};

@@ -1,7 +1,10 @@
 //! The image that findings are of: what objects derived from it carry over, and how they refer
 //! to it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bedside_core::BoundingBox;
+use dicom_core::chrono::{DateTime, NaiveDateTime};
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::mem::InMemElement;
@@ -198,6 +201,30 @@ impl Source {
             {
                 region_spacing(r)
             }
+            _ => None,
+        }
+    }
+
+    /// Now, in the image's own time zone where it tells one, else in UTC: what
+    /// [`Context::now`](super::Context::now) asks for.
+    pub fn now(&self) -> NaiveDateTime {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        let seconds = since.map_or(0, |since| since.as_secs());
+        let here = i64::try_from(seconds).unwrap_or(0) + self.offset().unwrap_or(0);
+        DateTime::from_timestamp(here, 0).map_or_else(NaiveDateTime::default, |d| d.naive_utc())
+    }
+
+    /// Seconds that the image's time zone is ahead of UTC, from `+HHMM`.
+    fn offset(&self) -> Option<i64> {
+        let tag = tags::TIMEZONE_OFFSET_FROM_UTC;
+        let offset = self.carried.iter().find(|e| e.header().tag == tag)?;
+        let offset = offset.to_str().ok()?;
+        let (sign, digits) = offset.trim().split_at_checked(1)?;
+        let digits: i64 = digits.parse().ok().filter(|d| (0..=1400).contains(d))?;
+        let seconds = digits / 100 * 3600 + digits % 100 * 60;
+        match sign {
+            "+" => Some(seconds),
+            "-" => Some(-seconds),
             _ => None,
         }
     }

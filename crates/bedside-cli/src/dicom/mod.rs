@@ -1,0 +1,101 @@
+//! DICOM in and out: `bedside segment` of DICOM files and studies, and `bedside dicom`.
+
+mod info;
+mod segment;
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use bedside_dicom::Dicom;
+use clap::Subcommand;
+
+pub(crate) use segment::{Outputs, Question, segment};
+
+use crate::failure::{Exit, Failure};
+use crate::ui::Ui;
+
+/// Most files of a study, and folders within each other.
+const MAX_FILES: usize = 100_000;
+const MAX_DEPTH: u32 = 16;
+
+/// Arguments of `bedside dicom`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Tell what a DICOM file holds, without saying whose it is
+    Info(info::Args),
+}
+
+pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
+    match &args.what {
+        What::Info(args) => info::run(args, ui),
+    }
+}
+
+/// Whether all of these are DICOM files or folders.
+pub(crate) fn are_dicom(paths: &[PathBuf]) -> bool {
+    paths.iter().all(|path| path.is_dir() || is_dicom(path))
+}
+
+/// Whether a file begins as DICOM files do.
+fn is_dicom(path: &Path) -> bool {
+    let mut head = [0; 132];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
+    read.is_ok() && head.ends_with(b"DICM")
+}
+
+fn open(path: &Path) -> Result<Dicom, Failure> {
+    Dicom::open(path).map_err(|error| {
+        let message = format!("{}: {error}", path.display());
+        Failure::new(Exit::Input, message)
+    })
+}
+
+/// The files, and the DICOM files in folders and theirs, in the order of their names.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    for path in paths {
+        match path.is_dir() {
+            true => walk(path, 0, &mut found)?,
+            false => found.push(path.clone()),
+        }
+    }
+    if found.is_empty() {
+        let message = "no DICOM file in there; hint: name a folder that holds some";
+        return Err(Failure::new(Exit::Input, message));
+    }
+    Ok(found)
+}
+
+fn walk(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
+    let refuse = |why: String| Failure::new(Exit::Input, format!("{}: {why}", folder.display()));
+    if depth == MAX_DEPTH {
+        return Err(refuse(
+            "folders lie too deep; hint: name one of them".to_owned(),
+        ));
+    }
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let mut entries = entries.map_err(|e| refuse(format!("{e}; hint: check who may read it")))?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let kind = entry.file_type().map_err(|e| refuse(e.to_string()))?;
+        if kind.is_dir() {
+            walk(&path, depth + 1, found)?;
+        } else if kind.is_file() && is_dicom(&path) {
+            if found.len() == MAX_FILES {
+                return Err(refuse(format!(
+                    "over {MAX_FILES} files; hint: name a part of them"
+                )));
+            }
+            found.push(path);
+        }
+    }
+    Ok(())
+}
