@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use bedside::{ErrorKind, Finding, Modality, Prompt, Segmenter};
+use bedside::{ErrorKind, Finding, Modality, Prompt, Segmenter, Withheld};
 use bedside_dicom::Dicom;
 use bedside_dicom::write::{
     Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, measure, report,
@@ -67,6 +67,8 @@ struct Answer {
     prompt: String,
     present: bool,
     presence: f32,
+    /// Why what was found is not shown.
+    withheld: Option<Withheld>,
     area_pixels: u64,
     area_mm2: Option<f64>,
     long_diameter_mm: Option<f64>,
@@ -194,6 +196,7 @@ fn answer(
                 prompt: label(finding).to_owned(),
                 present: finding.present,
                 presence: finding.presence,
+                withheld: finding.withheld,
                 area_pixels: finding.area,
                 area_mm2: measured.map(|m| m.area),
                 long_diameter_mm: measured.map(|m| m.long),
@@ -307,7 +310,14 @@ fn csv(answers: &[Answer]) -> Result<Vec<u8>, Failure> {
 
 /// For each prompt: on how many frames it is, and where it is largest.
 fn table(file: &Path, answers: &[Answer]) -> String {
-    let mut table = Table::new(["prompt", ">frames", ">with it", ">largest", "at frame"]);
+    let mut table = Table::new([
+        "prompt",
+        ">frames",
+        ">with it",
+        ">withheld",
+        ">largest",
+        "at frame",
+    ]);
     let mut seen = HashSet::new();
     for prompt in answers.iter().map(|answer| &answer.prompt) {
         if !seen.insert(prompt) {
@@ -322,14 +332,17 @@ fn table(file: &Path, answers: &[Answer]) -> String {
             };
             (area, a.frame.to_string())
         });
-        let present = of().filter(|a| a.present).count();
-        table.row([
-            prompt.clone(),
-            of().count().to_string(),
-            present.to_string(),
-            area,
-            at,
-        ]);
+        let count = |which: &dyn Fn(&Answer) -> bool| of().filter(|a| which(a)).count().to_string();
+        let (present, withheld) = (count(&|a| a.present), count(&|a| a.withheld.is_some()));
+        let frames = of().count().to_string();
+        table.row([prompt.clone(), frames, present, withheld, area, at]);
     }
-    format!("{}\n{table}\n", file.display())
+    let unknown = answers.iter().any(|answer| answer.withheld.is_some());
+    let note = match unknown {
+        true => {
+            "withheld: these frames look unlike those that the model learned from, or like other imaging\n"
+        }
+        false => "",
+    };
+    format!("{}\n{table}{note}\n", file.display())
 }
