@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The command for a target, stripped and static, with all that belongs beside it: as a Debian package where
+# The command and the daemon for a target, stripped and static, with all that belongs beside it: as a Debian package where
 # dpkg-deb is there, and as an archive to unpack below /usr/local anywhere else.
 #
 # usage: cross/package.sh [aarch64|x86_64] [FOLDER]    (default: this machine's, <target folder>/package)
@@ -41,16 +41,20 @@ fi
 
 # Static: one file for every distribution and every glibc.
 export "CARGO_TARGET_${machine^^}_UNKNOWN_LINUX_GNU_RUSTFLAGS=-C target-feature=+crt-static"
-cargo build --release --locked --package bedside-cli --target "$triple"
+cargo build --release --locked --package bedside-cli --package bedsided --target "$triple"
 version=$(cargo pkgid --locked --package bedside-cli | sed 's/.*[#@]//')
 
 tree=$folder/bedside_${version}_$architecture
 rm -rf "$tree"
-install -D "$target_folder/$triple/release/bedside" "$tree/usr/bin/bedside"
-"$strip" "$tree/usr/bin/bedside"
+install -D -t "$tree/usr/bin" "$target_folder/$triple/release"/{bedside,bedsided}
+"$strip" "$tree"/usr/bin/*
+# The daemon, which runs once an administrator has told it what to do.
+install -D -m 644 firmware-host/bedsided.service -t "$tree/usr/lib/systemd/system"
+install -D -m 644 firmware-host/70-bedside-panel.rules -t "$tree/usr/lib/udev/rules.d"
+install -D -m 644 firmware-host/bedsided.toml -t "$tree/usr/share/bedside"
 install -D -m 644 models/edge/edge.bedside -t "$tree/usr/share/bedside"
 readonly doc=$tree/usr/share/doc/bedside
-install -D -m 644 README.md docs/cli.md docs/live.md docs/result-log.md models/edge/model-card.md -t "$doc"
+install -D -m 644 README.md docs/{cli,device,live,result-log,update}.md models/edge/model-card.md -t "$doc"
 install -D -m 644 LICENSE "$doc/copyright"
 .ci/release "$doc" >/dev/null
 # Of the command itself, so that they say what it does.

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -103,6 +104,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let desk = Arc::new(desk);
 
     let stop = Stop::default();
+    let given_up = Arc::new(AtomicBool::new(false));
     end_on_signals(stop.clone())?;
     detach_notes().map_err(|e| cannot("thread for notes", e))?;
     note(SAFETY);
@@ -110,8 +112,14 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
         socket
             .serve(desk.clone(), stop.clone())
             .map_err(|e| cannot("thread for control", e))?,
-        service(desk.clone(), metrics.clone(), trial.flatten(), stop.clone())
-            .map_err(|e| cannot("thread for systemd", e))?,
+        service(
+            desk.clone(),
+            metrics.clone(),
+            trial.flatten(),
+            &given_up,
+            stop.clone(),
+        )
+        .map_err(|e| cannot("thread for systemd", e))?,
     ];
     if let Some(port) = &config.link.port {
         let link = link::start(&config.link, port, desk.clone(), stop.clone());
@@ -136,7 +144,14 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
         // All of them look at `stop` several times a second.
         let _ = thread.join();
     }
-    Ok(ended.map(|_| ()).and(recorded)?)
+    ended.map(|_| ()).and(recorded)?;
+    match given_up.load(Ordering::Acquire) {
+        // No orderly end: whoever started the daemon is to start it again.
+        true => Err(Failure::new(
+            "the update came to a fault; hint: start again",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn open_options(config: &Config, clock: Arc<dyn Clock>) -> Result<OpenOptions, Failure> {
@@ -191,8 +206,10 @@ fn service(
     desk: Arc<Desk>,
     metrics: Arc<Metrics>,
     mut trial: Option<Trial>,
+    given_up: &Arc<AtomicBool>,
     stop: Stop,
 ) -> io::Result<JoinHandle<()>> {
+    let given_up = given_up.clone();
     let every = sd_notify::watchdog_enabled().map_or(EVERY, |watchdog| EVERY.min(watchdog / 3));
     let work = move || {
         let (mut ready, mut left) = (false, Duration::ZERO);
@@ -201,7 +218,7 @@ fn service(
                 left = every;
                 metrics.read_device();
                 let status = desk.status();
-                judge(&mut trial, &status.frame.state, &stop);
+                judge(&mut trial, &status.frame.state, &given_up, &stop);
                 let mut status = status.to_string();
                 let line = desk.line();
                 if !matches!(line.state, "none" | "linked") {
@@ -230,7 +247,7 @@ fn service(
 
 /// Whether an update's trial is over. Where it failed, the daemon ends, to be started with the bundle
 /// before.
-fn judge(trial: &mut Option<Trial>, state: &str, stop: &Stop) {
+fn judge(trial: &mut Option<Trial>, state: &str, given_up: &AtomicBool, stop: &Stop) {
     let over = trial
         .as_mut()
         .map(|trial| trial.look(state, Instant::now()));
@@ -239,6 +256,7 @@ fn judge(trial: &mut Option<Trial>, state: &str, stop: &Stop) {
             note(news);
             *trial = None;
             if failed {
+                given_up.store(true, Ordering::Release);
                 stop.stop();
             }
         }

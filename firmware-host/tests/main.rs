@@ -1,5 +1,13 @@
 //! The daemon through its binary, on a phantom.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test's helpers fail as its assertions do"
+)]
+
 mod cart;
 mod config;
 mod control;
