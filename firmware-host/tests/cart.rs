@@ -146,7 +146,7 @@ impl Cart {
 
     /// What its log holds.
     pub(crate) fn records(&self) -> Vec<Record> {
-        let records = Reader::open(&self.path("log")).unwrap();
+        let records = Reader::open(self.path("log")).unwrap();
         records.map(Result::unwrap).collect()
     }
 }
