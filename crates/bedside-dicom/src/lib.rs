@@ -1,7 +1,7 @@
 //! DICOM at bedside's edges.
 //!
 //! * [`read`]: frames, with what the header says of them
-//! * [`write`]: masks and measurements as DICOM objects of the image that they are of
+//! * [`mod@write`]: masks and measurements as DICOM objects of the image that they are of
 
 pub mod read;
 pub mod write;
