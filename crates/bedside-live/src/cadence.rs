@@ -250,8 +250,11 @@ mod tests {
         let mut cadence = cadence(1);
         cadence.set_prompts(1, &[384, 256, 192]);
         let slow = |cadence: &mut Cadence| {
-            for _ in 0..SETTLE {
-                cadence.took(Duration::from_millis(300));
+            let before = cadence.side();
+            for _ in 0..2 * SETTLE {
+                if cadence.side() == before {
+                    cadence.took(Duration::from_millis(300));
+                }
             }
         };
         cadence.failed();
