@@ -22,7 +22,8 @@ pub(crate) fn run(args: &Args, model: &ModelArgs) -> Result<(), Failure> {
         // A session says which is the fastest.
         Some(Wanted::Auto) | None => None,
     };
-    let path = model.path()?;
+    // Whoever begins this names it; what was begun by hand is refused before that matters.
+    let path = model.bundle.clone().unwrap_or_default();
     Ok(bedside_live::serve_bundle(
         &path,
         &args.digest,
