@@ -379,6 +379,10 @@ fn walk<S: StatefulDecode>(
                         words: header.vr == VR::OW,
                     });
                 }
+                // The library reads whole numbers, and takes what is left over for the next element.
+                if len % size(header.vr) != 0 {
+                    return Err(Error::damaged("a length in its header lies"));
+                }
                 skip(decoder, len, start, end)?;
             }
             LazyDataToken::LazyItemValue { len, decoder } => skip(decoder, len, start, end)?,
@@ -390,6 +394,16 @@ fn walk<S: StatefulDecode>(
         "holds no pictures that are read; hint: name the image, not the report or the directory \
          that refers to it",
     ))
+}
+
+/// Bytes of one of the numbers that values of a VR are made of; 1 for what is no numbers.
+fn size(vr: VR) -> u32 {
+    match vr {
+        VR::US | VR::SS | VR::OW => 2,
+        VR::UL | VR::SL | VR::FL | VR::AT | VR::OF | VR::OL => 4,
+        VR::FD | VR::OD | VR::OV | VR::SV | VR::UV => 8,
+        _ => 1,
+    }
 }
 
 fn skip(decoder: &mut impl StatefulDecode, len: u32, start: u64, end: u64) -> Result<(), Error> {
