@@ -45,14 +45,14 @@ rm -f -- *.deb
 apt-get --quiet=2 download {rustc,cargo}-web="$version" rust-web-src="$version" "$standard=$version" \
     libstd-rust-web-dev{,:arm64}="$version" "$llvm" "$git" libmbedcrypto7 libmbedx509-1 libmbedtls14 \
     libhttp-parser2.9
-rm -rf "$folder/root"
+rm -rf "$folder/unpacked"
 for package in *.deb; do
-    dpkg --extract "$package" "$folder/root"
+    dpkg --extract "$package" "$folder/unpacked"
 done
 rm -f -- *.deb
 # Rustup has programs look for their libraries in the toolchain's lib.
-for library in "$folder"/root/usr/lib/"$(uname -m)"-linux-gnu/*.so*; do
-    ln -sf "$library" "$folder/root/usr/lib/"
+for library in "$folder"/unpacked/usr/lib/"$(uname -m)"-linux-gnu/*.so*; do
+    ln -sf "$library" "$folder/unpacked/usr/lib/"
 done
-rustup toolchain link "$name" "$folder/root/usr"
+rustup toolchain link "$name" "$folder/unpacked/usr"
 rustc "+$name" -V

@@ -11,9 +11,9 @@ use bedside::{Bundle, Clock, Frame, MonotonicClock, Options, Prompt};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
     AgePolicy, BundleLoader, CadenceConfig, Control, Input, Journal, LiveSession, Loader, Log,
-    Metrics, Monitor, Output, ProcessLoader, Recorder, RunConfig, SessionConfig, Stop, Tally,
-    Target, Watcher, detach_notes, end_on_signals, forbid_core_dumps, harmless, model_command,
-    tell,
+    Metrics, Monitor, Output, ProcessLoader, Recorder, RunConfig, SessionConfig, SourceNotes, Stop,
+    Tally, Target, Watcher, detach_notes, end_on_signals, forbid_core_dumps, harmless,
+    model_command, tell,
 };
 use bedside_video::OpenOptions;
 use bedside_video::sink::SinkOptions;
@@ -129,6 +129,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let mut session = LiveSession::new(process, control, metrics, clock, session(config));
     let mut show = Show {
         journal: Journal::begin(recorder, monitor, opening),
+        source: SourceNotes::default(),
         desk,
     };
     // The lamp shows the session where nothing else does.
@@ -260,7 +261,7 @@ fn judge(trial: &mut Option<Trial>, state: &str, given_up: &AtomicBool, stop: &S
                 stop.stop();
             }
         }
-        // Tried again at the next look.
+        // Tried again after a while.
         Some(Err(error)) => note(&format!("note: {error}")),
         Some(Ok(None)) | None => {}
     }
@@ -269,6 +270,7 @@ fn judge(trial: &mut Option<Trial>, state: &str, given_up: &AtomicBool, stop: &S
 /// Records every frame that was shown, and tells the desk of it.
 struct Show {
     journal: Journal,
+    source: SourceNotes,
     desk: Arc<Desk>,
 }
 
@@ -281,8 +283,8 @@ impl Watcher for Show {
 
     fn source(&mut self, error: Option<&str>) {
         self.journal.source(error);
-        if let Some(error) = error {
-            note(&format!("note: {error}"));
+        if let Some(news) = self.source.note(error) {
+            note(&news);
         }
     }
 

@@ -10,6 +10,8 @@ use crate::failure::Failure;
 
 /// How long an update must answer without a fault to be confirmed.
 const WELL_FOR: Duration = Duration::from_secs(120);
+/// Time until what failed to be noted on the disk is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
 
 impl From<UpdateError> for Failure {
     fn from(error: UpdateError) -> Self {
@@ -36,6 +38,8 @@ pub(crate) struct Trial {
     folder: PathBuf,
     /// Since when it answers.
     well: Option<Instant>,
+    /// Before then nothing is looked at.
+    rest: Option<Instant>,
 }
 
 impl Trial {
@@ -49,12 +53,31 @@ impl Trial {
         Ok(slots.begin()?.trial.then(|| Self {
             folder: folder.to_owned(),
             well: None,
+            rest: None,
         }))
     }
 
     /// Look at the session's state. `Some` once the trial is over: what to tell, and whether the
     /// daemon must start again to run the bundle before.
+    ///
+    /// # Errors
+    /// When the end of the trial can't be noted; a later look tries again.
     pub(crate) fn look(
+        &mut self,
+        state: &str,
+        now: Instant,
+    ) -> Result<Option<(&'static str, bool)>, Failure> {
+        if self.rest.is_some_and(|rest| now < rest) {
+            return Ok(None);
+        }
+        let over = self.judge(state, now);
+        if over.is_err() {
+            self.rest = now.checked_add(AGAIN);
+        }
+        over
+    }
+
+    fn judge(
         &mut self,
         state: &str,
         now: Instant,
@@ -62,26 +85,21 @@ impl Trial {
         match state {
             "fault" => {
                 Slots::open(&self.folder)?.roll_back()?;
-                Ok(Some((
-                    "note: the update came to a fault: back to the bundle before",
-                    true,
-                )))
+                let news = "note: the update came to a fault: back to the bundle before";
+                return Ok(Some((news, true)));
             }
             "active" | "degraded" => {
                 let since = *self.well.get_or_insert(now);
-                if now.duration_since(since) < WELL_FOR {
-                    return Ok(None);
+                if now.duration_since(since) >= WELL_FOR {
+                    Slots::open(&self.folder)?.confirm()?;
+                    return Ok(Some(("note: the update does well and stays", false)));
                 }
-                Slots::open(&self.folder)?.confirm()?;
-                Ok(Some(("note: the update does well and stays", false)))
             }
-            "stalled" => {
-                self.well = None;
-                Ok(None)
-            }
+            "stalled" => self.well = None,
             // Nothing is asked of the model meanwhile.
-            _ => Ok(None),
+            _ => {}
         }
+        Ok(None)
     }
 }
 
@@ -132,6 +150,21 @@ mod tests {
         let slots = Slots::open(temp.path()).unwrap();
         assert!(!slots.on_trial());
         assert_ne!(slots.active(), Some(before));
+    }
+
+    #[test]
+    fn what_can_not_be_noted_is_told_once_a_minute() {
+        let temp = tempfile::tempdir().unwrap();
+        on_trial(temp.path());
+        let mut trial = Trial::begin(temp.path()).unwrap().unwrap();
+        let busy = Slots::open(temp.path()).unwrap();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(trial.look("fault", at(0)).is_err());
+        assert_eq!(trial.look("fault", at(59)).unwrap(), None);
+        assert!(trial.look("fault", at(60)).is_err());
+        drop(busy);
+        assert!(trial.look("fault", at(120)).unwrap().is_some());
     }
 
     #[test]

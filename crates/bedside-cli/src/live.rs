@@ -11,8 +11,8 @@ use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt, State};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
     AgePolicy, BundleLoader, CadenceConfig, Control, Input, Journal, LiveSession, Loader, Log,
-    Metrics, Monitor, Output, ProcessLoader, Recorder, RunConfig, SessionConfig, Stop, Tally,
-    Target, Watcher, detach_notes, end_on_signals, model_command,
+    Metrics, Monitor, Output, ProcessLoader, Recorder, RunConfig, SessionConfig, SourceNotes, Stop,
+    Tally, Target, Watcher, detach_notes, end_on_signals, model_command,
 };
 use bedside_video::sink::{SinkOptions, create};
 use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceInfo};
@@ -154,8 +154,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const HURRIED: Duration = Duration::from_millis(200);
 /// Time between two looks at the device and two status lines.
 const EVERY: Duration = Duration::from_secs(1);
-/// Time without frames from which their return is told; a damaged one is followed by the next.
-const WORTH_TELLING: Duration = Duration::from_millis(500);
 /// Time between two looks at whether to end.
 const NAP: Duration = Duration::from_millis(100);
 
@@ -225,7 +223,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let beside = beside(args, ui, metrics.clone(), monitor.clone(), stop.clone())?;
     let mut show = Show {
         journal: Journal::begin(recorder, monitor, opening),
-        source_failed: None,
+        source: SourceNotes::default(),
         ui,
     };
     let outcome = bedside_live::run(&mut session, input, sinks, &mut show, config, &stop);
@@ -412,8 +410,7 @@ fn beside(
 /// Records every frame that was shown, and prints errors of the source.
 struct Show {
     journal: Journal,
-    /// Since when the source gives errors instead of frames.
-    source_failed: Option<Instant>,
+    source: SourceNotes,
     ui: Ui,
 }
 
@@ -424,20 +421,8 @@ impl Watcher for Show {
 
     fn source(&mut self, error: Option<&str>) {
         self.journal.source(error);
-        match error {
-            Some(error) => {
-                self.source_failed.get_or_insert_with(Instant::now);
-                self.ui.note(format_args!("note: {error}"));
-            }
-            None => {
-                let failed = self.source_failed.take().map(|since| since.elapsed());
-                if let Some(time) = failed.filter(|time| *time >= WORTH_TELLING) {
-                    let seconds = time.as_secs_f32();
-                    self.ui.note(format_args!(
-                        "note: frames come again, after {seconds:.1} s"
-                    ));
-                }
-            }
+        if let Some(note) = self.source.note(error) {
+            self.ui.note(note);
         }
     }
 

@@ -58,7 +58,7 @@ pub use log::{Contents, Log, Reader};
 pub use metrics::{Latency, Metrics, Report};
 pub use model::{BundleLoader, Kill, Loader, Model, TrainedPrompt};
 pub use monitor::{Monitor, Status, Watch};
-pub use notes::{detach_notes, harmless, settle_notes, tell};
+pub use notes::{SourceNotes, detach_notes, harmless, settle_notes, tell};
 pub use outlets::Output;
 pub use painter::{AgePolicy, Answer, Claim, Painter, Said, Standing};
 pub use panics::withhold_panics;

@@ -80,6 +80,30 @@ fn write_notes(texts: &Receiver<Text>) {
     }
 }
 
+/// Time without frames from which their return is told; a damaged frame is followed by the next.
+const WORTH_TELLING: Duration = Duration::from_millis(500);
+
+/// What to tell of a source that gives errors, as [`Watcher::source`](crate::Watcher::source) hears
+/// of them: each error, and after how long frames came again.
+#[derive(Debug, Default)]
+pub struct SourceNotes {
+    failed: Option<Instant>,
+}
+
+impl SourceNotes {
+    /// The note for a person, if there is something to tell.
+    pub fn note(&mut self, error: Option<&str>) -> Option<String> {
+        let Some(error) = error else {
+            let time = self.failed.take()?.elapsed();
+            let seconds = time.as_secs_f32();
+            return (time >= WORTH_TELLING)
+                .then(|| format!("note: frames come again, after {seconds:.1} s"));
+        };
+        self.failed.get_or_insert_with(Instant::now);
+        Some(format!("note: {error}"))
+    }
+}
+
 /// Text for a terminal: what would steer it is written as an escape. Lines and tabs stay.
 pub fn harmless(text: &str) -> Cow<'_, str> {
     let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
@@ -100,6 +124,23 @@ pub fn harmless(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_error_is_told_and_the_return_after_a_while() {
+        let mut notes = SourceNotes::default();
+        assert_eq!(notes.note(None), None);
+        assert_eq!(notes.note(Some("gone")).unwrap(), "note: gone");
+        assert_eq!(notes.note(None), None, "it was gone for a moment");
+        notes.note(Some("gone"));
+        notes.failed = Instant::now().checked_sub(Duration::from_secs(3));
+        assert_eq!(notes.note(Some("still gone")).unwrap(), "note: still gone");
+        let back = notes.note(None).unwrap();
+        assert!(
+            back.starts_with("note: frames come again, after 3."),
+            "{back}"
+        );
+        assert_eq!(notes.note(None), None);
+    }
 
     #[test]
     fn what_steers_a_terminal_is_shown_and_not_done() {

@@ -193,7 +193,7 @@ fn answer(
                 file: file.display().to_string(),
                 frame,
                 seconds,
-                prompt: label(finding).to_owned(),
+                prompt: finding.prompt.clone(),
                 present: finding.present,
                 presence: finding.presence,
                 withheld: finding.withheld,
@@ -215,12 +215,8 @@ fn answer(
     })
 }
 
-fn label(finding: &Finding) -> &str {
-    &finding.prompt
-}
-
 fn empty(source: &Source, findings: &[Finding]) -> Result<Segmentation, ObjectError> {
-    let segment = |f: &Finding| Segment::new(label(f), f.object.as_deref());
+    let segment = |f: &Finding| Segment::new(&f.prompt, f.object.as_deref());
     let segments = findings.iter().map(segment).collect::<Result<_, _>>()?;
     Segmentation::new(source, Kind::Binary, segments)
 }
