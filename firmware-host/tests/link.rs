@@ -75,7 +75,7 @@ impl Panel {
     }
 }
 
-fn prompt(cart: &Cart) -> Value {
+pub(crate) fn prompt(cart: &Cart) -> Value {
     cart.ask("prompts")["prompts"][0]["text"].clone()
 }
 

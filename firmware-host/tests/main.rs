@@ -11,5 +11,8 @@
 mod cart;
 mod config;
 mod control;
+mod emulated;
 mod link;
+#[path = "../mcu/drill/src/qemu.rs"]
+mod qemu;
 mod service;

@@ -1,11 +1,8 @@
-//! The emulated device with its two UARTs, and the host at the end of one of them.
+//! The emulated device, and the host at the end of its line.
 
-use std::env;
-use std::error::Error;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::io::{Read, Write};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,33 +10,10 @@ use bedside_link::{Event, Host, Signal, Version};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
-/// What a check may fail with.
-pub(crate) type Failure = Box<dyn Error>;
+use crate::qemu::{Failure, Qemu, Report, pass_on};
 
 /// Whatever takes longer than this will not come: emulation may be slow, but not as slow.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// What the firmware's test rig tells: inputs and outputs at a time of the device's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Report {
-    pub(crate) at: u64,
-    pub(crate) down: u8,
-    pub(crate) light: (u16, u16),
-    pub(crate) sound: bool,
-}
-
-impl Report {
-    fn parse(line: &str) -> Option<Self> {
-        let mut numbers = line.split(' ').map(str::parse::<u64>);
-        let mut next = || numbers.next()?.ok();
-        Some(Self {
-            at: next()?,
-            down: next()?.try_into().ok()?,
-            light: (next()?.try_into().ok()?, next()?.try_into().ok()?),
-            sound: next()? == 1,
-        })
-    }
-}
 
 /// Pseudo-random numbers (xorshift64*).
 pub(crate) struct Random(u64);
@@ -64,14 +38,10 @@ impl Random {
 
 /// The device, the rig at its pins, and the host at the other end of its line.
 pub(crate) struct Bench {
-    qemu: Child,
-    rig: ChildStdin,
-    reports: Receiver<Report>,
+    qemu: Qemu,
     port: File,
     came: Receiver<Vec<u8>>,
     began: Instant,
-    down: u8,
-    tag: u8,
     pub(crate) host: Host,
     /// Whether what the host sends is kept from the device.
     pub(crate) cut: bool,
@@ -86,32 +56,8 @@ pub(crate) struct Bench {
 impl Bench {
     /// Start the firmware. The host does not speak yet.
     pub(crate) fn start(firmware: &str) -> Result<Self, Failure> {
-        let program = env::var("QEMU").unwrap_or_else(|_| "qemu-system-arm".to_owned());
-        let mut qemu = Command::new(&program)
-            .args(["-machine", "mps2-an386", "-nodefaults", "-display", "none"])
-            .args(["-chardev", "pty,id=line", "-serial", "chardev:line"])
-            .args(["-chardev", "stdio,id=rig,signal=off"])
-            .args(["-serial", "chardev:rig", "-kernel", firmware])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|e| format!("{program}: {e}; hint: install qemu-system-arm"))?;
-        let rig = qemu.stdin.take().ok_or("no input of qemu")?;
-        let mut lines = BufReader::new(qemu.stdout.take().ok_or("no output of qemu")?).lines();
-
-        let path = loop {
-            let line = lines.next().ok_or("qemu ended at once")??;
-            if let Some(rest) = line.strip_prefix("char device redirected to ") {
-                break rest.split(' ').next().unwrap_or(rest).to_owned();
-            }
-        };
-        let (tell, reports) = sync_channel(4096);
-        thread::spawn(move || {
-            let lines = lines.map_while(Result::ok);
-            pass_on(lines.filter_map(|line| Report::parse(&line)), &tell);
-        });
-
-        let port = open_port(&path)?;
+        let qemu = Qemu::start(firmware)?;
+        let port = open_port(qemu.port())?;
         let (tell, came) = sync_channel(4096);
         let mut reader = port.try_clone()?;
         thread::spawn(move || {
@@ -125,13 +71,9 @@ impl Bench {
 
         Ok(Self {
             qemu,
-            rig,
-            reports,
             port,
             came,
             began: Instant::now(),
-            down: 0,
-            tag: 0,
             host: host(1),
             cut: true,
             noise: None,
@@ -165,7 +107,7 @@ impl Bench {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Err("the line was closed".into()),
         }
-        self.film.extend(self.reports.try_iter());
+        self.film.extend(self.qemu.reports());
         Ok(())
     }
 
@@ -196,39 +138,28 @@ impl Bench {
     /// Hold inputs down for so many milliseconds each, by the device's clock. The last ones stay.
     /// Gives the device's time when it is done.
     pub(crate) fn play(&mut self, steps: &[(u8, u64)]) -> Result<u64, Failure> {
-        // Bits that are no inputs, and not zero, tell the end apart from all before.
-        self.tag = self.tag % 14 + 1;
-        let tag = self.tag << 3;
-        let mut bytes = Vec::new();
-        for (down, millis) in steps {
-            self.down = *down;
-            let mut left = *millis;
-            while left > 0 {
-                let part = u8::try_from(left).unwrap_or(u8::MAX);
-                bytes.extend([self.down, part]);
-                left -= u64::from(part);
-            }
-        }
-        let last = self.down | tag;
-        bytes.extend([last, 0, self.down, 0]);
         let from = self.film.len();
-        self.rig.write_all(&bytes)?;
-        self.rig.flush()?;
+        let last = self.qemu.play(steps)?;
+        self.until_played(from, last)
+    }
+
+    /// Let so many milliseconds of the device's clock pass.
+    pub(crate) fn pass(&mut self, millis: u64) -> Result<u64, Failure> {
+        let from = self.film.len();
+        let last = self.qemu.pass(millis)?;
+        self.until_played(from, last)
+    }
+
+    fn until_played(&mut self, from: usize, last: u8) -> Result<u64, Failure> {
         self.until("end of the steps", |bench| {
             let mut new = bench.film.iter().skip(from);
             Some(new.find(|report| report.down == last)?.at)
         })
     }
 
-    /// Let so many milliseconds of the device's clock pass.
-    pub(crate) fn pass(&mut self, millis: u64) -> Result<u64, Failure> {
-        self.play(&[(self.down, millis)])
-    }
-
     /// Have the firmware panic.
     pub(crate) fn panic(&mut self) -> Result<(), Failure> {
-        self.rig.write_all(&[u8::MAX, 0])?;
-        Ok(self.rig.flush()?)
+        self.qemu.panic()
     }
 
     /// Send bytes over the line that are no host's.
@@ -244,14 +175,6 @@ impl Bench {
     pub(crate) fn clear(&mut self) {
         self.events.clear();
         self.film.clear();
-    }
-}
-
-impl Drop for Bench {
-    fn drop(&mut self) {
-        // Gone already is as good.
-        let _ = self.qemu.kill();
-        let _ = self.qemu.wait();
     }
 }
 
@@ -271,14 +194,6 @@ fn open_port(path: &str) -> Result<File, Failure> {
     settings.make_raw();
     tcsetattr(&port, OptionalActions::Now, &settings)?;
     Ok(File::from(port))
-}
-
-fn pass_on<T>(items: impl Iterator<Item = T>, to: &SyncSender<T>) {
-    for item in items {
-        if to.send(item).is_err() {
-            return;
-        }
-    }
 }
 
 fn damage(noise: Option<&mut Random>, bytes: &[u8]) -> Vec<u8> {

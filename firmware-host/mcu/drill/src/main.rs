@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command")]
 
 mod bench;
+mod qemu;
 
 use std::env;
 use std::process::ExitCode;
@@ -12,7 +13,8 @@ use std::time::Instant;
 
 use bedside_link::{Action, Event, Faults, Input, Signal, State};
 
-use bench::{Bench, Failure, Random, Report};
+use bench::{Bench, Random};
+use qemu::{Failure, Report};
 
 // As the protocol has them, whatever the library says.
 const HEARTBEAT_MS: u64 = 50;
