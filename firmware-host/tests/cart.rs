@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -52,7 +53,7 @@ mode = "0600"
 
 pub(crate) struct Cart {
     child: Child,
-    folder: TempDir,
+    folder: Rc<TempDir>,
 }
 
 impl Cart {
@@ -63,12 +64,25 @@ impl Cart {
 
     pub(crate) fn with(more: &str, prepare: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("bedsided.toml");
         let text = format!("{}{more}", configuration(folder.path()));
-        fs::write(&path, text).unwrap();
+        fs::write(folder.path().join("bedsided.toml"), text).unwrap();
+        Self::spawn(Rc::new(folder), prepare)
+    }
+
+    /// The next daemon of the same cart.
+    pub(crate) fn again(mut self) -> Self {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        Self::spawn(Rc::clone(&self.folder), |_| {})
+    }
+
+    fn spawn(folder: Rc<TempDir>, prepare: impl FnOnce(&mut Command)) -> Self {
         let said = File::create(folder.path().join("said")).unwrap();
         let mut command = command();
-        command.arg("--config").arg(&path).stderr(said);
+        command
+            .arg("--config")
+            .arg(folder.path().join("bedsided.toml"));
+        command.stderr(said);
         prepare(&mut command);
         let child = command.spawn().unwrap();
         let mut cart = Self { child, folder };
@@ -126,10 +140,37 @@ impl Cart {
         self.ask("status")["session"]["frame"].clone()
     }
 
-    pub(crate) fn signal(&self, signal: &str) {
-        let id = self.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status();
-        assert!(sent.unwrap().success());
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.id(), name);
+    }
+
+    /// The process of its model, while there is one.
+    pub(crate) fn model(&self) -> Option<u32> {
+        let own = fs::canonicalize(env!("CARGO_BIN_EXE_bedsided")).unwrap();
+        let processes = fs::read_dir("/proc").unwrap().flatten();
+        processes
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+            .find(|pid: &u32| {
+                let status = fs::read_to_string(format!("/proc/{pid}/status"));
+                let parent = format!("PPid:\t{}\n", self.id());
+                status.is_ok_and(|status| status.contains(&parent))
+                    && fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == own)
+            })
+    }
+
+    /// Wait until a model answers that is another process than `before`: with a mask of a frame that
+    /// came after it was seen, so that none is taken for what the one before left.
+    pub(crate) fn until_answers(&mut self, before: Option<u32>) -> u32 {
+        self.until("another model", |cart| {
+            cart.model().is_some_and(|model| Some(model) != before)
+        });
+        let began = Instant::now();
+        self.until("answers", |cart| {
+            let frame = cart.frame();
+            let age = frame["masks"][0]["age_us"].as_u64();
+            age.is_some_and(|age| u128::from(age) < began.elapsed().as_micros())
+        });
+        self.model().unwrap()
     }
 
     /// How it ends.
@@ -149,6 +190,13 @@ impl Cart {
         let records = Reader::open(self.path("log")).unwrap();
         records.map(Result::unwrap).collect()
     }
+}
+
+pub(crate) fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill")
+        .args([name, &process.to_string()])
+        .status();
+    assert!(sent.unwrap().success());
 }
 
 impl Drop for Cart {

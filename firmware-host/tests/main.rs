@@ -12,6 +12,7 @@ mod cart;
 mod config;
 mod control;
 mod emulated;
+mod faults;
 mod link;
 #[path = "../mcu/drill/src/qemu.rs"]
 mod qemu;
