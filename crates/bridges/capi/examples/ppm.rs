@@ -17,7 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut pixels = Vec::new();
     colour::rgb_pixels(&frame, &mut pixels);
     let mut file = fs::File::create(to)?;
-    write!(file, "P6 {} {} 255\n", frame.width(), frame.height())?;
+    writeln!(file, "P6 {} {} 255", frame.width(), frame.height())?;
     file.write_all(&pixels)?;
     Ok(())
 }

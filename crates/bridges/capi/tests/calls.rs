@@ -1,5 +1,9 @@
 //! Calls in any order, with any handles and sizes: each gets the status that the header promises.
 #![allow(unsafe_code, reason = "the C interface is called as C does")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests, which may panic as tests do"
+)]
 
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
