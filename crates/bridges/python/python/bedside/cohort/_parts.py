@@ -1,0 +1,148 @@
+"""Parts: some sources, and the Parquet file with their rows."""
+
+import dataclasses
+import functools
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+from pyarrow import parquet
+
+from .. import EngineError, FrameError, Frames, Prompt, Segmenter
+from ._dicom import Dicom, is_dicom
+
+SCHEMA = pyarrow.schema(
+    [
+        ("source", pyarrow.string()),
+        ("source_sha256", pyarrow.string()),
+        ("frame", pyarrow.int32()),
+        ("prompt", pyarrow.string()),
+        ("object", pyarrow.string()),
+        ("present", pyarrow.bool_()),
+        ("presence", pyarrow.float32()),
+        ("area_px", pyarrow.int64()),
+        ("area_mm2", pyarrow.float64()),
+        ("box_x", pyarrow.int32()),
+        ("box_y", pyarrow.int32()),
+        ("box_width", pyarrow.int32()),
+        ("box_height", pyarrow.int32()),
+        ("mean_probability", pyarrow.float32()),
+        ("validity", pyarrow.float32()),
+        ("fit", pyarrow.float32()),
+        ("withheld", pyarrow.string()),
+        ("bundle_digest", pyarrow.string()),
+        ("precision", pyarrow.string()),
+        ("bedside_version", pyarrow.string()),
+        ("error", pyarrow.string()),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What is asked of every frame, and of which model."""
+
+    prompts: list[tuple[str, Any, str | None]]
+    bundle: str
+    bundle_digest: str
+    precision: str
+    side: int | None
+    every: int
+    bedside_version: str
+
+
+class Part:
+    """Some sources, as (path, sha256), named by their content: the same sources, the same file."""
+
+    def __init__(self, sources: list[tuple[str, str]]) -> None:
+        self.sources = sources
+        contents = "".join(sha256 for _, sha256 in sources)
+        self.name = "part-" + hashlib.sha256(contents.encode()).hexdigest()[:32]
+
+    def is_in(self, out: Path) -> bool:
+        return (out / f"{self.name}.parquet").exists()
+
+
+def answered(out: Path) -> set[str]:
+    """Hashes of the sources that the parts in a folder answer."""
+    done: set[str] = set()
+    for path in out.glob("part-*.parquet"):
+        done.update(parquet.read_table(path, columns=["source_sha256"])["source_sha256"].to_pylist())
+    return done
+
+
+def write(
+    out: Path, name: str, rows: list[dict[str, Any]], unless: Callable[[], bool] = lambda: False
+) -> None:
+    """Put the file of a part in its place, whole, unless there is a reason not to when it is written."""
+    aside = out / f".{name}-{os.getpid()}"
+    with aside.open("wb") as file:
+        parquet.write_table(pyarrow.Table.from_pylist(rows, SCHEMA), file)
+        file.flush()
+        os.fsync(file.fileno())
+    if unless():
+        aside.unlink()
+    else:
+        aside.replace(out / f"{name}.parquet")
+
+
+def answer(part: Part, question: Question) -> list[dict[str, Any]]:
+    """The rows of a part. The model is loaded by the first part of a process, be it an empty one."""
+    model = _model(question.bundle, question.precision, question.side)
+    prompts = [Prompt(*prompt) for prompt in question.prompts]
+    rows = [_rows(path, sha256, question, model, prompts) for path, sha256 in part.sources]
+    return list(itertools.chain.from_iterable(rows))
+
+
+def failed(path: str, sha256: str | None, frame: int | None, question: Question, why: str) -> dict[str, Any]:
+    """The row of what has no answer."""
+    return _who(path, sha256, frame, question) | {"error": why}
+
+
+def _who(path: str, sha256: str | None, frame: int | None, question: Question) -> dict[str, Any]:
+    return {
+        "source": path,
+        "source_sha256": sha256,
+        "frame": frame,
+        "bundle_digest": question.bundle_digest,
+        "precision": question.precision,
+        "bedside_version": question.bedside_version,
+    }
+
+
+def _rows(
+    path: str, sha256: str, question: Question, segmenter: Segmenter, prompts: list[Prompt]
+) -> Iterator[dict[str, Any]]:
+    frame = None
+    try:
+        source = Dicom(Path(path)) if is_dicom(Path(path)) else Frames.open(path)
+        for frame, image in enumerate(source):
+            if frame % question.every == 0:
+                for finding in segmenter.segment(image, prompts):
+                    box = finding.bounding_box
+                    spacing = source.spacing(box) if box and isinstance(source, Dicom) else None
+                    yield _who(path, sha256, frame, question) | {
+                        "prompt": finding.prompt,
+                        "object": finding.object,
+                        "present": finding.present,
+                        "presence": finding.presence,
+                        "area_px": finding.area,
+                        "area_mm2": finding.area * spacing[0] * spacing[1] if spacing else None,
+                        **dict(zip(("box_x", "box_y", "box_width", "box_height"), box or ())),
+                        "mean_probability": finding.mean_probability,
+                        "validity": finding.validity,
+                        "fit": finding.fit,
+                        "withheld": finding.withheld,
+                    }
+    except (FrameError, EngineError) as error:
+        yield failed(path, sha256, frame, question, str(error))
+
+
+@functools.cache
+def _model(bundle: str, precision: Any, side: int | None) -> Segmenter:
+    """One thread: others answer other parts."""
+    return Segmenter.open(bundle, precision=precision, side=side, threads=1)

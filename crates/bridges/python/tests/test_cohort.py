@@ -1,0 +1,275 @@
+"""An archive to a table."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import bedside
+import numpy
+import pytest
+from PIL import Image
+
+from conftest import SAMPLES
+
+pytest.importorskip("pyarrow", reason="skipped: no pyarrow; hint: pip install 'bedside[cohort]'")
+from bedside import cohort
+from pyarrow import parquet
+
+OPTIONS = {"precision": "int8", "side": 192}
+
+
+def rows(out):
+    return parquet.read_table(out).to_pylist()
+
+
+def pictures(folder, number):
+    """Pictures that differ in one pixel each."""
+    folder.mkdir(exist_ok=True)
+    polyp = bedside.read_image(SAMPLES / "polyp.png")
+    for place in range(number):
+        polyp[0, 0] = place // 256, place % 256, 7
+        Image.fromarray(polyp).save(folder / f"{place:04}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Pictures in folders, a clip, poison, and what is none of bedside's business."""
+    folder = tmp_path_factory.mktemp("archive")
+    shutil.copytree(SAMPLES, folder / "pictures")
+    shutil.copy(SAMPLES / "polyp.png", folder / "pictures/same-again.png")
+    polyp = Image.open(SAMPLES / "polyp.png")
+    frame = polyp.convert("YCbCr")
+    planes = [plane.tobytes() for plane in frame.split()]
+    header = f"YUV4MPEG2 W{polyp.width} H{polyp.height} F25:1 C444\n".encode()
+    (folder / "clip.y4m").write_bytes(header + b"".join(b"FRAME\n" + b"".join(planes) for _ in range(3)))
+    (folder / "cut.png").write_bytes((SAMPLES / "polyp.png").read_bytes()[:5000])
+    Image.fromarray(numpy.zeros((8, 8), numpy.uint8)).save(folder / "tiny.png")
+    (folder / "no-picture.jpg").write_text("not a picture")
+    (folder / "notes.txt").write_text("no source")
+    return folder
+
+
+def test_rows_are_what_the_segmenter_says(archive, tmp_path):
+    prompts = ["polyp", bedside.Prompt("tumor", "ultrasound", "breast")]
+    summary = cohort.run(archive, prompts, tmp_path, workers=2, part=2, **OPTIONS)
+    assert summary == cohort.Summary(sources=7, done_before=0, answered=7, unreadable=0)
+    table = rows(tmp_path)
+    segmenter = bedside.Segmenter.open(**OPTIONS)
+    named = {Path(row["source"]).name for row in table}
+    assert named == {
+        "polyp.png",
+        "breast-tumor.png",
+        "fetal-head.png",
+        "clip.y4m",
+        "cut.png",
+        "no-picture.jpg",
+        "tiny.png",
+    }
+    for name in ("breast-tumor.png", "fetal-head.png"):
+        of = [row for row in table if row["source"].endswith(name)]
+        found = segmenter.segment(bedside.read_image(SAMPLES / name), prompts)
+        for row, finding in zip(of, found, strict=True):
+            for column in ("prompt", "object", "present", "withheld"):
+                assert row[column] == getattr(finding, column)
+            for column in ("presence", "mean_probability", "validity", "fit"):
+                assert row[column] == pytest.approx(getattr(finding, column), abs=1e-6)
+            assert row["area_px"] == finding.area and row["area_mm2"] is None
+            box = tuple(row[f"box_{side}"] for side in ("x", "y", "width", "height"))
+            assert box == (finding.bounding_box or (None,) * 4)
+            assert (row["frame"], row["error"]) == (0, None)
+            assert row["bundle_digest"] == segmenter.digest and row["precision"] == "int8"
+            assert row["bedside_version"] == bedside.__version__ and len(row["source_sha256"]) == 64
+    clip = [row for row in table if row["source"].endswith("clip.y4m")]
+    assert [row["frame"] for row in clip] == [0, 0, 1, 1, 2, 2]
+    assert all(row["present"] for row in clip[::2])
+    for name, frame in (("cut.png", None), ("no-picture.jpg", None), ("tiny.png", 0)):
+        (row,) = [row for row in table if row["source"].endswith(name)]
+        assert "hint: " in row["error"] or frame == 0 and row["error"]
+        assert row["frame"] == frame and row["prompt"] is None and row["source_sha256"]
+
+
+def test_a_run_goes_on_by_content(tmp_path):
+    folder, out = pictures(tmp_path / "pictures", 6), tmp_path / "out"
+    cohort.run(folder, "polyp", out, workers=1, part=2, **OPTIONS)
+    before = {path: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    (folder / "0003.png").rename(folder / "renamed.png")
+    Image.fromarray(numpy.full((64, 64), 9, numpy.uint8)).save(folder / "0000-new.png")
+    summary = cohort.run(folder, "polyp", out, workers=1, part=2, **OPTIONS)
+    assert (summary.done_before, summary.answered) == (6, 1)
+    after = {path: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    kept = {path for path in before if "unreadable" not in path.name}
+    assert all(after[path] == before[path] for path in kept) and len(after) == len(before) + 1
+    assert len(rows(out)) == 7
+    with pytest.raises(bedside.ConfigError, match="another question"):
+        cohort.run(folder, "fetal head", out, **OPTIONS)
+
+
+def test_tables_name_sources(archive, tmp_path):
+    table = archive / "table.csv"
+    table.write_text("patient,path\n1,pictures/polyp.png\n2,not-there.png\n")
+    try:
+        summary = cohort.run(table, "polyp", tmp_path / "out", workers=1, **OPTIONS)
+        assert (summary.sources, summary.answered, summary.unreadable) == (2, 1, 1)
+        again = cohort.run([table, archive / "tiny.png"], "polyp", tmp_path / "out", workers=1, **OPTIONS)
+        assert (again.done_before, again.answered, again.unreadable) == (1, 1, 1)
+        missing = [row for row in rows(tmp_path / "out") if row["source_sha256"] is None]
+        assert len(missing) == 1 and "not-there.png" in missing[0]["error"]
+        parquet.write_table(
+            parquet.read_table(tmp_path / "out").rename_columns(
+                ["path" if name == "source" else name for name in cohort._parts.SCHEMA.names]
+            ),
+            archive / "table.parquet",
+        )
+        third = cohort.run(archive / "table.parquet", "polyp", tmp_path / "third", workers=1, **OPTIONS)
+        assert (third.sources, third.unreadable) == (3, 1)
+        table.write_text("file\nx.png\n")
+        with pytest.raises(bedside.ConfigError, match="no column 'path'"):
+            cohort.run(table, "polyp", tmp_path / "fourth", **OPTIONS)
+    finally:
+        table.unlink()
+        (archive / "table.parquet").unlink(missing_ok=True)
+
+
+def test_wrong_use(archive, tmp_path):
+    for options, error in [
+        ({"workers": 0}, bedside.ConfigError),
+        ({"part": 0}, bedside.ConfigError),
+        ({"every": 0}, bedside.ConfigError),
+        ({"engine": "dask"}, bedside.ConfigError),
+    ]:
+        with pytest.raises(error, match="hint: "):
+            cohort.run(archive, "polyp", tmp_path / "out", **OPTIONS, **options)
+    with pytest.raises(bedside.PromptError, match="hint: "):
+        cohort.run(archive, "tumor", tmp_path / "out", **OPTIONS)
+    assert not (tmp_path / "out").exists()
+
+
+def children(process):
+    """The workers of a run."""
+    path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    return [int(pid) for pid in path.read_text().split()]
+
+
+def command(sources, out, *more):
+    return [
+        sys.executable,
+        "-m",
+        "bedside.cohort",
+        sources,
+        "--prompt",
+        "polyp",
+        "--out",
+        out,
+        "--precision",
+        "int8",
+        "--side",
+        "192",
+        *more,
+    ]
+
+
+def parts(out):
+    return len([path for path in out.glob("part-*") if "unreadable" not in path.name])
+
+
+def until(condition, process):
+    while not condition():
+        assert process.poll() is None, "the run ended early"
+        time.sleep(0.005)
+
+
+def test_rows_are_there_once_though_workers_and_the_run_are_killed(tmp_path):
+    folder, out = pictures(tmp_path / "pictures", 160), tmp_path / "out"
+    run = command(folder, out, "--workers", "2", "--part", "4")
+    process = subprocess.Popen(run)
+    for finished in (2, 8):
+        until(lambda: parts(out) >= finished and len(children(process)) == 2, process)
+        os.kill(children(process)[0], signal.SIGKILL)
+    until(lambda: parts(out) >= 14, process)
+    process.kill()
+    process.wait()
+    done = parts(out)
+    assert done < 40
+    said = subprocess.run(run, check=True, stdout=subprocess.PIPE, text=True).stdout
+    assert f"160 sources: {160 - 4 * done} answered now, {4 * done} before, 0 unreadable" in said
+    table = rows(out)
+    assert all(row["error"] is None and row["present"] for row in table)
+    assert len(table) == len({row["source_sha256"] for row in table}) == 160
+    assert sorted(out.glob(".part-*")) == []
+
+
+def test_a_source_that_ends_its_process_gets_an_error(tmp_path, monkeypatch):
+    """A picture stands for it on which a worker, made to, kills itself."""
+    folder, out = pictures(tmp_path / "pictures", 5), tmp_path / "out"
+    spoilt = tmp_path / "spoilt"
+    spoilt.mkdir()
+    (spoilt / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'bedside.cohort._worker' in sys.orig_argv:\n"
+        "    import bedside\n"
+        "    class Frames:\n"
+        "        def open(path, real=bedside.Frames.open):\n"
+        "            if '0002' in path: os.kill(os.getpid(), 9)\n"
+        "            return real(path)\n"
+        "    bedside.Frames = Frames\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(spoilt))
+    summary = cohort.run(folder, "polyp", out, workers=2, part=3, **OPTIONS)
+    assert summary.answered == 5
+    table = rows(out)
+    assert len(table) == 5
+    for row in table:
+        assert (row["error"] is not None) == row["source"].endswith("0002.png")
+
+
+def test_one_run_writes_at_a_time(archive, tmp_path):
+    import fcntl
+
+    cohort.run(archive / "tiny.png", "polyp", tmp_path, workers=1, **OPTIONS)
+    with open(tmp_path / "_lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(bedside.ConfigError, match="another run"):
+            cohort.run(archive, "polyp", tmp_path, **OPTIONS)
+
+
+def test_a_dicom_file_gives_frames_and_millimetres(tmp_path):
+    """Written by another library: two frames, of pixels 0.2 mm wide and 0.1 mm high."""
+    pydicom = pytest.importorskip("pydicom", reason="skipped: no pydicom")
+    uid, breast = pydicom.uid, bedside.read_image(SAMPLES / "breast-tumor.png")
+    file = pydicom.Dataset()
+    file.file_meta = pydicom.dataset.FileMetaDataset()
+    file.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = uid.UltrasoundMultiFrameImageStorage
+    file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = uid.generate_uid()
+    file.StudyInstanceUID, file.SeriesInstanceUID = uid.generate_uid(), uid.generate_uid()
+    file.Modality = "US"
+    file.Rows, file.Columns = breast.shape[:2]
+    file.NumberOfFrames, file.SamplesPerPixel = 2, 1
+    file.PhotometricInterpretation = "MONOCHROME2"
+    file.BitsAllocated = file.BitsStored = 8
+    file.HighBit, file.PixelRepresentation = 7, 0
+    file.PixelSpacing = [0.1, 0.2]
+    file.PixelData = numpy.stack([breast, breast[:, ::-1]]).tobytes()
+    path = tmp_path / "without-an-ending"
+    file.save_as(path, enforce_file_format=True)
+    cohort.run(tmp_path, "tumor in breast ultrasound", tmp_path / "out", workers=1, **OPTIONS)
+    table = rows(tmp_path / "out")
+    assert [row["frame"] for row in table] == [0, 1]
+    for row in table:
+        assert row["present"] and row["area_mm2"] == pytest.approx(row["area_px"] * 0.02)
+
+
+def test_ray_gives_the_same_rows(archive, tmp_path):
+    ray = pytest.importorskip("ray", reason="skipped: no Ray; hint: pip install 'bedside[ray]'")
+    cohort.run(archive, "polyp", tmp_path / "local", workers=1, part=3, **OPTIONS)
+    try:
+        cohort.run(archive, "polyp", tmp_path / "ray", workers=2, part=2, engine="ray", **OPTIONS)
+    finally:
+        ray.shutdown()
+    ours, theirs = (sorted(rows(tmp_path / name), key=str) for name in ("local", "ray"))
+    assert ours == theirs
