@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use bedside::{ErrorKind, Finding, Modality, Prompt, Segmenter, Withheld};
 use bedside_dicom::Dicom;
 use bedside_dicom::write::{
-    Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, measure, report,
+    Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, derived_uid,
+    measure, report,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -21,11 +22,13 @@ use crate::ui::{SAFETY, Ui};
 use super::{files, open};
 
 /// Numbers of the series that objects go into: above those that devices give.
-const SEG_SERIES: u32 = 9101;
-const SR_SERIES: u32 = 9102;
+pub(super) const SEG_SERIES: u32 = 9101;
+pub(super) const SR_SERIES: u32 = 9102;
+pub(super) const SEG_DESCRIPTION: &str = "Segmentation by bedside";
+pub(super) const SR_DESCRIPTION: &str = "Measurements by bedside";
 
 /// What is written of a DICOM file besides what `--out` gives.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "DICOM options")]
 pub(crate) struct Outputs {
     /// Write the masks of one DICOM file as a Segmentation object
@@ -76,9 +79,9 @@ struct Answer {
 }
 
 /// A file's answers, and its masks as they are written.
-struct Answered {
+pub(super) struct Answered {
     answers: Vec<Answer>,
-    source: Source,
+    pub(super) source: Source,
     masks: Segmentation,
 }
 
@@ -149,7 +152,7 @@ fn prompts(question: &Question<'_>, dicom: &Dicom, site: Option<&str>) -> Vec<Pr
     question.prompts.iter().map(prompt).collect()
 }
 
-fn answer(
+pub(super) fn answer(
     file: &Path,
     question: &Question<'_>,
     segmenter: &mut Segmenter,
@@ -216,12 +219,20 @@ fn answer(
 }
 
 fn empty(source: &Source, findings: &[Finding]) -> Result<Segmentation, ObjectError> {
-    let segment = |f: &Finding| Segment::new(&f.prompt, f.object.as_deref());
+    // The same object by the same prompt is tracked as the same, whenever it was looked for.
+    let segment = |f: &Finding| {
+        let tracking_uid = derived_uid(&[source.instance(), &f.prompt]);
+        let segment = Segment::new(&f.prompt, f.object.as_deref())?;
+        Ok(Segment {
+            tracking_uid,
+            ..segment
+        })
+    };
     let segments = findings.iter().map(segment).collect::<Result<_, _>>()?;
     Segmentation::new(source, Kind::Binary, segments)
 }
 
-fn origin(segmenter: &Segmenter) -> Origin {
+pub(super) fn origin(segmenter: &Segmenter) -> Origin {
     let manifest = segmenter.manifest();
     Origin {
         manufacturer: "bedside".to_owned(),
@@ -245,20 +256,61 @@ fn write(
     if out.is_none() && question.outputs.seg.is_none() {
         return Ok(());
     }
+    let series = |number, description| {
+        Series::new(number, description).map_err(|e| Failure::new(Exit::Internal, e.to_string()))
+    };
+    let series = [
+        series(SEG_SERIES, SEG_DESCRIPTION)?,
+        series(SR_SERIES, SR_DESCRIPTION)?,
+    ];
+    let [masks, measured] = objects(answered, origin, &series, 1)?;
+    if let Some((folder, stem)) = out {
+        let file = |ending: &str, bytes| NewFile {
+            name: format!("{stem}.{ending}"),
+            bytes,
+        };
+        let written = folder.write(&[
+            file("seg.dcm", masks.clone()),
+            file("sr.dcm", measured.clone()),
+            file("csv", csv(&answered.answers)?),
+        ])?;
+        for path in written {
+            ui.note(format_args!("wrote {}", path.display()));
+        }
+    }
+    let wanted = [
+        (&question.outputs.seg, masks),
+        (&question.outputs.sr, measured),
+    ];
+    for (path, bytes) in wanted {
+        if let Some(path) = path {
+            write_file(path, bytes)?;
+            ui.note(format_args!("wrote {}", path.display()));
+        }
+    }
+    Ok(())
+}
+
+/// The files of the Segmentation and of the report of it, each for its series, with their number
+/// there.
+pub(super) fn objects(
+    answered: &Answered,
+    origin: &Origin,
+    series: &[Series; 2],
+    number: u32,
+) -> Result<[Vec<u8>; 2], Failure> {
     let failed = |error: ObjectError| Failure::new(Exit::Input, error.to_string());
-    let source = &answered.source;
-    let series = Series::new(SEG_SERIES, "Segmentation by bedside").map_err(failed)?;
+    let [of_masks, of_reports] = series;
     let context = Context {
-        source,
+        source: &answered.source,
         origin,
-        series: &series,
-        number: 1,
-        now: source.now(),
+        series: of_masks,
+        number,
+        now: answered.source.now(),
     };
     let masks = answered.masks.to_dicom(&context).map_err(failed)?;
-    let series = Series::new(SR_SERIES, "Measurements by bedside").map_err(failed)?;
     let context = Context {
-        series: &series,
+        series: of_reports,
         ..context
     };
     let measured = report(&answered.masks, &masks, &context).map_err(failed)?;
@@ -268,31 +320,7 @@ fn write(
         written.map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
         Ok::<_, Failure>(bytes)
     };
-    if let Some((folder, stem)) = out {
-        let file = |ending: &str, bytes| NewFile {
-            name: format!("{stem}.{ending}"),
-            bytes,
-        };
-        let written = folder.write(&[
-            file("seg.dcm", bytes(&masks)?),
-            file("sr.dcm", bytes(&measured)?),
-            file("csv", csv(&answered.answers)?),
-        ])?;
-        for path in written {
-            ui.note(format_args!("wrote {}", path.display()));
-        }
-    }
-    let wanted = [
-        (&question.outputs.seg, &masks),
-        (&question.outputs.sr, &measured),
-    ];
-    for (path, object) in wanted {
-        if let Some(path) = path {
-            write_file(path, bytes(object)?)?;
-            ui.note(format_args!("wrote {}", path.display()));
-        }
-    }
-    Ok(())
+    Ok([bytes(&masks)?, bytes(&measured)?])
 }
 
 fn csv(answers: &[Answer]) -> Result<Vec<u8>, Failure> {

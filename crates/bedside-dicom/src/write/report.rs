@@ -119,7 +119,7 @@ pub fn report(
         ),
         container(("126010", "DCM", "Imaging Measurements"), None, groups),
     ];
-    let mut object = context.object(uids::COMPREHENSIVE_SR_STORAGE, "SR")?;
+    let mut object = context.object(uids::COMPREHENSIVE_SR_STORAGE, "SR");
     let evidence = vec![
         referenced_series(
             &source.series,

@@ -232,12 +232,16 @@ impl Segmentation {
             true => none.to_vec(),
             false => self.frames().collect(),
         };
-        let mut object = context.object(uids::SEGMENTATION_STORAGE, "SEG")?;
+        let mut object = context.object(uids::SEGMENTATION_STORAGE, "SEG");
         let segments = (1..).zip(&self.segments);
         let segments = segments
             .map(|(n, segment)| described(n, segment, context))
             .collect();
-        let organization = element(tags::DIMENSION_ORGANIZATION_UID, VR::UI, new_uid()?);
+        let organization = element(
+            tags::DIMENSION_ORGANIZATION_UID,
+            VR::UI,
+            context.uid("dimensions"),
+        );
         let (stored, label) = match self.kind {
             Kind::Binary => (1_u16, "BINARY"),
             Kind::Probability => (8, "FRACTIONAL"),

@@ -103,6 +103,8 @@ pub struct Source {
     pub(super) instance: String,
     pub(super) series: String,
     pub(super) study: String,
+    /// Its number in the series.
+    number: Option<u32>,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) frames: u32,
@@ -147,6 +149,7 @@ impl Source {
             instance: uid(tags::SOP_INSTANCE_UID, "SOP Instance UID")?,
             series: uid(tags::SERIES_INSTANCE_UID, "Series Instance UID")?,
             study: uid(tags::STUDY_INSTANCE_UID, "Study Instance UID")?,
+            number: number(image, tags::INSTANCE_NUMBER),
             width,
             height,
             frames,
@@ -159,6 +162,21 @@ impl Source {
             spacing: spacing(image),
             regions: space::regions(image, width, height),
         })
+    }
+
+    /// SOP Instance UID.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// Series Instance UID.
+    pub fn series(&self) -> &str {
+        &self.series
+    }
+
+    /// Its number in the series, where the image tells.
+    pub fn number(&self) -> Option<u32> {
+        self.number
     }
 
     /// Width of the frames in pixels.
