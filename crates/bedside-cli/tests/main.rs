@@ -10,6 +10,8 @@
 
 mod cli;
 mod deep;
+#[cfg(feature = "dicom")]
+mod dicom_node;
 mod doctor;
 mod eval;
 mod graphs;
