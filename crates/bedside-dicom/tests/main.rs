@@ -12,6 +12,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 mod bounds;
+mod conform;
 mod deidentify;
 mod golden;
 mod phantom;

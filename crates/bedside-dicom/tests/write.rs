@@ -78,7 +78,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn masks_and_probabilities_come_back_as_they_were(
+    fn p_24_masks_and_probabilities_come_back_as_they_were(
         width in 1_u16..34,
         height in 1_u16..34,
         frames in 1_u32..5,
