@@ -40,6 +40,8 @@ const LOOK: Duration = Duration::from_secs(5);
 const MAX_TRIES: u32 = 10;
 /// First pause after a failure of the archive.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// So many objects in a row with which the archive breaks off are the archive's fault.
+const MAX_BROKEN: usize = 3;
 /// Time that whoever is turned away has to listen to it.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -257,6 +259,7 @@ impl Node<'_> {
                 "the program ended {before} times while it worked on it"
             ))
         };
+        self.queue.end_work(name)?;
         match made {
             Ok(Made::Objects(objects)) => {
                 self.queue.put(name, &objects)?;
@@ -286,7 +289,7 @@ impl Node<'_> {
             let calm = match self.round(&mut refusals) {
                 Ok(calm) => calm,
                 Err(Trouble(why)) => {
-                    (self.log)(&format!("the archive takes nothing: {why}"));
+                    (self.log)(&format!("nothing can be sent: {why}; it is tried again"));
                     false
                 }
             };
@@ -302,30 +305,29 @@ impl Node<'_> {
 
     /// Offer all that is in the outbox; says whether all of it is gone.
     fn round(&self, refusals: &mut HashMap<Name, u32>) -> Result<bool, Trouble> {
-        let disk = |error: io::Error| Trouble(format!("the outbox can't be read: {error}"));
-        let names = self.queue.list(Stage::Outbox).map_err(disk)?;
+        let names = self.queue.list(Stage::Outbox).map_err(|e| disk(&e))?;
         let mut sender: Option<Sender> = None;
-        let mut calm = true;
-        for name in &names {
+        let (mut stored, mut refused, mut broken) = (false, Vec::new(), Vec::new());
+        for name in names {
             let open = match &mut sender {
                 Some(open) => open,
                 None => sender.insert(Sender::open(&self.config.archive, &self.config.ae)?),
             };
-            match self.offer(name, open)? {
-                Verdict::Stored => {
-                    refusals.remove(name);
-                    self.queue.remove(Stage::Outbox, name).map_err(disk)?;
+            match self.offer(&name, open) {
+                Ok(Verdict::Stored) => {
+                    stored = true;
+                    refusals.remove(&name);
+                    self.queue
+                        .remove(Stage::Outbox, &name)
+                        .map_err(|e| disk(&e))?;
                     (self.log)(&format!("sent what was made of {name}"));
                 }
-                Verdict::Refused(why) => {
-                    let times = refusals.entry(name.clone()).or_default();
-                    *times += 1;
-                    if *times < self.config.archive.tries {
-                        (self.log)(&format!("not taken of {name}: {why}; it is offered again"));
-                        calm = false;
-                    } else {
-                        refusals.remove(name);
-                        self.put_aside(Stage::Outbox, name, &why).map_err(disk)?;
+                Ok(Verdict::Refused(why)) => refused.push((name, why)),
+                Err(trouble) => {
+                    sender = None;
+                    broken.push((name, trouble.0.clone()));
+                    if broken.len() == MAX_BROKEN && !stored {
+                        return Err(trouble);
                     }
                 }
             }
@@ -333,13 +335,30 @@ impl Node<'_> {
         if let Some(sender) = sender {
             sender.close();
         }
+        let calm = refused.is_empty() && broken.is_empty();
+        match broken.pop() {
+            // The archive's fault, as far as anybody can tell.
+            Some((_, why)) if !stored => return Err(Trouble(why)),
+            // It took others in the meantime, so that it is these objects.
+            last => refused.extend(broken.into_iter().chain(last)),
+        }
+        for (name, why) in refused {
+            let times = refusals.entry(name.clone()).or_default();
+            *times += 1;
+            if *times < self.config.archive.tries {
+                (self.log)(&format!("not taken of {name}: {why}; it is offered again"));
+            } else {
+                refusals.remove(&name);
+                let aside = self.put_aside(Stage::Outbox, &name, &why);
+                aside.map_err(|e| disk(&e))?;
+            }
+        }
         Ok(calm)
     }
 
     /// All that was made of one object.
     fn offer(&self, name: &Name, sender: &mut Sender) -> Result<Verdict, Trouble> {
-        let paths = self.queue.made(name);
-        let paths = paths.map_err(|e| Trouble(format!("the outbox can't be read: {e}")))?;
+        let paths = self.queue.made(name).map_err(|e| disk(&e))?;
         for path in paths {
             let verdict = sender.send(&path)?;
             if verdict != Verdict::Stored {
@@ -348,6 +367,10 @@ impl Node<'_> {
         }
         Ok(Verdict::Stored)
     }
+}
+
+fn disk(error: &io::Error) -> Trouble {
+    Trouble(format!("the outbox can't be read: {error}"))
 }
 
 fn context(agreed: &PresentationContextNegotiated) -> Context {

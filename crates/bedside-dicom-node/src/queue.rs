@@ -13,7 +13,7 @@ use crate::error::{self, Error};
 
 /// The object as it was received, in its folder.
 const IMAGE: &str = "image.dcm";
-/// How often it was begun to work on it.
+/// How often it was begun to work on it, while that has no end.
 const TRIES: &str = "tries";
 /// Why it was put aside.
 const REASON: &str = "reason.txt";
@@ -228,7 +228,7 @@ impl Queue {
         Ok(paths)
     }
 
-    /// Note that it is begun to work on an object; says how often that was before.
+    /// Note that it is begun to work on an object; says how often that was before without an end.
     ///
     /// # Errors
     /// The system's.
@@ -237,6 +237,14 @@ impl Queue {
         let before = note(&path).parse().unwrap_or(0);
         fs::write(path, format!("{}", before + 1))?;
         Ok(before)
+    }
+
+    /// Note that the work on an object is over, whatever came of it.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn end_work(&self, name: &Name) -> io::Result<()> {
+        fs::remove_file(self.path(Stage::Received, name).join(TRIES))
     }
 
     /// Put what was made of an object into the outbox: all of it or nothing.
@@ -266,10 +274,6 @@ impl Queue {
         let mut file = File::create(folder.join(REASON))?;
         writeln!(file, "{}", bedside_core::text::one_line(reason))?;
         file.sync_all()?;
-        match fs::remove_file(folder.join(TRIES)) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         match self.rename(name, stage, Stage::Dead) {
             // The same object was put aside before; this is the newer reason.
             Err(error) if is_there(&error) => {
@@ -354,4 +358,114 @@ fn is_there(error: &io::Error) -> bool {
 /// Names in a folder are on the disk when the folder is.
 fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(queue: &Queue, uid: &str, bytes: &[u8]) -> (Name, bool) {
+        let name = Name::of(uid);
+        let mut incoming = queue.begin().unwrap();
+        incoming.write_all(bytes).unwrap();
+        let new = queue.accept(incoming, &name).unwrap();
+        (name, new)
+    }
+
+    #[test]
+    fn an_object_is_in_one_place_from_beginning_to_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+        let (name, new) = filled(&queue, "1.2", b"image");
+        assert!(new);
+        assert_eq!(queue.list(Stage::Received).unwrap(), [name.clone()]);
+        assert_eq!(
+            fs::read(queue.image(Stage::Received, &name)).unwrap(),
+            b"image"
+        );
+        assert_eq!(
+            (
+                queue.begin_work(&name).unwrap(),
+                queue.begin_work(&name).unwrap()
+            ),
+            (0, 1)
+        );
+        queue.end_work(&name).unwrap();
+        assert_eq!(queue.begin_work(&name).unwrap(), 0);
+        queue.end_work(&name).unwrap();
+        queue
+            .put(&name, &[b"masks".to_vec(), b"report".to_vec()])
+            .unwrap();
+        assert!(queue.list(Stage::Received).unwrap().is_empty());
+        let made = queue.made(&name).unwrap();
+        let made: Vec<_> = made.iter().map(|path| fs::read(path).unwrap()).collect();
+        assert_eq!(made, [b"masks".to_vec(), b"report".to_vec()]);
+        queue.remove(Stage::Outbox, &name).unwrap();
+        assert!(queue.list(Stage::Outbox).unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_same_object_is_one_piece_of_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+        let (name, _) = filled(&queue, "1.2", b"first");
+        assert!(!filled(&queue, "1.2", b"second").1);
+        assert_eq!(
+            fs::read(queue.image(Stage::Received, &name)).unwrap(),
+            b"first"
+        );
+        queue.put(&name, &[b"masks".to_vec()]).unwrap();
+        assert!(!filled(&queue, "1.2", b"third").1);
+        assert!(queue.list(Stage::Received).unwrap().is_empty());
+        // Put aside, it is worth another try.
+        queue.bury(Stage::Outbox, &name, "refused").unwrap();
+        assert!(filled(&queue, "1.2", b"fourth").1);
+        queue
+            .bury(Stage::Received, &name, "again\nrefused")
+            .unwrap();
+        drop(queue);
+        let status = Status::of(folder.path()).unwrap();
+        assert_eq!(status.dead, [(name, "again refused".to_owned())]);
+    }
+
+    /// Sending was over, but not taken note of, when the same object was worked on once more.
+    #[test]
+    fn what_waits_to_be_sent_is_not_made_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+        let (name, _) = filled(&queue, "1.2", b"image");
+        let outbox = folder.path().join("outbox").join(name.to_string());
+        fs::create_dir(&outbox).unwrap();
+        fs::write(outbox.join("made-001.dcm"), "masks").unwrap();
+        queue.put(&name, &[b"the same".to_vec()]).unwrap();
+        assert_eq!(fs::read(&queue.made(&name).unwrap()[0]).unwrap(), b"masks");
+        assert!(queue.list(Stage::Received).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_was_not_acknowledged_is_gone_and_all_else_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+        assert!(Queue::open(folder.path()).is_err(), "one program at a time");
+        let (name, _) = filled(&queue, "1.2", b"image");
+        // As a program that was killed leaves it.
+        let mut torn = queue.begin().unwrap();
+        torn.write_all(b"half").unwrap();
+        torn.flush().unwrap();
+        let left = torn.folder.keep();
+        fs::create_dir(folder.path().join("received/ZZPATIENTZZ")).unwrap();
+        drop(queue);
+        let queue = Queue::open(folder.path()).unwrap();
+        assert!(!left.exists());
+        assert_eq!(queue.list(Stage::Received).unwrap(), [name]);
+    }
+
+    #[test]
+    fn nobody_else_may_look() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/queue");
+        let _queue = Queue::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o077, 0);
+    }
 }

@@ -337,3 +337,169 @@ fn no_room(error: &io::Error) -> Refusal {
         why,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::Stage;
+
+    const US: &str = uids::ULTRASOUND_IMAGE_STORAGE;
+
+    fn request() -> Command {
+        Command {
+            field: STORE,
+            id: 7,
+            class: Some(US.to_owned()),
+            instance: Some("1.2.3".to_owned()),
+            data_set: true,
+            ..Command::default()
+        }
+    }
+
+    fn piece(command: bool, last: bool, bytes: &[u8]) -> Piece<'_> {
+        Piece {
+            context: 1,
+            command,
+            last,
+            bytes,
+        }
+    }
+
+    /// What an association answers to these pieces.
+    fn said(queue: &Queue, limits: &Limits, pieces: &[Piece<'_>]) -> Result<Vec<u16>, Violation> {
+        let context = Context {
+            id: 1,
+            class: US.to_owned(),
+            syntax: uids::EXPLICIT_VR_LITTLE_ENDIAN.to_owned(),
+        };
+        let mut receiver = Receiver::new(queue, limits, vec![context], &|_| {}, &|| {});
+        let mut statuses = Vec::new();
+        for piece in pieces {
+            let reply = receiver.take(*piece)?;
+            statuses.extend(reply.and_then(|reply| reply.command.status));
+        }
+        Ok(statuses)
+    }
+
+    fn open() -> (tempfile::TempDir, Queue, Limits) {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path()).unwrap();
+        let limits = Limits {
+            object_mib: 1,
+            keep_free_mib: 0,
+            ..Limits::default()
+        };
+        (folder, queue, limits)
+    }
+
+    #[test]
+    fn an_object_in_pieces_becomes_a_file() {
+        let (_folder, queue, limits) = open();
+        let command = request().to_bytes();
+        let (a, b) = command.split_at(9);
+        let pieces = [
+            piece(true, false, a),
+            piece(true, true, b),
+            piece(false, false, b"\x08\0\x16"),
+            piece(false, true, b"\0rest"),
+        ];
+        assert_eq!(said(&queue, &limits, &pieces), Ok(vec![status::SUCCESS]));
+        let names = queue.list(Stage::Received).unwrap();
+        assert_eq!(names, [Name::of("1.2.3")]);
+        let file = std::fs::read(queue.image(Stage::Received, &names[0])).unwrap();
+        assert!(file.starts_with(&[0; 128]) && file.ends_with(b"\x08\0\x16\0rest"));
+        assert_eq!(&file[128..132], b"DICM");
+        let meta = dicom_object::FileMetaTable::from_reader(&file[128..]).unwrap();
+        assert_eq!(meta.transfer_syntax(), uids::EXPLICIT_VR_LITTLE_ENDIAN);
+        assert_eq!(meta.media_storage_sop_instance_uid(), "1.2.3");
+    }
+
+    #[test]
+    fn what_can_not_be_taken_is_refused_with_the_right_status_and_nothing_is_left() {
+        let (folder, queue, mut limits) = open();
+        let large = vec![0; 600 << 10];
+        let changed = |change: fn(&mut Command)| {
+            let mut command = request();
+            change(&mut command);
+            command.to_bytes()
+        };
+        for (command, expected) in [
+            (changed(|c| c.instance = None), status::INVALID_INSTANCE),
+            (
+                changed(|c| c.instance = Some("../x".to_owned())),
+                status::INVALID_INSTANCE,
+            ),
+            (
+                changed(|c| c.class = Some(uids::CT_IMAGE_STORAGE.to_owned())),
+                status::NO_SUCH_CLASS,
+            ),
+            (changed(|c| c.field = 0x20), status::UNRECOGNIZED),
+            (changed(|_| {}), status::OUT_OF_RESOURCES),
+        ] {
+            let pieces = [
+                piece(true, true, &command),
+                piece(false, false, &large),
+                piece(false, true, &large),
+            ];
+            assert_eq!(said(&queue, &limits, &pieces), Ok(vec![expected]));
+        }
+        let none = changed(|c| c.data_set = false);
+        let pieces = [piece(true, true, &none)];
+        assert_eq!(
+            said(&queue, &limits, &pieces),
+            Ok(vec![status::CANNOT_UNDERSTAND])
+        );
+        let sound = request().to_bytes();
+        let pieces = [piece(true, true, &sound), piece(false, true, b"")];
+        assert_eq!(
+            said(&queue, &limits, &pieces),
+            Ok(vec![status::CANNOT_UNDERSTAND])
+        );
+        limits.keep_free_mib = u64::MAX;
+        let pieces = [piece(true, true, &sound), piece(false, true, b"data")];
+        assert_eq!(
+            said(&queue, &limits, &pieces),
+            Ok(vec![status::OUT_OF_RESOURCES])
+        );
+        for stage in ["incoming", "received"] {
+            assert_eq!(
+                std::fs::read_dir(folder.path().join(stage))
+                    .unwrap()
+                    .count(),
+                0
+            );
+        }
+    }
+
+    #[test]
+    fn what_no_sender_does_ends_the_association() {
+        let (_folder, queue, limits) = open();
+        let sound = request().to_bytes();
+        let endless = vec![0; MAX_COMMAND];
+        let elsewhere = Piece {
+            context: 3,
+            ..piece(true, true, &sound)
+        };
+        let moved = Piece {
+            context: 3,
+            ..piece(false, true, b"data")
+        };
+        let response = Command {
+            field: STORE | RESPONSE,
+            ..request()
+        };
+        let response = response.to_bytes();
+        for pieces in [
+            &[piece(false, true, b"data")][..],
+            &[piece(true, true, b"nonsense")],
+            &[piece(true, true, &response)],
+            &[elsewhere],
+            &[piece(true, true, &sound), moved],
+            &[piece(true, true, &sound), piece(true, true, &sound)],
+            &[piece(true, false, &endless), piece(true, false, b"0")],
+        ] {
+            assert!(said(&queue, &limits, pieces).is_err(), "{pieces:?}");
+        }
+        assert!(queue.list(Stage::Received).unwrap().is_empty());
+    }
+}
