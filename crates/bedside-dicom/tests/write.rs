@@ -8,14 +8,13 @@ use bedside_dicom::write::{
     Kind, ObjectError, Property, Segment, Segmentation, Series, Source, new_uid, read_segmentation,
     report, segmentation_from_bytes,
 };
-use dicom_core::value::DataSetSequence;
 use dicom_core::{PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::mem::InMemElement;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
 use proptest::prelude::*;
 
-use crate::phantom::{context, file, image, levels, mask, origin, slice};
+use crate::phantom::{context, file, image, levels, mask, origin, region, slice};
 
 fn bytes(object: &DefaultDicomObject) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -382,50 +381,10 @@ fn measurements_are_in_millimetres_where_the_image_tells_them_and_else_in_pixels
     expect(report_of(slice(20, 10), around), ["mm2", "mm"], values);
 
     // An ultrasound region of 0.1 cm x 0.1 cm that ends with column 5, beside a Doppler trace.
-    let region = |left: u32, right: u32, units: u16, delta: f64| {
-        InMemDicomObject::from_element_iter([
-            InMemElement::new(
-                tags::REGION_LOCATION_MIN_X0,
-                VR::UL,
-                PrimitiveValue::from(left),
-            ),
-            InMemElement::new(
-                tags::REGION_LOCATION_MAX_X1,
-                VR::UL,
-                PrimitiveValue::from(right),
-            ),
-            InMemElement::new(
-                tags::REGION_LOCATION_MIN_Y0,
-                VR::UL,
-                PrimitiveValue::from(0_u32),
-            ),
-            InMemElement::new(
-                tags::REGION_LOCATION_MAX_Y1,
-                VR::UL,
-                PrimitiveValue::from(9_u32),
-            ),
-            InMemElement::new(
-                tags::PHYSICAL_UNITS_X_DIRECTION,
-                VR::US,
-                PrimitiveValue::from(units),
-            ),
-            InMemElement::new(
-                tags::PHYSICAL_UNITS_Y_DIRECTION,
-                VR::US,
-                PrimitiveValue::from(3_u16),
-            ),
-            InMemElement::new(tags::PHYSICAL_DELTA_X, VR::FD, PrimitiveValue::from(delta)),
-            InMemElement::new(tags::PHYSICAL_DELTA_Y, VR::FD, PrimitiveValue::from(-0.1)),
-        ])
-    };
     let mut scanned = image(20, 10, 1);
-    let regions = vec![region(0, 5, 3, 0.1), region(6, 19, 4, 0.02)];
-    let regions = DataSetSequence::from(regions);
-    scanned.put(InMemElement::new(
-        tags::SEQUENCE_OF_ULTRASOUND_REGIONS,
-        VR::SQ,
-        regions,
-    ));
+    let left = region::tissue([0, 0, 5, 9], 3, 0.1);
+    let trace = region::tissue([6, 0, 19, 9], 4, 0.02);
+    scanned.put(region::sequence(&[left, trace]));
     expect(
         report_of(scanned.clone(), around),
         ["mm2", "mm"],
@@ -434,7 +393,17 @@ fn measurements_are_in_millimetres_where_the_image_tells_them_and_else_in_pixels
     let across = BoundingBox { x: 3, ..around };
     expect(report_of(scanned.clone(), across), pixels, [12.0, 5.0, 4.8]);
     let in_trace = BoundingBox { x: 8, ..around };
-    expect(report_of(scanned, in_trace), pixels, [12.0, 5.0, 4.8]);
+    expect(
+        report_of(scanned.clone(), in_trace),
+        pixels,
+        [12.0, 5.0, 4.8],
+    );
+    // Flow within tissue, of the same scale and of another.
+    for (delta, told) in [(0.1, ["mm2", "mm"]), (0.05, pixels)] {
+        let flow = region::tissue([2, 2, 4, 4], 3, delta);
+        scanned.put(region::sequence(&[left, flow]));
+        expect(report_of(scanned.clone(), around), told, [12.0, 5.0, 4.8]);
+    }
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use bedside::{ErrorKind, Finding, Modality, Prompt, Segmenter, Withheld};
+use bedside::{ErrorKind, Finding, Frame, Modality, Prompt, PromptSet, Segmenter, Withheld};
 use bedside_dicom::Dicom;
+use bedside_dicom::view::{View, ViewFrom};
 use bedside_dicom::write::{
     Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, measure, report,
 };
@@ -39,6 +40,10 @@ pub(crate) struct Outputs {
     /// Write the areas of all frames as a table (CSV)
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+
+    /// Show the model whole frames of ultrasound, with the text and scales around the picture
+    #[arg(long)]
+    whole_frame: bool,
 }
 
 impl Outputs {
@@ -75,8 +80,44 @@ struct Answer {
     short_diameter_mm: Option<f64>,
 }
 
+/// What is told of a file as a whole.
+#[derive(Debug, Serialize)]
+struct About {
+    file: String,
+    region: Option<Region>,
+    /// Ultrasound regions of the header that do not lie in the frame.
+    regions_left_out: usize,
+}
+
+/// The part of each frame that the model was shown.
+#[derive(Debug, Serialize)]
+struct Region {
+    x: u32,
+    y: u32,
+    width: u32,
+    height: u32,
+    from: &'static str,
+}
+
+impl Region {
+    fn of(view: View) -> Self {
+        let part = view.part;
+        Self {
+            x: part.x,
+            y: part.y,
+            width: part.width,
+            height: part.height,
+            from: match view.from {
+                ViewFrom::Region => "header",
+                ViewFrom::Content => "content",
+            },
+        }
+    }
+}
+
 /// A file's answers, and its masks as they are written.
 struct Answered {
+    about: About,
     answers: Vec<Answer>,
     source: Source,
     masks: Segmentation,
@@ -97,7 +138,7 @@ pub(crate) fn segment(question: &Question<'_>, model: &ModelArgs, ui: Ui) -> Res
     let origin = origin(&segmenter);
     let folder = question.out.map(Folder::new);
     let mut stems = Stems::default();
-    let (mut answers, mut failure) = (Vec::new(), None);
+    let (mut all, mut answers, mut failure) = (Vec::new(), Vec::new(), None);
     for file in &files {
         let stem = stems.next(file);
         let one = answer(file, question, &mut segmenter, ui).and_then(|answered| {
@@ -108,13 +149,14 @@ pub(crate) fn segment(question: &Question<'_>, model: &ModelArgs, ui: Ui) -> Res
                 &origin,
                 ui,
             )?;
-            Ok(answered.answers)
+            Ok((answered.about, answered.answers))
         });
         match one {
-            Ok(mut more) => {
+            Ok((about, mut more)) => {
                 if !ui.json() {
-                    ui.print(&table(file, &more))?;
+                    ui.print(&table(&about, &more))?;
                 }
+                all.push(about);
                 answers.append(&mut more);
             }
             // The others are answered all the same.
@@ -132,6 +174,7 @@ pub(crate) fn segment(question: &Question<'_>, model: &ModelArgs, ui: Ui) -> Res
             "bedside": env!("CARGO_PKG_VERSION"),
             "notice": SAFETY,
             "model": described,
+            "files": all,
             "answers": answers,
         }))?;
     }
@@ -168,12 +211,16 @@ fn answer(
     };
     let set = set?;
     let source = Source::of(dicom.header()).map_err(|e| bad(&e))?;
+    let view = match question.outputs.whole_frame {
+        true => None,
+        false => View::of(&mut dicom).map_err(|e| bad(&e))?,
+    };
     let bar = ui.progress(u64::from(dicom.frames()), "frames");
     let mut masks = None;
     let mut answers = Vec::new();
     for frame in 1..=dicom.frames() {
         let picture = dicom.frame(frame - 1).map_err(|e| bad(&e))?;
-        let findings = segmenter.segment(&picture, &set)?.findings;
+        let findings = look(&picture, view, segmenter, &set)?;
         let masks = match &mut masks {
             Some(masks) => masks,
             None => masks.insert(empty(&source, &findings).map_err(|e| bad(&e))?),
@@ -209,10 +256,36 @@ fn answer(
     bar.finish_and_clear();
     let masks = masks.ok_or_else(|| bad(&"no frame in it"))?;
     Ok(Answered {
+        about: About {
+            file: file.display().to_string(),
+            region: view.map(Region::of),
+            regions_left_out: dicom.regions_left_out(),
+        },
         answers,
         source,
         masks,
     })
+}
+
+/// What is found in the picture within a frame, in places of the whole frame.
+fn look(
+    frame: &Frame,
+    view: Option<View>,
+    segmenter: &mut Segmenter,
+    prompts: &PromptSet,
+) -> Result<Vec<Finding>, Failure> {
+    let Some((view, picture)) = view.and_then(|view| Some((view, view.cut(frame)?))) else {
+        return Ok(segmenter.segment(frame, prompts)?.findings);
+    };
+    let mut findings = segmenter.segment(picture, prompts)?.findings;
+    for finding in &mut findings {
+        let whole = |mask| view.put_back(mask, frame.width(), frame.height());
+        finding.mask = finding.mask.as_ref().map(whole);
+        if let Some(place) = &mut finding.bounding_box {
+            (place.x, place.y) = (place.x + view.part.x, place.y + view.part.y);
+        }
+    }
+    Ok(findings)
 }
 
 fn empty(source: &Source, findings: &[Finding]) -> Result<Segmentation, ObjectError> {
@@ -305,7 +378,7 @@ fn csv(answers: &[Answer]) -> Result<Vec<u8>, Failure> {
 }
 
 /// For each prompt: on how many frames it is, and where it is largest.
-fn table(file: &Path, answers: &[Answer]) -> String {
+fn table(about: &About, answers: &[Answer]) -> String {
     let mut table = Table::new([
         "prompt",
         ">frames",
@@ -333,6 +406,26 @@ fn table(file: &Path, answers: &[Answer]) -> String {
         let frames = of().count().to_string();
         table.row([prompt.clone(), frames, present, withheld, area, at]);
     }
+    let region = about.region.as_ref().map_or(String::new(), |at| {
+        let Region {
+            x,
+            y,
+            width,
+            height,
+            from,
+        } = at;
+        let from = match *from {
+            "header" => "as the header says",
+            _ => "where the picture seems to be; --whole-frame shows all",
+        };
+        format!("looked at {width}x{height} at {x},{y}, {from}\n")
+    });
+    let left_out = match about.regions_left_out {
+        0 => "",
+        _ => {
+            "the header's ultrasound regions do not fit the frames: no lengths are taken from them\n"
+        }
+    };
     let unknown = answers.iter().any(|answer| answer.withheld.is_some());
     let note = match unknown {
         true => {
@@ -340,5 +433,5 @@ fn table(file: &Path, answers: &[Answer]) -> String {
         }
         false => "",
     };
-    format!("{}\n{table}{note}\n", file.display())
+    format!("{}\n{table}{region}{left_out}{note}\n", about.file)
 }

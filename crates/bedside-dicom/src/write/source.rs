@@ -176,9 +176,9 @@ impl Source {
         self.frames
     }
 
-    /// The size of pixels within a box, from Pixel Spacing or the one ultrasound region that the
-    /// box lies in; `None` where the image does not tell, the box lies across regions, or their
-    /// axes are not lengths (a Doppler trace).
+    /// The size of pixels within a box, from Pixel Spacing or the ultrasound region that the box
+    /// lies in; `None` where the image does not tell, the box lies across regions of different
+    /// scales, or their axes are not lengths (a Doppler trace).
     ///
     /// Imager Pixel Spacing is not used: it is at the detector, and tells no size of what is in
     /// the patient.
@@ -191,18 +191,14 @@ impl Source {
         let meets = |r: &&Region| {
             r.left <= right && within.x <= r.right && r.top <= bottom && within.y <= r.bottom
         };
-        let mut met = self.regions.iter().filter(meets);
-        match (met.next(), met.next()) {
-            (Some(r), None)
-                if r.left <= within.x
-                    && right <= r.right
-                    && r.top <= within.y
-                    && bottom <= r.bottom =>
-            {
-                region_spacing(r)
-            }
-            _ => None,
-        }
+        let holds = |r: &Region| {
+            r.left <= within.x && right <= r.right && r.top <= within.y && bottom <= r.bottom
+        };
+        // One region may lie in another, as that of flow in that of tissue.
+        let met: Vec<_> = self.regions.iter().filter(meets).collect();
+        let spacing = region_spacing(met.iter().find(|r| holds(r))?)?;
+        let agreed = met.iter().all(|r| region_spacing(r) == Some(spacing));
+        agreed.then_some(spacing)
     }
 
     /// Now, in the image's own time zone where it tells one, else in UTC: what
