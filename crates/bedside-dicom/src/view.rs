@@ -116,7 +116,7 @@ const CELLS: u32 = 80;
 /// Black is what is no lighter: above what JPEG makes of it.
 const BLACK: u8 = 10;
 /// The most by which the colours of gray differ.
-const TINT: u8 = 32;
+const TINT: u8 = 16;
 /// A patch of at least one in so many cells of the largest is a part of the picture, as beyond a
 /// shadow; a scale of grays, or letters in bold, is less.
 const PART: u32 = 20;
