@@ -75,6 +75,22 @@ pub(crate) fn slice(width: u16, height: u16) -> InMemDicomObject {
     image
 }
 
+/// So many slices of one series, 2.5 mm apart.
+pub(crate) fn slices(width: u16, height: u16, count: u32) -> Vec<DefaultDicomObject> {
+    let first = slice(width, height);
+    let one = |number: u32| {
+        let mut image = first.clone();
+        image.put(element(tags::SOP_INSTANCE_UID, VR::UI, new_uid().unwrap()));
+        image.put(element(tags::INSTANCE_NUMBER, VR::IS, number.to_string()));
+        let depth = 7.25 + 2.5 * f64::from(number);
+        let position = ["-10.5".to_owned(), "3".to_owned(), depth.to_string()];
+        let position = PrimitiveValue::Strs(position.into_iter().collect());
+        image.put(element(tags::IMAGE_POSITION_PATIENT, VR::DS, position));
+        file(image)
+    };
+    (0..count).map(one).collect()
+}
+
 /// Regions of an ultrasound picture.
 #[cfg(test)]
 pub(crate) mod region {

@@ -14,7 +14,7 @@ use dicom_object::mem::InMemElement;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
 use proptest::prelude::*;
 
-use crate::phantom::{context, file, image, levels, mask, origin, region, slice};
+use crate::phantom::{context, file, image, levels, mask, origin, region, slice, slices};
 
 fn bytes(object: &DefaultDicomObject) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -404,6 +404,56 @@ fn measurements_are_in_millimetres_where_the_image_tells_them_and_else_in_pixels
         scanned.put(region::sequence(&[left, flow]));
         expect(report_of(scanned.clone(), around), told, [12.0, 5.0, 4.8]);
     }
+}
+
+#[test]
+fn slices_of_a_series_keep_their_places_and_are_named_one_by_one() {
+    let images = slices(6, 4, 5);
+    let sources = || images.iter().map(|image| Source::of(image).unwrap());
+    let source = Source::stack(sources(), Some(2.5)).unwrap();
+    assert_eq!(source.frames(), 5);
+    let mut drawn = Segmentation::new(&source, Kind::Binary, segments(2)).unwrap();
+    for (segment, frame) in [(1, 2), (1, 4), (2, 4)] {
+        drawn
+            .add(segment, frame, &mask(6, 4, segment, frame + 5))
+            .unwrap();
+    }
+    let object = again(&written(&source, &drawn));
+    assert_eq!(
+        text(&object, tags::FRAME_OF_REFERENCE_UID),
+        text(&images[0], tags::FRAME_OF_REFERENCE_UID)
+    );
+    let groups = items(&object, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
+    let of = |group: &InMemDicomObject| {
+        let plane = &items(group, tags::PLANE_POSITION_SEQUENCE)[0];
+        let derivation = &items(group, tags::DERIVATION_IMAGE_SEQUENCE)[0];
+        let source = &items(derivation, tags::SOURCE_IMAGE_SEQUENCE)[0];
+        let content = &items(group, tags::FRAME_CONTENT_SEQUENCE)[0];
+        let index = content.element(tags::DIMENSION_INDEX_VALUES).unwrap();
+        (
+            text(plane, tags::IMAGE_POSITION_PATIENT),
+            text(source, tags::REFERENCED_SOP_INSTANCE_UID),
+            index.to_multi_int::<u32>().unwrap(),
+        )
+    };
+    // Positions count among those that are there.
+    let expected = [(1, vec![1, 1]), (3, vec![1, 2]), (3, vec![2, 2])].map(|(slice, index)| {
+        let image = &images[slice];
+        let position = text(image, tags::IMAGE_POSITION_PATIENT);
+        (position, text(image, tags::SOP_INSTANCE_UID), index)
+    });
+    assert_eq!(groups.iter().map(of).collect::<Vec<_>>(), expected);
+    let shared = &items(&object, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE)[0];
+    let measures = &items(shared, tags::PIXEL_MEASURES_SEQUENCE)[0];
+    let apart = measures.element(tags::SPACING_BETWEEN_SLICES).unwrap();
+    assert_eq!(apart.to_float64().unwrap(), 2.5);
+    // Slices of another series or without a place make no stack.
+    let other = Source::of(&slices(6, 4, 1)[0]).unwrap();
+    let flat = Source::of(&file(image(6, 4, 1))).unwrap();
+    for odd in [other, flat] {
+        assert!(Source::stack(sources().chain([odd]), None).is_err());
+    }
+    assert!(Source::stack([], None).is_err());
 }
 
 #[test]
