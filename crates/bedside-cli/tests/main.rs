@@ -10,6 +10,8 @@
 
 mod cli;
 mod deep;
+#[cfg(feature = "dicom")]
+mod dicom;
 mod doctor;
 mod eval;
 mod graphs;
