@@ -11,6 +11,8 @@
 mod cli;
 mod deep;
 #[cfg(feature = "dicom")]
+mod dicom;
+#[cfg(feature = "dicom")]
 mod dicom_node;
 mod doctor;
 mod eval;

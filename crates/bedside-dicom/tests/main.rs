@@ -17,6 +17,7 @@ mod deidentify;
 mod golden;
 mod phantom;
 mod tags;
+mod view;
 mod write;
 
 /// One file of `golden/matrix.gz`; see `golden.py`.

@@ -1,8 +1,13 @@
 //! DICOM in and out: `bedside segment` of DICOM files and studies, and `bedside dicom`.
 
+mod answer;
+mod images;
 mod info;
+mod montage;
 mod node;
+mod plot;
 mod segment;
+mod ventricle;
 
 use std::fs::{self, File};
 use std::io::Read;

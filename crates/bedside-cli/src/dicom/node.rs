@@ -14,6 +14,7 @@ use crate::model::ModelArgs;
 use crate::table::Table;
 use crate::ui::{SAFETY, Ui};
 
+use super::images::Images;
 use super::segment::{
     Outputs, Question, SEG_DESCRIPTION, SEG_SERIES, SR_DESCRIPTION, SR_SERIES, answer, objects,
     origin,
@@ -120,12 +121,12 @@ fn make(
         modality: None,
         site: None,
     };
-    let answered = answer(image, &question, segmenter, ui)?;
+    let answered = answer(&Images::File(image.to_owned()), &question, segmenter, ui)?;
     // The same image, model and prompts give objects of the same UIDs: sent again after a crash, they
     // are in the archive once. What is made of one series makes one series.
     let digest = segmenter.bundle().digest().to_string();
     let prompts = rule.prompts.join("\n");
-    let source = &answered.source;
+    let source = &answered.opened.source;
     let series = |number: u32, description: &str| Series {
         uid: derived_uid(&[source.series(), &digest, &prompts, description]),
         number,
@@ -135,8 +136,13 @@ fn make(
         series(SEG_SERIES, SEG_DESCRIPTION),
         series(SR_SERIES, SR_DESCRIPTION),
     ];
-    let made = objects(&answered, origin, &series, source.number().unwrap_or(1))?;
-    Ok(Made::Objects(made.into()))
+    let mut made = Vec::new();
+    let number = source.number().unwrap_or(1);
+    objects(&answered, origin, &series, number, |_, bytes| {
+        made.push(bytes);
+        Ok(())
+    })?;
+    Ok(Made::Objects(made))
 }
 
 pub(crate) fn queue(args: &Args, ui: Ui) -> Result<(), Failure> {

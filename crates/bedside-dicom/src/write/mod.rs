@@ -12,6 +12,7 @@ mod element;
 mod error;
 mod measure;
 mod origin;
+mod packed;
 mod report;
 mod segmentation;
 mod source;
@@ -21,6 +22,8 @@ pub use deidentify::{Action, Deidentified, Deidentifier};
 pub use error::ObjectError;
 pub use measure::{Measures, measure};
 pub use origin::{Context, Origin, Series, derived_uid, new_uid};
-pub use report::report;
-pub use segmentation::{Kind, Segment, Segmentation, read_segmentation, segmentation_from_bytes};
+pub use report::{report, report_volumes};
+pub use segmentation::{
+    Kind, Segment, Segmentation, read_segmentation, segmentation_from_bytes, without_frames,
+};
 pub use source::Source;

@@ -110,7 +110,7 @@ impl Context<'_> {
     /// A UID of something in the object.
     pub(super) fn uid(&self, what: &str) -> String {
         let number = self.number.to_string();
-        derived_uid(&[&self.source.instance, &self.series.uid, &number, what])
+        derived_uid(&[self.source.instance(), &self.series.uid, &number, what])
     }
 
     /// What segmentations and reports have in common: patient, study, series, equipment.
