@@ -90,6 +90,13 @@ proptest! {
         let object = again(&written(&source, &drawn));
         let back = read_segmentation(&object).unwrap();
         prop_assert_eq!(&segmentation_from_bytes(bytes(&object)).unwrap(), &back);
+        let (origin, series) = (origin(), Series::new(1, "").unwrap());
+        let (file, head) = drawn.to_file(&context(&source, &origin, &series)).unwrap();
+        let other = dicom_object::from_reader(file.as_slice()).unwrap();
+        prop_assert_eq!(other.get(tags::PIXEL_DATA), object.get(tags::PIXEL_DATA));
+        let uid = text(&other, tags::SOP_INSTANCE_UID);
+        prop_assert_eq!(uid.trim_end_matches('\0'), text(&head, tags::SOP_INSTANCE_UID));
+        prop_assert_eq!(&segmentation_from_bytes(file).unwrap(), &back);
         prop_assert_eq!(back.frames().collect::<Vec<_>>(), drawn.frames().collect::<Vec<_>>());
         prop_assert_eq!(back.segments(), drawn.segments());
         prop_assert_eq!(back.kind(), kind);

@@ -23,7 +23,5 @@ pub use error::ObjectError;
 pub use measure::{Measures, measure};
 pub use origin::{Context, Origin, Series, derived_uid, new_uid};
 pub use report::{report, report_volumes};
-pub use segmentation::{
-    Kind, Segment, Segmentation, read_segmentation, segmentation_from_bytes, without_frames,
-};
+pub use segmentation::{Kind, Segment, Segmentation, read_segmentation, segmentation_from_bytes};
 pub use source::Source;

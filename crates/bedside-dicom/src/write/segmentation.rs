@@ -227,6 +227,35 @@ impl Segmentation {
     /// [`ObjectError::Mismatch`] where the context's source is not of the size, or has not the
     /// frames, that the segmentation was made for; [`ObjectError::Library`].
     pub fn to_dicom(&self, context: &Context) -> Result<DefaultDicomObject, ObjectError> {
+        let mut object = self.head(context)?;
+        let mut data = Vec::new();
+        self.put_pixels(&mut data);
+        object.put(element(tags::PIXEL_DATA, VR::OB, data));
+        Ok(object)
+    }
+
+    /// The file of the Segmentation object, and the object without what it has for each frame: all
+    /// that a [`report`](super::report) needs of it. For cines of thousands of frames, whose pixels
+    /// take room: they are in memory once.
+    ///
+    /// # Errors
+    /// As [`to_dicom`](Self::to_dicom).
+    pub fn to_file(&self, context: &Context) -> Result<(Vec<u8>, DefaultDicomObject), ObjectError> {
+        let mut object = self.head(context)?;
+        let mut file = Vec::new();
+        let written = object.write_all(&mut file);
+        written.map_err(|e| ObjectError::Library(e.to_string()))?;
+        object.remove_element(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
+        // Pixel Data is the last element, in the transfer syntax of all objects written here: explicit
+        // VR, little endian.
+        file.extend([0xe0, 0x7f, 0x10, 0x00, b'O', b'B', 0, 0]);
+        file.extend((self.pixel_bytes() as u32).to_le_bytes());
+        self.put_pixels(&mut file);
+        Ok((file, object))
+    }
+
+    /// The object without its pixels.
+    fn head(&self, context: &Context) -> Result<DefaultDicomObject, ObjectError> {
         let source = context.source;
         self.check(source)?;
         let none = [(1, 1)];
@@ -299,7 +328,6 @@ impl Segmentation {
                 tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
                 per_frame(source, &keys),
             ),
-            element(tags::PIXEL_DATA, VR::OB, self.pixel_data()),
         ];
         for element in elements.into_iter().chain(source.lossy.iter().cloned()) {
             object.put(element);
@@ -333,19 +361,23 @@ impl Segmentation {
         Ok(())
     }
 
-    /// All frames, one after the other: bits run on from one to the next, and one byte pads the
-    /// whole to an even length (PS3.5, 8.1.1).
-    fn pixel_data(&self) -> Vec<u8> {
-        let bytes = self.bytes(self.frames.len().max(1));
-        let whole = bytes.next_multiple_of(2) as usize;
+    /// Length of Pixel Data, which is even.
+    fn pixel_bytes(&self) -> u64 {
+        self.bytes(self.frames.len().max(1)).next_multiple_of(2)
+    }
+
+    /// Append all frames, one after the other: bits run on from one to the next, and one byte pads
+    /// the whole to an even length (PS3.5, 8.1.1).
+    fn put_pixels(&self, data: &mut Vec<u8>) {
+        let end = data.len() + self.pixel_bytes() as usize;
+        // With the padding that a frame has until the next one comes.
+        data.reserve_exact(self.pixel_bytes() as usize + 1);
         let frames = self.frames.values().map(Packed::bytes);
-        let mut data = match self.kind {
-            // With the padding that a frame has until the next one comes.
-            Kind::Binary => bits::join(frames, self.pixels(), whole + 1),
-            Kind::Probability => frames.flatten().collect(),
-        };
-        data.resize(whole, 0);
-        data
+        match self.kind {
+            Kind::Binary => bits::join(frames, self.pixels(), data),
+            Kind::Probability => frames.for_each(|frame| data.extend(frame)),
+        }
+        data.resize(end, 0);
     }
 
     /// Whether a pixel is in two segments; probabilities may always be.
@@ -372,14 +404,6 @@ impl Segmentation {
             false => "NO",
         }
     }
-}
-
-/// A Segmentation object without its frames, which take the room: enough for a
-/// [`report`](super::report) of it.
-pub fn without_frames(mut object: DefaultDicomObject) -> DefaultDicomObject {
-    object.remove_element(tags::PIXEL_DATA);
-    object.remove_element(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
-    object
 }
 
 /// Segment Description Macro (PS3.3, C.8.20.2.1).
