@@ -20,19 +20,19 @@ const NAME: &str = "ZZNAME^ZZFIRST";
 
 /// Elements of a file, by tag.
 #[derive(Clone, Default)]
-struct File(std::collections::BTreeMap<u32, (&'static str, Vec<u8>)>);
+pub(crate) struct File(std::collections::BTreeMap<u32, (&'static str, Vec<u8>)>);
 
 impl File {
-    fn put(mut self, tag: u32, vr: &'static str, value: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn put(mut self, tag: u32, vr: &'static str, value: impl Into<Vec<u8>>) -> Self {
         self.0.insert(tag, (vr, value.into()));
         self
     }
 
-    fn text(self, tag: u32, vr: &'static str, text: impl ToString) -> Self {
+    pub(crate) fn text(self, tag: u32, vr: &'static str, text: impl ToString) -> Self {
         self.put(tag, vr, text.to_string())
     }
 
-    fn word(self, tag: u32, word: u16) -> Self {
+    pub(crate) fn word(self, tag: u32, word: u16) -> Self {
         self.put(tag, "US", word.to_le_bytes())
     }
 
@@ -59,7 +59,7 @@ impl File {
         bytes
     }
 
-    fn bytes(&self, class: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, class: &str) -> Vec<u8> {
         let meta = Self::default()
             .put(0x0002_0001, "OB", [0, 1])
             .text(0x0002_0002, "UI", class)

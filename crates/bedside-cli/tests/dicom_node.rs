@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::dicom::File;
 use crate::privacy::{CANARY, Program, get, listen, silent, until};
 
 /// Objects that are sent while the node is killed; without it, a few.
@@ -19,15 +20,12 @@ const INSTANCES: &str = "BEDSIDE_NODE_INSTANCES";
 const FEW: usize = 24;
 const KILLS: usize = 5;
 
-/// A picture of an endoscope with a red square, as a file; `other` elements take the place of its
-/// own.
-fn picture(number: usize, size: u16, other: &[(u32, &[u8; 2], &[u8])]) -> Vec<u8> {
-    let text = |text: String| text.into_bytes();
-    let uid =
-        |kind: usize, number: usize| text(format!("1.2.826.0.1.3680043.9999.{kind}.{number}"));
-    let word = |value: u16| value.to_le_bytes().to_vec();
-    let class = text("1.2.840.10008.5.1.4.1.1.77.1.1".to_owned());
-    let canary = || text(CANARY.to_owned());
+/// Class of pictures of endoscopes.
+const ENDOSCOPIC: &str = "1.2.840.10008.5.1.4.1.1.77.1.1";
+
+/// A picture of an endoscope with a red square, and the patient's name wherever there may be text.
+fn picture(number: usize, size: u16) -> File {
+    let uid = |kind: usize, number: usize| format!("1.2.826.0.1.3680043.9999.{kind}.{number}");
     let side = usize::from(size);
     let pixel = |at: usize| {
         let within = |v: usize| (side / 4..side / 2).contains(&v);
@@ -36,88 +34,41 @@ fn picture(number: usize, size: u16, other: &[(u32, &[u8; 2], &[u8])]) -> Vec<u8
             false => [(number % 50) as u8, 40, 40],
         }
     };
-    let pixels: Vec<u8> = (0..side * side).flat_map(pixel).collect();
-    let mut elements = vec![
-        (0x0008_0016, b"UI", class.clone()),
-        (0x0008_0018, b"UI", uid(1, number)),
-        (0x0008_0020, b"DA", text("20260102".to_owned())),
-        (0x0008_0030, b"TM", text("101112".to_owned())),
-        (0x0008_0050, b"SH", canary()),
-        (0x0008_0060, b"CS", text("ES".to_owned())),
-        (0x0008_0080, b"LO", canary()),
-        (0x0008_0090, b"PN", canary()),
-        (0x0008_1030, b"LO", canary()),
-        (0x0008_103e, b"LO", canary()),
-        (0x0010_0010, b"PN", canary()),
-        (0x0010_0020, b"LO", canary()),
-        (0x0010_0030, b"DA", text("19700102".to_owned())),
-        (0x0010_0040, b"CS", text("F".to_owned())),
-        (0x0010_4000, b"LT", canary()),
-        (0x0020_000d, b"UI", uid(2, 1)),
-        (0x0020_000e, b"UI", uid(3, 1)),
-        (0x0020_0010, b"SH", canary()),
-        (0x0020_0011, b"IS", text("1".to_owned())),
-        (0x0020_0013, b"IS", text(number.to_string())),
-        (0x0028_0002, b"US", word(3)),
-        (0x0028_0004, b"CS", text("RGB".to_owned())),
-        (0x0028_0006, b"US", word(0)),
-        (0x0028_0010, b"US", word(size)),
-        (0x0028_0011, b"US", word(size)),
-        (0x0028_0100, b"US", word(8)),
-        (0x0028_0101, b"US", word(8)),
-        (0x0028_0102, b"US", word(7)),
-        (0x0028_0103, b"US", word(0)),
-        (0x7fe0_0010, b"OW", pixels),
-    ];
-    for (tag, vr, value) in other {
-        elements.retain(|element| element.0 != *tag);
-        if !value.is_empty() {
-            elements.push((*tag, vr, value.to_vec()));
-        }
-    }
-    elements.sort();
-    let meta = [
-        (0x0002_0001, b"OB", vec![0, 1]),
-        (0x0002_0002, b"UI", class),
-        (0x0002_0003, b"UI", uid(1, number)),
-        (0x0002_0010, b"UI", text("1.2.840.10008.1.2.1".to_owned())),
-        (
-            0x0002_0012,
-            b"UI",
-            text("1.2.826.0.1.3680043.9999".to_owned()),
-        ),
-    ];
-    let meta: Vec<u8> = meta.into_iter().flat_map(element).collect();
-    let mut file = vec![0; 128];
-    file.extend(b"DICM");
-    file.extend(element((
-        0x0002_0000,
-        b"UL",
-        (meta.len() as u32).to_le_bytes().to_vec(),
-    )));
-    file.extend(meta);
-    file.extend(elements.into_iter().flat_map(element));
-    file
-}
-
-/// An element in Explicit VR Little Endian.
-fn element((tag, vr, mut value): (u32, &[u8; 2], Vec<u8>)) -> Vec<u8> {
-    if value.len() % 2 == 1 {
-        value.push(if vr == b"UI" { 0 } else { b' ' });
-    }
-    let mut bytes = Vec::new();
-    bytes.extend(((tag >> 16) as u16).to_le_bytes());
-    bytes.extend((tag as u16).to_le_bytes());
-    bytes.extend(vr);
-    match vr {
-        b"OB" | b"OW" => {
-            bytes.extend([0, 0]);
-            bytes.extend((value.len() as u32).to_le_bytes());
-        }
-        _ => bytes.extend((value.len() as u16).to_le_bytes()),
-    }
-    bytes.extend(value);
-    bytes
+    File::default()
+        .text(0x0008_0016, "UI", ENDOSCOPIC)
+        .text(0x0008_0018, "UI", uid(1, number))
+        .text(0x0008_0020, "DA", "20260102")
+        .text(0x0008_0030, "TM", "101112")
+        .text(0x0008_0050, "SH", CANARY)
+        .text(0x0008_0060, "CS", "ES")
+        .text(0x0008_0080, "LO", CANARY)
+        .text(0x0008_0090, "PN", CANARY)
+        .text(0x0008_1030, "LO", CANARY)
+        .text(0x0008_103e, "LO", CANARY)
+        .text(0x0010_0010, "PN", CANARY)
+        .text(0x0010_0020, "LO", CANARY)
+        .text(0x0010_0030, "DA", "19700102")
+        .text(0x0010_0040, "CS", "F")
+        .text(0x0010_4000, "LT", CANARY)
+        .text(0x0020_000d, "UI", uid(2, 1))
+        .text(0x0020_000e, "UI", uid(3, 1))
+        .text(0x0020_0010, "SH", CANARY)
+        .text(0x0020_0011, "IS", 1)
+        .text(0x0020_0013, "IS", number)
+        .word(0x0028_0002, 3)
+        .text(0x0028_0004, "CS", "RGB")
+        .word(0x0028_0006, 0)
+        .word(0x0028_0010, size)
+        .word(0x0028_0011, size)
+        .word(0x0028_0100, 8)
+        .word(0x0028_0101, 8)
+        .word(0x0028_0102, 7)
+        .word(0x0028_0103, 0)
+        .put(
+            0x7fe0_0010,
+            "OW",
+            (0..side * side).flat_map(pixel).collect::<Vec<u8>>(),
+        )
 }
 
 /// A program of the system's, which may lie where only administrators look.
@@ -224,17 +175,17 @@ impl Site {
         node
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+    fn write(&self, name: &str, picture: &File) -> PathBuf {
         let folder = self.path(&format!("{CANARY} in"));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join(format!("{CANARY}-{name}.dcm"));
-        fs::write(&path, bytes).unwrap();
+        fs::write(&path, picture.bytes(ENDOSCOPIC)).unwrap();
         path
     }
 
     fn pictures(&self, numbers: std::ops::RangeInclusive<usize>) -> Vec<PathBuf> {
         numbers
-            .map(|n| self.write(&n.to_string(), &picture(n, 32, &[])))
+            .map(|n| self.write(&n.to_string(), &picture(n, 32)))
             .collect()
     }
 
@@ -351,7 +302,7 @@ fn echo_and_store_answer_whom_they_should() {
             .then_some(())
     });
 
-    let large = site.write("large", &picture(1, 800, &[]));
+    let large = site.write("large", &picture(1, 800));
     let said = site.store(&[large]);
     assert!(said.contains("Refused: OutOfResources"), "{said}");
     until("a word of why", || {
@@ -433,23 +384,22 @@ fn poison_is_put_aside_with_the_reason_and_the_rest_goes_on() {
         return;
     }
     let site = Site::new("limits = { keep_free_mib = 0 }", "tries = 2");
-    let canary = CANARY.as_bytes();
+    let sound = |at: usize| picture(100 + at, 32);
     let poison = [
-        (0x0028_0010, b"US", &[0xff, 0x7f][..]),
-        (0x0028_0010, b"US", &[0, 0]),
-        (0x0028_0004, b"CS", canary),
-        (0x0028_0008, b"IS", canary),
-        (0x0020_000d, b"UI", canary),
-        (0x0028_0100, b"US", &[7, 0]),
-        (0x7fe0_0010, b"OW", &[]),
+        sound(0).word(0x0028_0010, 0x7fff),
+        sound(1).word(0x0028_0010, 0),
+        sound(2).text(0x0028_0004, "CS", CANARY),
+        sound(3).text(0x0028_0008, "IS", CANARY),
+        sound(4).text(0x0020_000d, "UI", CANARY),
+        sound(5).word(0x0028_0100, 7),
+        sound(6).put(0x7fe0_0010, "OW", *b""),
+        // No rule is for such a one.
+        sound(7).text(0x0008_0060, "CS", "CT"),
     ];
-    let mut files: Vec<_> = poison
-        .iter()
-        .enumerate()
-        .map(|(at, other)| site.write(&format!("poison{at}"), &picture(100 + at, 32, &[*other])))
+    let mut files: Vec<_> = (0..)
+        .zip(&poison)
+        .map(|(at, picture): (usize, _)| site.write(&format!("poison{at}"), picture))
         .collect();
-    // No rule is for such a one.
-    files.push(site.write("ct", &picture(200, 32, &[(0x0008_0060, b"CS", b"CT")])));
     files.extend(site.pictures(1..=3));
     let (archive, folder) = site.storescp(&[]);
     let node = site.node();
@@ -685,13 +635,9 @@ fn answers_on_files_tell_nothing_of_the_patient() {
     let folder = site.path("out");
     fs::create_dir(&folder).unwrap();
     let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
-    fs::write(path("sound.dcm"), picture(1, 32, &[])).unwrap();
-    let canary = CANARY.as_bytes();
-    fs::write(
-        path("broken.dcm"),
-        picture(2, 32, &[(0x0028_0004, b"CS", canary)]),
-    )
-    .unwrap();
+    fs::write(path("sound.dcm"), picture(1, 32).bytes(ENDOSCOPIC)).unwrap();
+    let broken = picture(2, 32).text(0x0028_0004, "CS", CANARY);
+    fs::write(path("broken.dcm"), broken.bytes(ENDOSCOPIC)).unwrap();
     for json in [&[][..], &["--json"]] {
         let ended = Command::new(env!("CARGO_BIN_EXE_bedside"))
             .args([
