@@ -7,7 +7,7 @@ use bedside_dicom::Dicom;
 use bedside_dicom::view::View;
 use bedside_dicom::write::{
     Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, measure, report,
-    report_volumes, without_frames,
+    report_volumes,
 };
 use serde_json::json;
 
@@ -289,12 +289,8 @@ fn write(
         paths: Vec::new(),
     };
     // A clip may have thousands of frames: no more than one object of it is in memory at a time.
-    let masks = answered.masks.to_dicom(&context).map_err(failed)?;
-    let frames = answered.masks.frames().count();
-    let room = frames * (source.width() as usize * source.height() as usize / 8 + 2048);
-    let bytes = encoded(&masks, room)?;
+    let (bytes, masks) = answered.masks.to_file(&context).map_err(failed)?;
     written.put("seg.dcm", question.outputs.seg.as_ref(), bytes)?;
-    let masks = without_frames(masks);
     let series = Series::new(SR_SERIES, "Measurements by bedside").map_err(failed)?;
     let context = Context {
         series: &series,
@@ -305,7 +301,9 @@ fn write(
         Some(volumes) => report_volumes(&answered.masks, &masks, &volumes, &context),
         None => report(&answered.masks, &masks, &context),
     };
-    let bytes = encoded(&measured.map_err(failed)?, 0)?;
+    let mut bytes = Vec::new();
+    let encoded = measured.map_err(failed)?.write_all(&mut bytes);
+    encoded.map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
     written.put("sr.dcm", question.outputs.sr.as_ref(), bytes)?;
     if written.writing.is_some() {
         written.put("csv", None, answer::csv(&answered.answers)?)?;
@@ -351,14 +349,6 @@ impl Written<'_> {
         }
         self.paths
     }
-}
-
-/// An object as the bytes of its file, about so many.
-fn encoded(object: &bedside_dicom::Object, room: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::with_capacity(room);
-    let written = object.write_all(&mut bytes);
-    written.map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
-    Ok(bytes)
 }
 
 /// The ends of diastole and systole, where there are beats; else slices and frames on which something
