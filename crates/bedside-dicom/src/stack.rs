@@ -213,6 +213,26 @@ mod tests {
     }
 
     #[test]
+    fn a_ball_has_its_volume_with_even_and_with_mixed_distances() {
+        let (radius, pi) = (24.0_f64, std::f64::consts::PI);
+        let area = |depth: &f64| pi * (radius * radius - depth * depth).max(0.0);
+        let even: Vec<f64> = (-20..=20).map(|i| f64::from(i) * 1.5).collect();
+        // Every second slice of one half is missing.
+        let mut mixed = even.clone();
+        mixed.retain(|depth| *depth <= 0.0 || depth % 3.0 == 0.0);
+        for depths in [even, mixed] {
+            let places: Vec<_> = depths.iter().map(|depth| place(*depth, 1)).collect();
+            let areas: Vec<f64> = depths.iter().map(area).collect();
+            let volume = stacks(&places)[0].volume(&areas).unwrap();
+            let known = 4.0 / 3.0 * pi * radius.powi(3);
+            assert!(
+                (volume / known - 1.0).abs() < 0.005,
+                "{volume}, not {known}"
+            );
+        }
+    }
+
+    #[test]
     fn other_directions_and_places_taken_twice_make_further_stacks() {
         let mut places = vec![place(0.0, 3), place(1.0, 4), place(0.0, 1), place(1.0, 2)];
         let mut across = place(0.0, 5);

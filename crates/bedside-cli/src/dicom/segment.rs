@@ -7,7 +7,7 @@ use bedside_dicom::Dicom;
 use bedside_dicom::view::View;
 use bedside_dicom::write::{
     Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, derived_uid,
-    measure, report, report_volumes, without_frames,
+    measure, report, report_volumes,
 };
 use serde_json::json;
 
@@ -339,11 +339,8 @@ pub(super) fn objects(
         now: source.now(),
     };
     // A clip may have thousands of frames: no more than one object of it is in memory at a time.
-    let masks = answered.masks.to_dicom(&context).map_err(failed)?;
-    let frames = answered.masks.frames().count();
-    let room = frames * (source.width() as usize * source.height() as usize / 8 + 2048);
-    take(SEG, encoded(&masks, room)?)?;
-    let masks = without_frames(masks);
+    let (bytes, masks) = answered.masks.to_file(&context).map_err(failed)?;
+    take(SEG, bytes)?;
     let context = Context {
         series: of_reports,
         ..context
@@ -353,7 +350,10 @@ pub(super) fn objects(
         Some(volumes) => report_volumes(&answered.masks, &masks, &volumes, &context),
         None => report(&answered.masks, &masks, &context),
     };
-    take(SR, encoded(&measured.map_err(failed)?, 0)?)
+    let mut bytes = Vec::new();
+    let encoded = measured.map_err(failed)?.write_all(&mut bytes);
+    encoded.map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
+    take(SR, bytes)
 }
 
 /// What is written of one file or series: in a folder, and at paths of the user's choice.
@@ -387,14 +387,6 @@ impl Written<'_> {
         }
         self.paths
     }
-}
-
-/// An object as the bytes of its file, about so many.
-fn encoded(object: &bedside_dicom::Object, room: usize) -> Result<Vec<u8>, Failure> {
-    let mut bytes = Vec::with_capacity(room);
-    let written = object.write_all(&mut bytes);
-    written.map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
-    Ok(bytes)
 }
 
 /// The ends of diastole and systole, where there are beats; else slices and frames on which something
