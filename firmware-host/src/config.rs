@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bedside::{Modality, Precision, Prompt};
+use bedside_core::text::explain_toml;
 use bedside_live::MAX_PROMPTS;
 use bedside_video::{CaptureFormat, RawFormat};
 use serde::{Deserialize, Serialize};
@@ -193,7 +194,10 @@ impl Config {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|error| explain(text, &error))?;
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            explain_toml(text, at, error.message())
+        })?;
         config.check()?;
         Ok(config)
     }
@@ -253,24 +257,6 @@ where
 {
     let parsed = text.map(str::parse::<T>).transpose();
     parsed.map_err(|e| format!("{key}: {e}"))
-}
-
-/// A parser's error with its line and, for a key that there is not, the nearest one that there is.
-fn explain(text: &str, error: &toml::de::Error) -> String {
-    let start = error.span().map_or(0, |span| span.start);
-    let before = text.get(..start).unwrap_or_default();
-    let line = before.matches('\n').count() + 1;
-    // serde says "unknown field `a`, expected one of `b`, `c`".
-    let mut names = error.message().split('`').skip(1).step_by(2);
-    let unknown = error.message().starts_with("unknown field");
-    let Some(name) = names.next().filter(|_| unknown) else {
-        return format!("line {line}: {}", error.message());
-    };
-    let nearest = names.min_by_key(|known| strsim::damerau_levenshtein(name, known));
-    format!(
-        "line {line}: there is no key '{name}' here; hint: the nearest is '{}'",
-        nearest.unwrap_or_default()
-    )
 }
 
 #[cfg(test)]

@@ -390,6 +390,43 @@ def segmentations():
     put("segmentation", "tall.dcm", patched(sound, rows, b"\xff\xff"))
 
 
+def command(field, number, instance=None, data_set=False, uid="1.2.840.10008.5.1.4.1.1.6.1", **more):
+    def text(value):
+        return value.encode() + b"\0" * (len(value) % 2)
+
+    elements = {0x0002: text(uid), 0x0100: struct.pack("<H", field), 0x0110: struct.pack("<H", number)}
+    elements[0x0800] = struct.pack("<H", 1 if data_set else 0x0101)
+    if instance:
+        elements[0x1000] = text(instance)
+    elements.update(more.get("others", {}))
+    body = b"".join(struct.pack("<HHI", 0, e, len(v)) + v for e, v in sorted(elements.items()))
+    return struct.pack("<HHII", 0, 0, 4, len(body)) + body
+
+
+def pieces(*all):
+    """Context, whether a command, whether the last, bytes."""
+    return b"".join(bytes([c << 2 | last << 1 | is_command, len(b)]) + b for c, is_command, last, b in all)
+
+
+def associations():
+    echo = command(0x30, 1, uid="1.2.840.10008.1.1")
+    store = command(1, 2, "1.2.3.4", True)
+    put("dimse", "command", store)
+    put("dimse", "echo", pieces((1, 1, 1, echo)))
+    put("dimse", "store", pieces((3, 1, 1, store), (3, 0, 0, b"\x08\0\x16\0UI"), (3, 0, 1, b"\x02\0" + b"1\0")))
+    put("dimse", "store-twice", pieces(*[(3, 1, 1, store), (3, 0, 1, b"data")] * 2))
+    put("dimse", "in-pieces", pieces((3, 1, 0, store[:20]), (3, 1, 1, store[20:]), (3, 0, 1, b"data")))
+    put("dimse", "no-data", pieces((3, 1, 1, command(1, 3, "1.2.3.5"))))
+    put("dimse", "empty-data", pieces((3, 1, 1, store), (3, 0, 1, b"")))
+    put("dimse", "path", pieces((3, 1, 1, command(1, 4, "../../etc", True)), (3, 0, 1, b"data")))
+    put("dimse", "other-class", pieces((1, 1, 1, store), (1, 0, 1, b"data")))
+    put("dimse", "no-context", pieces((5, 1, 1, echo)))
+    put("dimse", "data-first", pieces((3, 0, 1, b"data")))
+    put("dimse", "find", pieces((3, 1, 1, command(0x20, 5, None, True)), (3, 0, 1, b"data"), (1, 1, 1, echo)))
+    put("dimse", "lying-length", pieces((3, 1, 1, store[:-4] + b"\xff\xff\xff\xff")))
+    put("dimse", "response", pieces((3, 1, 1, command(0x8001, 2, "1.2", others={0x0120: b"\2\0", 0x0900: b"\0\0"}))))
+
+
 # Results ----------------------------------------------------------------------------------
 
 
@@ -627,7 +664,7 @@ def goldens():
 
 
 for make in [
-    archives, manifests, graphs, videos, movies, stills, words, masks, segmentations, logs, lines,
+    archives, manifests, graphs, videos, movies, stills, words, masks, segmentations, associations, logs, lines,
     decoders, networks, tokenizers, sessions, kept, goldens,
 ]:
     make()

@@ -16,6 +16,7 @@ pub mod bundle;
 #[cfg(feature = "engine")]
 pub mod dataset;
 pub mod dicom;
+pub mod dimse;
 #[cfg(feature = "engine")]
 pub mod engine;
 #[cfg(feature = "engine")]
@@ -48,6 +49,7 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "engine")]
     ("dataset", dataset::manifest),
     ("dicom", dicom::dicom),
+    ("dimse", dimse::dimse),
     ("graph", bundle::graph),
     ("link", link::link),
     #[cfg(feature = "engine")]

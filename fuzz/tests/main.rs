@@ -255,6 +255,9 @@ const TRUSTED: &[&str] = &[
     "bedside-update/src/keys.rs",
     "bedside-update/src/slots.rs",
     "bedside-cli/src/dicom/mod.rs", // whether a file begins with DICM
+    // The administrator's configuration, and the node's own folder.
+    "bedside-dicom-node/src/config.rs",
+    "bedside-dicom-node/src/queue.rs",
     "bedside-cli/src/bench/compare.rs",
     "bedside-cli/src/doctor/machine.rs",
     "bedside-engine/src/device.rs",
@@ -280,8 +283,13 @@ fn p_26_every_parser_of_outside_bytes_has_its_target() {
     let crates = root().join("crates");
     let mut readers = BTreeSet::new();
     for krate in fs::read_dir(&crates).unwrap() {
+        let source = krate.unwrap().path().join("src");
+        // A folder of a workspace of its own.
+        if !source.is_dir() {
+            continue;
+        }
         let mut all = Vec::new();
-        code(&krate.unwrap().path().join("src"), &mut all);
+        code(&source, &mut all);
         for path in all.iter().filter(|path| !path.ends_with("tests.rs")) {
             let text = fs::read_to_string(path).unwrap();
             let (text, _) = text

@@ -77,13 +77,18 @@ pub fn manifest() -> Result<Table, Box<dyn Error>> {
 /// When a manifest can't be read or understood.
 pub fn members() -> Result<Vec<Member>, Box<dyn Error>> {
     let manifest = manifest()?;
-    let patterns = manifest
-        .get("workspace")
-        .and_then(|w| w.get("members")?.as_array())
-        .ok_or("Cargo.toml: no workspace.members")?;
+    let list = |key: &str| {
+        let list = manifest
+            .get("workspace")
+            .and_then(|w| w.get(key)?.as_array());
+        list.ok_or(format!("Cargo.toml: no workspace.{key}"))
+    };
+    let excluded = list("exclude")?.iter().filter_map(Value::as_str);
+    let excluded: Vec<_> = excluded.map(|folder| root().join(folder)).collect();
     let mut members = Vec::new();
-    for pattern in patterns.iter().filter_map(Value::as_str) {
-        for folder in folders(pattern)? {
+    for pattern in list("members")?.iter().filter_map(Value::as_str) {
+        let folders = folders(pattern)?.into_iter();
+        for folder in folders.filter(|folder| !excluded.contains(folder)) {
             members.push(Member::parse(&folder, &read(folder.join("Cargo.toml"))?)?);
         }
     }

@@ -13,6 +13,7 @@ const ORDER: &[&str] = &[
     "bedside-cli",
     "bedside-fuzz",
     "bedside-eval",
+    "bedside-dicom-node",
     "bedside-dicom",
     "bedside-preview",
     "bedside-live",

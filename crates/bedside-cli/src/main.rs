@@ -140,7 +140,7 @@ fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
         Command::Pack(args) => bundle::pack(args, ui),
         Command::Update(args) => update::run(args, &cli.model, ui),
         #[cfg(feature = "dicom")]
-        Command::Dicom(args) => dicom::run(args, ui),
+        Command::Dicom(args) => dicom::run(args, &cli.model, ui),
         Command::Bench(args) => bench::run(args, &cli.model, ui),
         Command::Doctor(args) => doctor::run(args, &cli.model, ui),
         Command::Phantom(args) => phantom::run(args, ui),
@@ -154,7 +154,13 @@ fn main() -> ExitCode {
     // Usage errors end here, with exit code 2.
     let cli = Cli::parse();
     let ui = Ui::new(cli.json);
-    if matches!(cli.command, Command::Live(_) | Command::ModelProcess(_)) {
+    let with_patients = match &cli.command {
+        Command::Live(_) | Command::ModelProcess(_) => true,
+        #[cfg(feature = "dicom")]
+        Command::Dicom(args) => args.is_node(),
+        _ => false,
+    };
+    if with_patients {
         bedside_live::withhold_panics(bedside_live::tell);
     }
     let code = match run(&cli, ui) {

@@ -32,12 +32,12 @@ fn bedside() -> Command {
 }
 
 /// A folder of its own for one test, with the tiny bundle in it.
-struct Bench {
+pub(crate) struct Bench {
     folder: TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let bench = Self {
             folder: tempfile::tempdir().unwrap(),
         };
@@ -51,7 +51,7 @@ impl Bench {
         bench
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -59,7 +59,7 @@ impl Bench {
         self.path("tiny.bedside")
     }
 
-    fn run(&self, args: &[&str], images: &[PathBuf]) -> Output {
+    pub(crate) fn run(&self, args: &[&str], images: &[PathBuf]) -> Output {
         let mut command = bedside();
         command
             .args(args)
@@ -70,7 +70,7 @@ impl Bench {
     }
 
     /// Everything in the folder but the bundle, and what is remembered of its self-tests.
-    fn left(&self) -> Vec<String> {
+    pub(crate) fn left(&self) -> Vec<String> {
         let mut names: Vec<String> = list(self.folder.path());
         names.retain(|name| name != "tiny.bedside" && !name.starts_with("cache/proof-"));
         names
@@ -98,21 +98,21 @@ fn list(folder: &Path) -> Vec<String> {
     names
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn json(output: &Output) -> Value {
+pub(crate) fn json(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stdout(output)))
 }
 
 /// Exit code, and an error on stderr that names what failed and what to do.
 #[track_caller]
-fn assert_fails(output: &Output, code: i32, words: &[&str]) {
+pub(crate) fn assert_fails(output: &Output, code: i32, words: &[&str]) {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(code), "{text}");
     let error = text

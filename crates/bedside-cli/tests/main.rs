@@ -10,6 +10,10 @@
 
 mod cli;
 mod deep;
+#[cfg(feature = "dicom")]
+mod dicom;
+#[cfg(feature = "dicom")]
+mod dicom_node;
 mod doctor;
 mod eval;
 mod graphs;

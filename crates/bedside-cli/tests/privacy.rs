@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// A patient's name, which stands in the names of folders and files and in what is in them.
-const CANARY: &str = "ZZPATIENTZZ";
+pub(crate) const CANARY: &str = "ZZPATIENTZZ";
 /// Time for what must come at last.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -81,7 +81,7 @@ impl Bench {
 }
 
 /// Ends a program with the test.
-struct Program(Child);
+pub(crate) struct Program(pub(crate) Child);
 
 impl Program {
     fn signal(&self, signal: &str) {
@@ -99,7 +99,7 @@ impl Drop for Program {
 }
 
 /// All lines of a stream as they come.
-fn listen(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+pub(crate) fn listen(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     let said = Arc::new(Mutex::new(String::new()));
     let heard = said.clone();
     thread::spawn(move || {
@@ -116,7 +116,7 @@ fn listen(stream: impl Read + Send + 'static) -> Arc<Mutex<String>> {
     said
 }
 
-fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -138,7 +138,7 @@ pub(crate) fn get(address: &str, path: &str) -> String {
 }
 
 #[track_caller]
-fn silent(what: &str, said: &str) {
+pub(crate) fn silent(what: &str, said: &str) {
     assert!(!said.is_empty(), "{what} says nothing");
     assert!(!said.contains(CANARY), "{what} tells the name:\n{said}");
 }

@@ -8,9 +8,11 @@ mod phantom;
 
 use std::path::Path;
 
-use bedside_dicom::write::{Deidentifier, Kind, Segment, Segmentation, Series, Source, report};
+use bedside_dicom::write::{
+    Deidentifier, Kind, Segment, Segmentation, Series, Source, report, report_volumes,
+};
 use dicom_object::DefaultDicomObject;
-use phantom::{context, file, image, levels, mask, origin, slice};
+use phantom::{context, file, image, levels, mask, origin, slice, slices};
 
 #[rustfmt::skip]
 const OBJECTS: [&str; 25] = [
@@ -66,6 +68,35 @@ fn write(out: &Path, name: &str, image: DefaultDicomObject, kind: Kind, segments
     let measured = report(&drawn, &object, &context(&source, &origin, &series)).unwrap();
     measured
         .write_to_file(out.join(format!("{name}.sr.dcm")))
+        .unwrap();
+}
+
+/// `stack.N.dcm`, their segmentation `stack.vol.dcm` and its report `stack.vol-sr.dcm`: two segments,
+/// of which the second is on no slice.
+fn write_stack(out: &Path) {
+    let images = slices(30, 20, 7);
+    for (n, image) in images.iter().enumerate() {
+        image
+            .write_to_file(out.join(format!("stack.{n}.dcm")))
+            .unwrap();
+    }
+    let sources = images.iter().map(|image| Source::of(image).unwrap());
+    let source = Source::stack(sources, Some(2.5)).unwrap();
+    let objects = [Some("liver"), Some("right lung")];
+    let described = objects.map(|object| Segment::new(object.unwrap(), object).unwrap());
+    let mut drawn = Segmentation::new(&source, Kind::Binary, described.to_vec()).unwrap();
+    for frame in 1..=7 {
+        drawn.add(1, frame, &mask(30, 20, 1, frame)).unwrap();
+    }
+    let origin = origin();
+    let series = Series::new(101, "Segmentation by bedside").unwrap();
+    let object = drawn.to_dicom(&context(&source, &origin, &series)).unwrap();
+    object.write_to_file(out.join("stack.vol.dcm")).unwrap();
+    let series = Series::new(102, "Measurements by bedside").unwrap();
+    let context = context(&source, &origin, &series);
+    let measured = report_volumes(&drawn, &object, &[12.25, 0.0], &context).unwrap();
+    measured
+        .write_to_file(out.join("stack.vol-sr.dcm"))
         .unwrap();
 }
 
@@ -128,6 +159,7 @@ fn main() {
         1,
         false,
     );
+    write_stack(out);
     for (n, path) in arguments.enumerate() {
         let image = dicom_object::open_file(&path).unwrap();
         write(out, &format!("given-{n}"), image, Kind::Binary, 4, true);

@@ -166,6 +166,13 @@ impl Dicom {
         &self.regions
     }
 
+    /// Number of regions that the header tells of and that are not among [`regions`](Self::regions):
+    /// they reach beyond the frame, as where a picture was scaled or cut and its header left alone.
+    pub fn regions_left_out(&self) -> usize {
+        let all = header::items(&self.file.header, tags::SEQUENCE_OF_ULTRASOUND_REGIONS);
+        all.len().saturating_sub(self.regions.len())
+    }
+
     /// Size of a pixel, where the header tells one for the whole picture.
     pub fn spacing(&self) -> Option<Spacing> {
         space::spacing(&self.file.header, &self.regions)

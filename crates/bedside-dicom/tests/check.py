@@ -168,6 +168,50 @@ def report(name, folder, image, seg, masks):
         check(name, "diameters in order", values["Long axis"].value >= values["Short axis"].value > 0)
 
 
+def stack(folder):
+    """Slices of one series: a segmentation in the patient's space, and volumes."""
+    images = [pydicom.dcmread(folder / f"stack.{n}.dcm", stop_before_pixels=True) for n in range(7)]
+    masks = np.stack([levels(30, 20, 1, n + 1) >= 100 for n in range(7)])
+    name, path = "stack", folder / "stack.vol.dcm"
+    seg = pydicom.dcmread(path)
+    carried(name, images[0], seg)
+    known(name, seg)
+    check(name, "frame of reference", seg.FrameOfReferenceUID == images[0].FrameOfReferenceUID)
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        source = group.DerivationImageSequence[0].SourceImageSequence[0]
+        image = [i for i in images if i.SOPInstanceUID == source.ReferencedSOPInstanceUID]
+        place = group.PlanePositionSequence[0].ImagePositionPatient
+        check(name, "positions are the slices'", place == image[0].ImagePositionPatient)
+    read = hd.seg.segread(path)
+    uids = [i.SOPInstanceUID for i in images]
+    got = read.get_pixels_by_source_instance(uids, assert_missing_frames_are_empty=True)
+    check(name, "masks equal, highdicom", np.array_equal(got[..., 0], masks) and not got[..., 1].any())
+    volume = read.get_volume(allow_missing_positions=True, combine_segments=False)
+    # Frames where nothing is set are not there; those that are lie where their slices do.
+    some = np.flatnonzero(masks.any(axis=(1, 2)))
+    inner = slice(some[0], some[-1] + 1)
+    there = volume.array[..., 0]
+    same = np.array_equal(there, masks[inner]) or np.array_equal(there[::-1], masks[inner])
+    check(name, "a volume, highdicom", same and np.allclose(volume.spacing, (2.5, 0.5, 0.25)))
+    sr = hd.sr.srread(folder / "stack.vol-sr.dcm")
+    carried(name, images[0], sr)
+    known(name, sr)
+    groups = sr.content.get_volumetric_roi_measurement_groups()
+    check(name, "a group for each volume", len(groups) == 1)
+    for group in groups:
+        check(name, "refers to the segment", group.tracking_uid == seg.SegmentSequence[0].TrackingUID)
+        (measured,) = group.get_measurements()
+        value = (measured.name.meaning, measured.value, measured.unit.value)
+        check(name, "volumes equal", value == ("Volume", 12.25, "mL"))
+    absent = sr.content.get_image_measurement_groups()
+    check(name, "what is on no frame is absent", len(absent) == 1)
+    evidence = sr.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    named = {i.ReferencedSOPInstanceUID for s in evidence for i in s.ReferencedSOPSequence}
+    check(name, "all slices are evidence", named == {*uids, seg.SOPInstanceUID})
+    valid(path)
+    valid(folder / "stack.vol-sr.dcm")
+
+
 def clean(name, folder, seg):
     """What is left of a de-identified segmentation, and of its image where that has pixels."""
     own = pydicom.dcmread(folder / f"{name}.clean-seg.dcm")
@@ -199,7 +243,7 @@ def main():
     here = pathlib.Path(__file__).resolve().parent.parent
     given = [str(pathlib.Path(path).resolve()) for path in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as folder:
-        run = ["cargo", "run", "-q", "-p", "bedside-dicom", "--example", "objects", "--", folder]
+        run = "cargo run -q --release -p bedside-dicom --example objects --".split() + [folder]
         subprocess.run(run + given, cwd=here, check=True)
         folder = pathlib.Path(folder)
         for path in sorted(folder.glob("*.seg.dcm")):
@@ -218,6 +262,10 @@ def main():
                 wrong[f"{name}: {type(error).__name__}: {error}"] += 1
             valid(path)
             valid(folder / f"{name}.sr.dcm")
+        try:
+            stack(folder)
+        except Exception as error:
+            wrong[f"stack: {type(error).__name__}: {error}"] += 1
     for what, n in sorted(counts.items()):
         print(f"{n:7} {what}")
     print(f"{wrong.total():7} wrong")

@@ -12,10 +12,12 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 mod bounds;
+mod conform;
 mod deidentify;
 mod golden;
 mod phantom;
 mod tags;
+mod view;
 mod write;
 
 /// One file of `golden/matrix.gz`; see `golden.py`.

@@ -4,9 +4,11 @@ use bedside_core::{Modality, Timestamp};
 use bedside_dicom::Dicom;
 use bedside_dicom::read::{RegionFormat, SpacingAt, Unit};
 use dicom_core::value::DataSetSequence;
-use dicom_core::{DataElement, PrimitiveValue, VR, dicom_value};
+use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
+
+use crate::phantom::region;
 
 /// A gray file of three frames of 4 x 2 pixels with these elements besides.
 fn opened(more: Vec<DataElement<InMemDicomObject>>) -> Dicom {
@@ -123,51 +125,11 @@ fn times_of_frames_come_from_the_vector_or_the_step() {
 
 #[test]
 fn regions_and_spacing_tell_lengths() {
-    let region = InMemDicomObject::from_element_iter([
-        DataElement::new(
-            tags::REGION_SPATIAL_FORMAT,
-            VR::US,
-            PrimitiveValue::from(1_u16),
-        ),
-        DataElement::new(
-            tags::REGION_LOCATION_MIN_X0,
-            VR::UL,
-            PrimitiveValue::from(1_u32),
-        ),
-        DataElement::new(
-            tags::REGION_LOCATION_MIN_Y0,
-            VR::UL,
-            PrimitiveValue::from(0_u32),
-        ),
-        DataElement::new(
-            tags::REGION_LOCATION_MAX_X1,
-            VR::UL,
-            PrimitiveValue::from(99_u32),
-        ),
-        DataElement::new(
-            tags::REGION_LOCATION_MAX_Y1,
-            VR::UL,
-            PrimitiveValue::from(1_u32),
-        ),
-        DataElement::new(
-            tags::PHYSICAL_UNITS_X_DIRECTION,
-            VR::US,
-            PrimitiveValue::from(3_u16),
-        ),
-        DataElement::new(
-            tags::PHYSICAL_UNITS_Y_DIRECTION,
-            VR::US,
-            PrimitiveValue::from(3_u16),
-        ),
-        DataElement::new(tags::PHYSICAL_DELTA_X, VR::FD, dicom_value!(F64, [0.02])),
-        DataElement::new(tags::PHYSICAL_DELTA_Y, VR::FD, dicom_value!(F64, [0.03])),
-    ]);
-    let sequence = DataSetSequence::from(vec![region]);
-    let file = opened(vec![DataElement::new(
-        tags::SEQUENCE_OF_ULTRASOUND_REGIONS,
-        VR::SQ,
-        sequence,
-    )]);
+    let file = opened(vec![region::sequence(&[region::tissue(
+        [1, 0, 4, 1],
+        3,
+        0.02,
+    )])]);
     let [region] = file.regions() else {
         panic!("{:?}", file.regions())
     };
@@ -180,7 +142,7 @@ fn regions_and_spacing_tell_lengths() {
         (RegionFormat::TwoD, Unit::Centimetre)
     );
     let spacing = file.spacing().unwrap();
-    assert!((spacing.x - 0.2).abs() < 1e-12 && (spacing.y - 0.3).abs() < 1e-12);
+    assert!((spacing.x - 0.2).abs() < 1e-12 && (spacing.y - 1.0).abs() < 1e-12);
     let of = |tag| {
         opened(vec![text(tag, VR::DS, "0.5\\0.25")])
             .spacing()

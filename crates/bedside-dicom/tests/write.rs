@@ -8,14 +8,13 @@ use bedside_dicom::write::{
     Kind, ObjectError, Property, Segment, Segmentation, Series, Source, new_uid, read_segmentation,
     report, segmentation_from_bytes,
 };
-use dicom_core::value::DataSetSequence;
 use dicom_core::{PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::mem::InMemElement;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
 use proptest::prelude::*;
 
-use crate::phantom::{context, file, image, levels, mask, origin, slice};
+use crate::phantom::{context, file, image, levels, mask, origin, region, slice, slices};
 
 fn bytes(object: &DefaultDicomObject) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -78,7 +77,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn masks_and_probabilities_come_back_as_they_were(
+    fn p_24_masks_and_probabilities_come_back_as_they_were(
         width in 1_u16..34,
         height in 1_u16..34,
         frames in 1_u32..5,
@@ -91,6 +90,13 @@ proptest! {
         let object = again(&written(&source, &drawn));
         let back = read_segmentation(&object).unwrap();
         prop_assert_eq!(&segmentation_from_bytes(bytes(&object)).unwrap(), &back);
+        let (origin, series) = (origin(), Series::new(1, "").unwrap());
+        let (file, head) = drawn.to_file(&context(&source, &origin, &series)).unwrap();
+        let other = dicom_object::from_reader(file.as_slice()).unwrap();
+        prop_assert_eq!(other.get(tags::PIXEL_DATA), object.get(tags::PIXEL_DATA));
+        let uid = text(&other, tags::SOP_INSTANCE_UID);
+        prop_assert_eq!(uid.trim_end_matches('\0'), text(&head, tags::SOP_INSTANCE_UID));
+        prop_assert_eq!(&segmentation_from_bytes(file).unwrap(), &back);
         prop_assert_eq!(back.frames().collect::<Vec<_>>(), drawn.frames().collect::<Vec<_>>());
         prop_assert_eq!(back.segments(), drawn.segments());
         prop_assert_eq!(back.kind(), kind);
@@ -382,50 +388,10 @@ fn measurements_are_in_millimetres_where_the_image_tells_them_and_else_in_pixels
     expect(report_of(slice(20, 10), around), ["mm2", "mm"], values);
 
     // An ultrasound region of 0.1 cm x 0.1 cm that ends with column 5, beside a Doppler trace.
-    let region = |left: u32, right: u32, units: u16, delta: f64| {
-        InMemDicomObject::from_element_iter([
-            InMemElement::new(
-                tags::REGION_LOCATION_MIN_X0,
-                VR::UL,
-                PrimitiveValue::from(left),
-            ),
-            InMemElement::new(
-                tags::REGION_LOCATION_MAX_X1,
-                VR::UL,
-                PrimitiveValue::from(right),
-            ),
-            InMemElement::new(
-                tags::REGION_LOCATION_MIN_Y0,
-                VR::UL,
-                PrimitiveValue::from(0_u32),
-            ),
-            InMemElement::new(
-                tags::REGION_LOCATION_MAX_Y1,
-                VR::UL,
-                PrimitiveValue::from(9_u32),
-            ),
-            InMemElement::new(
-                tags::PHYSICAL_UNITS_X_DIRECTION,
-                VR::US,
-                PrimitiveValue::from(units),
-            ),
-            InMemElement::new(
-                tags::PHYSICAL_UNITS_Y_DIRECTION,
-                VR::US,
-                PrimitiveValue::from(3_u16),
-            ),
-            InMemElement::new(tags::PHYSICAL_DELTA_X, VR::FD, PrimitiveValue::from(delta)),
-            InMemElement::new(tags::PHYSICAL_DELTA_Y, VR::FD, PrimitiveValue::from(-0.1)),
-        ])
-    };
     let mut scanned = image(20, 10, 1);
-    let regions = vec![region(0, 5, 3, 0.1), region(6, 19, 4, 0.02)];
-    let regions = DataSetSequence::from(regions);
-    scanned.put(InMemElement::new(
-        tags::SEQUENCE_OF_ULTRASOUND_REGIONS,
-        VR::SQ,
-        regions,
-    ));
+    let left = region::tissue([0, 0, 5, 9], 3, 0.1);
+    let trace = region::tissue([6, 0, 19, 9], 4, 0.02);
+    scanned.put(region::sequence(&[left, trace]));
     expect(
         report_of(scanned.clone(), around),
         ["mm2", "mm"],
@@ -434,7 +400,67 @@ fn measurements_are_in_millimetres_where_the_image_tells_them_and_else_in_pixels
     let across = BoundingBox { x: 3, ..around };
     expect(report_of(scanned.clone(), across), pixels, [12.0, 5.0, 4.8]);
     let in_trace = BoundingBox { x: 8, ..around };
-    expect(report_of(scanned, in_trace), pixels, [12.0, 5.0, 4.8]);
+    expect(
+        report_of(scanned.clone(), in_trace),
+        pixels,
+        [12.0, 5.0, 4.8],
+    );
+    // Flow within tissue, of the same scale and of another.
+    for (delta, told) in [(0.1, ["mm2", "mm"]), (0.05, pixels)] {
+        let flow = region::tissue([2, 2, 4, 4], 3, delta);
+        scanned.put(region::sequence(&[left, flow]));
+        expect(report_of(scanned.clone(), around), told, [12.0, 5.0, 4.8]);
+    }
+}
+
+#[test]
+fn slices_of_a_series_keep_their_places_and_are_named_one_by_one() {
+    let images = slices(6, 4, 5);
+    let sources = || images.iter().map(|image| Source::of(image).unwrap());
+    let source = Source::stack(sources(), Some(2.5)).unwrap();
+    assert_eq!(source.frames(), 5);
+    let mut drawn = Segmentation::new(&source, Kind::Binary, segments(2)).unwrap();
+    for (segment, frame) in [(1, 2), (1, 4), (2, 4)] {
+        drawn
+            .add(segment, frame, &mask(6, 4, segment, frame + 5))
+            .unwrap();
+    }
+    let object = again(&written(&source, &drawn));
+    assert_eq!(
+        text(&object, tags::FRAME_OF_REFERENCE_UID),
+        text(&images[0], tags::FRAME_OF_REFERENCE_UID)
+    );
+    let groups = items(&object, tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
+    let of = |group: &InMemDicomObject| {
+        let plane = &items(group, tags::PLANE_POSITION_SEQUENCE)[0];
+        let derivation = &items(group, tags::DERIVATION_IMAGE_SEQUENCE)[0];
+        let source = &items(derivation, tags::SOURCE_IMAGE_SEQUENCE)[0];
+        let content = &items(group, tags::FRAME_CONTENT_SEQUENCE)[0];
+        let index = content.element(tags::DIMENSION_INDEX_VALUES).unwrap();
+        (
+            text(plane, tags::IMAGE_POSITION_PATIENT),
+            text(source, tags::REFERENCED_SOP_INSTANCE_UID),
+            index.to_multi_int::<u32>().unwrap(),
+        )
+    };
+    // Positions count among those that are there.
+    let expected = [(1, vec![1, 1]), (3, vec![1, 2]), (3, vec![2, 2])].map(|(slice, index)| {
+        let image = &images[slice];
+        let position = text(image, tags::IMAGE_POSITION_PATIENT);
+        (position, text(image, tags::SOP_INSTANCE_UID), index)
+    });
+    assert_eq!(groups.iter().map(of).collect::<Vec<_>>(), expected);
+    let shared = &items(&object, tags::SHARED_FUNCTIONAL_GROUPS_SEQUENCE)[0];
+    let measures = &items(shared, tags::PIXEL_MEASURES_SEQUENCE)[0];
+    let apart = measures.element(tags::SPACING_BETWEEN_SLICES).unwrap();
+    assert_eq!(apart.to_float64().unwrap(), 2.5);
+    // Slices of another series or without a place make no stack.
+    let other = Source::of(&slices(6, 4, 1)[0]).unwrap();
+    let flat = Source::of(&file(image(6, 4, 1))).unwrap();
+    for odd in [other, flat] {
+        assert!(Source::stack(sources().chain([odd]), None).is_err());
+    }
+    assert!(Source::stack([], None).is_err());
 }
 
 #[test]

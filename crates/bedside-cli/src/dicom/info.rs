@@ -65,6 +65,7 @@ fn facts(dicom: &Dicom, patient: bool) -> Value {
         "seconds": seconds.map(|t| t.as_nanos() as f64 / 1e9),
         "pixel_mm": dicom.spacing().map(|s| json!([s.x, s.y])),
         "ultrasound_regions": dicom.regions().len(),
+        "regions_that_do_not_fit": dicom.regions_left_out(),
         "burned_in_text": dicom.burned_in(),
     });
     if patient && let Some(facts) = facts.as_object_mut() {

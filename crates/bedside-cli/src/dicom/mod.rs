@@ -1,7 +1,13 @@
 //! DICOM in and out: `bedside segment` of DICOM files and studies, and `bedside dicom`.
 
+mod answer;
+mod images;
 mod info;
+mod montage;
+mod node;
+mod plot;
 mod segment;
+mod ventricle;
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -13,6 +19,7 @@ use clap::Subcommand;
 pub(crate) use segment::{Outputs, Question, segment};
 
 use crate::failure::{Exit, Failure};
+use crate::model::ModelArgs;
 use crate::ui::Ui;
 
 /// Most files of a study, and folders within each other.
@@ -30,11 +37,24 @@ pub(crate) struct Args {
 enum What {
     /// Tell what a DICOM file holds, without saying whose it is
     Info(info::Args),
+    /// Receive objects over the network, segment them, and send the masks to an archive
+    Node(node::Args),
+    /// Tell what waits in a node's queue, and what it put aside
+    Queue(node::Args),
 }
 
-pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
+impl Args {
+    /// Whether this runs on its own for long, with what patients' devices send.
+    pub(crate) fn is_node(&self) -> bool {
+        matches!(self.what, What::Node(_))
+    }
+}
+
+pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     match &args.what {
         What::Info(args) => info::run(args, ui),
+        What::Node(args) => node::run(args, model, ui),
+        What::Queue(args) => node::queue(args, ui),
     }
 }
 

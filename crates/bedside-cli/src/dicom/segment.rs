@@ -1,44 +1,58 @@
 //! Every frame of DICOM files, segmented; masks and measurements as DICOM objects.
 
-use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use bedside::{ErrorKind, Finding, Modality, Prompt, Segmenter, Withheld};
+use bedside::{ErrorKind, Finding, Frame, Modality, Prompt, PromptSet, Segmenter};
 use bedside_dicom::Dicom;
+use bedside_dicom::view::View;
 use bedside_dicom::write::{
-    Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, measure, report,
+    Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, derived_uid,
+    measure, report, report_volumes,
 };
-use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
-use crate::output::{Folder, NewFile, Stems, write_file};
+use crate::output::{Folder, NewFile, Stems, Writing, write_file};
 use crate::report::Model;
-use crate::table::Table;
 use crate::ui::{SAFETY, Ui};
 
+use super::answer::{self, About, Answer, Region, Series as SeriesJson};
+use super::images::{Images, Opened, sorted};
+use super::montage::{self, Tile};
+use super::plot::{self, Curve};
+use super::ventricle::Ventricle;
 use super::{files, open};
 
 /// Numbers of the series that objects go into: above those that devices give.
-const SEG_SERIES: u32 = 9101;
-const SR_SERIES: u32 = 9102;
+pub(super) const SEG_SERIES: u32 = 9101;
+pub(super) const SR_SERIES: u32 = 9102;
+pub(super) const SEG_DESCRIPTION: &str = "Segmentation by bedside";
+pub(super) const SR_DESCRIPTION: &str = "Measurements by bedside";
+
+/// Endings of the names of their files.
+const SEG: &str = "seg.dcm";
+const SR: &str = "sr.dcm";
 
 /// What is written of a DICOM file besides what `--out` gives.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 #[command(next_help_heading = "DICOM options")]
 pub(crate) struct Outputs {
-    /// Write the masks of one DICOM file as a Segmentation object
+    /// Write the masks of one DICOM file or series as a Segmentation object
     #[arg(long, value_name = "FILE")]
     seg: Option<PathBuf>,
 
-    /// Write the measurements of one DICOM file as a Structured Report
+    /// Write the measurements of one DICOM file or series as a Structured Report
     #[arg(long, value_name = "FILE", requires = "seg")]
     sr: Option<PathBuf>,
 
     /// Write the areas of all frames as a table (CSV)
     #[arg(long, value_name = "FILE")]
     csv: Option<PathBuf>,
+
+    /// Show the model whole frames of ultrasound, with the text and scales around the picture
+    #[arg(long)]
+    whole_frame: bool,
 }
 
 impl Outputs {
@@ -57,36 +71,23 @@ pub(crate) struct Question<'a> {
     pub site: Option<&'a String>,
 }
 
-/// One answer on one frame.
-#[derive(Debug, Serialize)]
-struct Answer {
-    file: String,
-    /// From 1, as DICOM counts.
-    frame: u32,
-    seconds: Option<f64>,
-    prompt: String,
-    present: bool,
-    presence: f32,
-    /// Why what was found is not shown.
-    withheld: Option<Withheld>,
-    area_pixels: u64,
-    area_mm2: Option<f64>,
-    long_diameter_mm: Option<f64>,
-    short_diameter_mm: Option<f64>,
-}
-
-/// A file's answers, and its masks as they are written.
-struct Answered {
+/// What is known of a file or a series, and what it is known from.
+pub(super) struct Answered {
+    about: About,
     answers: Vec<Answer>,
-    source: Source,
+    pub(super) opened: Opened,
     masks: Segmentation,
 }
 
 pub(crate) fn segment(question: &Question<'_>, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
-    let files = files(question.files)?;
-    if question.outputs.seg.is_some() && files.len() > 1 {
-        let message = "--seg is of one file; hint: --out DIR writes one for each";
+    let images = sorted(files(question.files)?, ui);
+    if question.outputs.seg.is_some() && images.len() > 1 {
+        let message = "--seg is of one file or series; hint: --out DIR writes one for each";
         return Err(Failure::new(Exit::Usage, message));
+    }
+    // Told of before the model is loaded.
+    if let [Images::File(file)] = &*images {
+        open(file)?;
     }
     let bundle = model.bundle(None)?;
     let asked: Vec<Prompt> = question.prompts.iter().map(Prompt::new).collect();
@@ -97,24 +98,25 @@ pub(crate) fn segment(question: &Question<'_>, model: &ModelArgs, ui: Ui) -> Res
     let origin = origin(&segmenter);
     let folder = question.out.map(Folder::new);
     let mut stems = Stems::default();
-    let (mut answers, mut failure) = (Vec::new(), None);
-    for file in &files {
-        let stem = stems.next(file);
-        let one = answer(file, question, &mut segmenter, ui).and_then(|answered| {
+    let (mut all, mut answers, mut failure) = (Vec::new(), Vec::new(), None);
+    for images in &images {
+        let stem = stems.next(images.name());
+        let one = answer(images, question, &mut segmenter, ui).and_then(|mut answered| {
             write(
-                &answered,
+                &mut answered,
                 question,
                 folder.as_ref().map(|f| (f, &*stem)),
                 &origin,
                 ui,
             )?;
-            Ok(answered.answers)
+            Ok((answered.about, answered.answers))
         });
         match one {
-            Ok(mut more) => {
+            Ok((about, mut more)) => {
                 if !ui.json() {
-                    ui.print(&table(file, &more))?;
+                    ui.print(&answer::text(&about, &more))?;
                 }
+                all.push(about);
                 answers.append(&mut more);
             }
             // The others are answered all the same.
@@ -125,13 +127,14 @@ pub(crate) fn segment(question: &Question<'_>, model: &ModelArgs, ui: Ui) -> Res
         }
     }
     if let Some(path) = &question.outputs.csv {
-        write_file(path, csv(&answers)?)?;
+        write_file(path, answer::csv(&answers)?)?;
     }
     if ui.json() {
         ui.print_json(&json!({
             "bedside": env!("CARGO_PKG_VERSION"),
             "notice": SAFETY,
             "model": described,
+            "files": all,
             "answers": answers,
         }))?;
     }
@@ -149,51 +152,50 @@ fn prompts(question: &Question<'_>, dicom: &Dicom, site: Option<&str>) -> Vec<Pr
     question.prompts.iter().map(prompt).collect()
 }
 
-fn answer(
-    file: &Path,
+pub(super) fn answer(
+    images: &Images,
     question: &Question<'_>,
     segmenter: &mut Segmenter,
     ui: Ui,
 ) -> Result<Answered, Failure> {
-    let bad = |error: &dyn std::fmt::Display| {
-        Failure::new(Exit::Input, format!("{}: {error}", file.display()))
-    };
-    let mut dicom = open(file)?;
-    let set = match segmenter.prompts(&prompts(question, &dicom, dicom.site())) {
+    let name = images.name().display();
+    let bad = |error: ObjectError| Failure::new(Exit::Input, format!("{name}: {error}"));
+    let mut opened = images.open(question.outputs.whole_frame)?;
+    let dicom = &opened.dicom;
+    let set = match segmenter.prompts(&prompts(question, dicom, dicom.site())) {
         // A header may name a site that has no such object where one beside it has.
         Err(error) if error.kind() == ErrorKind::Prompt && dicom.site().is_some() => segmenter
-            .prompts(&prompts(question, &dicom, None))
+            .prompts(&prompts(question, dicom, None))
             .map_err(|_| error),
         other => other,
     };
     let set = set?;
-    let source = Source::of(dicom.header()).map_err(|e| bad(&e))?;
-    let bar = ui.progress(u64::from(dicom.frames()), "frames");
+    let bar = ui.progress(u64::from(opened.frames()), "frames");
     let mut masks = None;
     let mut answers = Vec::new();
-    for frame in 1..=dicom.frames() {
-        let picture = dicom.frame(frame - 1).map_err(|e| bad(&e))?;
-        let findings = segmenter.segment(&picture, &set)?.findings;
+    for frame in 1..=opened.frames() {
+        let picture = opened.frame(frame)?;
+        let findings = look(&picture, opened.view, segmenter, &set)?;
         let masks = match &mut masks {
             Some(masks) => masks,
-            None => masks.insert(empty(&source, &findings).map_err(|e| bad(&e))?),
+            None => masks.insert(empty(&opened.source, &findings).map_err(bad)?),
         };
-        let time = dicom.frame_times().get(frame as usize - 1);
-        let seconds = time.map(|time| time.as_nanos() as f64 / 1e9);
         for (segment, finding) in (1_u16..).zip(&findings) {
             let mask = finding.mask.as_ref().filter(|_| finding.present);
             if let Some(mask) = mask {
-                masks.add(segment, frame, mask).map_err(|e| bad(&e))?;
+                masks.add(segment, frame, mask).map_err(bad)?;
             }
-            let within = finding.bounding_box.and_then(|b| source.spacing(b));
+            let within = finding.bounding_box.and_then(|b| opened.source.spacing(b));
             let measured = mask
                 .zip(within)
                 .and_then(|(mask, at)| measure(mask, at.x, at.y));
             answers.push(Answer {
-                file: file.display().to_string(),
+                file: opened.file(frame).display().to_string(),
                 frame,
-                seconds,
+                seconds: opened.seconds(frame),
+                depth_mm: opened.depth(frame),
                 prompt: finding.prompt.clone(),
+                object: finding.object.clone(),
                 present: finding.present,
                 presence: finding.presence,
                 withheld: finding.withheld,
@@ -207,21 +209,62 @@ fn answer(
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let masks = masks.ok_or_else(|| bad(&"no frame in it"))?;
+    let masks = masks.ok_or_else(|| bad(ObjectError::Attribute("Number of Frames")))?;
+    let stack = opened.slices.as_ref().map(|(_, stack)| stack);
+    let ventricle = match (stack, opened.frames()) {
+        (None, 3..) => Ventricle::of(&answers, &opened.source, &masks),
+        _ => None,
+    };
     Ok(Answered {
+        about: About {
+            file: name.to_string(),
+            region: opened.view.map(Region::of),
+            regions_left_out: opened.dicom.regions_left_out(),
+            series: stack.map(|stack| SeriesJson::of(stack, &answers)),
+            ventricle,
+        },
         answers,
-        source,
+        opened,
         masks,
     })
 }
 
+/// What is found in the picture within a frame, in places of the whole frame.
+fn look(
+    frame: &Frame,
+    view: Option<View>,
+    segmenter: &mut Segmenter,
+    prompts: &PromptSet,
+) -> Result<Vec<Finding>, Failure> {
+    let Some((view, picture)) = view.and_then(|view| Some((view, view.cut(frame)?))) else {
+        return Ok(segmenter.segment(frame, prompts)?.findings);
+    };
+    let mut findings = segmenter.segment(picture, prompts)?.findings;
+    for finding in &mut findings {
+        let whole = |mask| view.put_back(mask, frame.width(), frame.height());
+        finding.mask = finding.mask.as_ref().map(whole);
+        if let Some(place) = &mut finding.bounding_box {
+            (place.x, place.y) = (place.x + view.part.x, place.y + view.part.y);
+        }
+    }
+    Ok(findings)
+}
+
 fn empty(source: &Source, findings: &[Finding]) -> Result<Segmentation, ObjectError> {
-    let segment = |f: &Finding| Segment::new(&f.prompt, f.object.as_deref());
+    // The same object by the same prompt is tracked as the same, whenever it was looked for.
+    let segment = |f: &Finding| {
+        let tracking_uid = derived_uid(&[source.instance(), &f.prompt]);
+        let segment = Segment::new(&f.prompt, f.object.as_deref())?;
+        Ok(Segment {
+            tracking_uid,
+            ..segment
+        })
+    };
     let segments = findings.iter().map(segment).collect::<Result<_, _>>()?;
     Segmentation::new(source, Kind::Binary, segments)
 }
 
-fn origin(segmenter: &Segmenter) -> Origin {
+pub(super) fn origin(segmenter: &Segmenter) -> Origin {
     let manifest = segmenter.manifest();
     Origin {
         manufacturer: "bedside".to_owned(),
@@ -234,9 +277,9 @@ fn origin(segmenter: &Segmenter) -> Origin {
     }
 }
 
-/// Write what is wanted of one file: all of it or nothing.
+/// Write what is wanted of one file or series: all of it or nothing.
 fn write(
-    answered: &Answered,
+    answered: &mut Answered,
     question: &Question<'_>,
     out: Option<(&Folder, &str)>,
     origin: &Origin,
@@ -245,100 +288,183 @@ fn write(
     if out.is_none() && question.outputs.seg.is_none() {
         return Ok(());
     }
-    let failed = |error: ObjectError| Failure::new(Exit::Input, error.to_string());
-    let source = &answered.source;
-    let series = Series::new(SEG_SERIES, "Segmentation by bedside").map_err(failed)?;
-    let context = Context {
-        source,
-        origin,
-        series: &series,
-        number: 1,
-        now: source.now(),
+    let series = |number, description| {
+        Series::new(number, description).map_err(|e| Failure::new(Exit::Internal, e.to_string()))
     };
-    let masks = answered.masks.to_dicom(&context).map_err(failed)?;
-    let series = Series::new(SR_SERIES, "Measurements by bedside").map_err(failed)?;
-    let context = Context {
-        series: &series,
-        ..context
+    let series = [
+        series(SEG_SERIES, SEG_DESCRIPTION)?,
+        series(SR_SERIES, SR_DESCRIPTION)?,
+    ];
+    let mut written = Written {
+        writing: out.map(|(folder, stem)| (folder.begin(), stem)),
+        paths: Vec::new(),
     };
-    let measured = report(&answered.masks, &masks, &context).map_err(failed)?;
-    let bytes = |object: &bedside_dicom::Object| {
-        let mut bytes = Vec::new();
-        let written = object.write_all(&mut bytes);
-        written.map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
-        Ok::<_, Failure>(bytes)
-    };
-    if let Some((folder, stem)) = out {
-        let file = |ending: &str, bytes| NewFile {
-            name: format!("{stem}.{ending}"),
-            bytes,
+    objects(answered, origin, &series, 1, |ending, bytes| {
+        let path = match ending {
+            SEG => question.outputs.seg.as_ref(),
+            _ => question.outputs.sr.as_ref(),
         };
-        let written = folder.write(&[
-            file("seg.dcm", bytes(&masks)?),
-            file("sr.dcm", bytes(&measured)?),
-            file("csv", csv(&answered.answers)?),
-        ])?;
-        for path in written {
-            ui.note(format_args!("wrote {}", path.display()));
+        written.put(ending, path, bytes)
+    })?;
+    if written.writing.is_some() {
+        written.put("csv", None, answer::csv(&answered.answers)?)?;
+        written.put("montage.png", None, montage(answered)?)?;
+        if let Some(plot) = plot(answered) {
+            written.put("areas.svg", None, plot.into_bytes())?;
         }
     }
-    let wanted = [
-        (&question.outputs.seg, &masks),
-        (&question.outputs.sr, &measured),
-    ];
-    for (path, object) in wanted {
-        if let Some(path) = path {
-            write_file(path, bytes(object)?)?;
-            ui.note(format_args!("wrote {}", path.display()));
-        }
+    for path in written.keep() {
+        ui.note(format_args!("wrote {}", path.display()));
     }
     Ok(())
 }
 
-fn csv(answers: &[Answer]) -> Result<Vec<u8>, Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::new(Exit::Internal, error.to_string());
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    for answer in answers {
-        writer.serialize(answer).map_err(|e| failed(&e))?;
-    }
-    writer.into_inner().map_err(|e| failed(&e))
+/// The files of the Segmentation and of the report of it, each for its series, with their number
+/// there: `take` gets the ending of each file's name with its bytes.
+pub(super) fn objects(
+    answered: &Answered,
+    origin: &Origin,
+    series: &[Series; 2],
+    number: u32,
+    mut take: impl FnMut(&str, Vec<u8>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let failed = |error: ObjectError| Failure::new(Exit::Input, error.to_string());
+    let source = &answered.opened.source;
+    let [of_masks, of_reports] = series;
+    let context = Context {
+        source,
+        origin,
+        series: of_masks,
+        number,
+        now: source.now(),
+    };
+    // A clip may have thousands of frames: no more than one object of it is in memory at a time.
+    let (bytes, masks) = answered.masks.to_file(&context).map_err(failed)?;
+    take(SEG, bytes)?;
+    let context = Context {
+        series: of_reports,
+        ..context
+    };
+    let volumes = answered.about.series.as_ref().map(SeriesJson::millilitres);
+    let measured = match volumes {
+        Some(volumes) => report_volumes(&answered.masks, &masks, &volumes, &context),
+        None => report(&answered.masks, &masks, &context),
+    };
+    let mut bytes = Vec::new();
+    let encoded = measured.map_err(failed)?.write_all(&mut bytes);
+    encoded.map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
+    take(SR, bytes)
 }
 
-/// For each prompt: on how many frames it is, and where it is largest.
-fn table(file: &Path, answers: &[Answer]) -> String {
-    let mut table = Table::new([
-        "prompt",
-        ">frames",
-        ">with it",
-        ">withheld",
-        ">largest",
-        "at frame",
-    ]);
-    let mut seen = HashSet::new();
-    for prompt in answers.iter().map(|answer| &answer.prompt) {
-        if !seen.insert(prompt) {
-            continue;
+/// What is written of one file or series: in a folder, and at paths of the user's choice.
+struct Written<'a> {
+    writing: Option<(Writing<'a>, &'a str)>,
+    paths: Vec<PathBuf>,
+}
+
+impl Written<'_> {
+    fn put(&mut self, ending: &str, path: Option<&PathBuf>, bytes: Vec<u8>) -> Result<(), Failure> {
+        let mut file = NewFile {
+            name: String::new(),
+            bytes,
+        };
+        if let Some((writing, stem)) = &mut self.writing {
+            file.name = format!("{stem}.{ending}");
+            self.paths
+                .extend(writing.write(std::slice::from_ref(&file))?);
         }
-        let of = || answers.iter().filter(|answer| answer.prompt == *prompt);
-        let largest = of().filter(|a| a.present).max_by_key(|a| a.area_pixels);
-        let (area, at) = largest.map_or(("-".to_owned(), String::new()), |a| {
-            let area = match a.area_mm2 {
-                Some(area) => format!("{area:.1} mm2"),
-                None => format!("{} pixels", a.area_pixels),
-            };
-            (area, a.frame.to_string())
-        });
-        let count = |which: &dyn Fn(&Answer) -> bool| of().filter(|a| which(a)).count().to_string();
-        let (present, withheld) = (count(&|a| a.present), count(&|a| a.withheld.is_some()));
-        let frames = of().count().to_string();
-        table.row([prompt.clone(), frames, present, withheld, area, at]);
+        if let Some(path) = path {
+            write_file(path, file.bytes)?;
+            self.paths.push(path.clone());
+        }
+        Ok(())
     }
-    let unknown = answers.iter().any(|answer| answer.withheld.is_some());
-    let note = match unknown {
-        true => {
-            "withheld: these frames look unlike those that the model learned from, or like other imaging\n"
+
+    /// The set is whole: what was written stays.
+    fn keep(self) -> Vec<PathBuf> {
+        if let Some((writing, _)) = self.writing {
+            writing.keep();
         }
-        false => "",
+        self.paths
+    }
+}
+
+/// The ends of diastole and systole, where there are beats; else slices and frames on which something
+/// is, where that is on any; else some of all.
+fn montage(answered: &mut Answered) -> Result<Vec<u8>, Failure> {
+    let frames = answered.opened.frames();
+    let ventricle = answered.about.ventricle.as_ref();
+    let mut shown = ventricle.map_or_else(Vec::new, Ventricle::frames);
+    let what = match (answered.opened.slices.is_some(), shown.is_empty()) {
+        (true, _) => "slices",
+        (false, true) => "frames",
+        (false, false) => "ends of diastole and systole: frames",
     };
-    format!("{}\n{table}{note}\n", file.display())
+    if shown.is_empty() {
+        let found = answered.answers.iter().filter(|answer| answer.present);
+        shown = found.map(|answer| answer.frame).collect();
+        shown.dedup();
+    }
+    if shown.is_empty() {
+        shown = (1..=frames).collect();
+    }
+    let shown = montage::spread(&shown);
+    let segments = answered.masks.segments();
+    let tile = |frame: &u32| {
+        Ok(Tile {
+            frame: answered.opened.frame(*frame)?,
+            masks: (1_u16..)
+                .zip(segments)
+                .map(|(segment, _)| answered.masks.mask(segment, *frame))
+                .collect(),
+        })
+    };
+    let tiles = shown
+        .iter()
+        .map(tile)
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let labels: Vec<&str> = segments.iter().map(|s| s.label.as_str()).collect();
+    let numbers: Vec<String> = shown.iter().map(u32::to_string).collect();
+    let footer = format!("{what} {}. {SAFETY}", numbers.join(", "));
+    montage::png(&tiles, &labels, &footer)
+}
+
+/// Areas over time, of what has several frames and is no series.
+fn plot(answered: &Answered) -> Option<String> {
+    let opened = &answered.opened;
+    if opened.frames() == 1 || opened.slices.is_some() {
+        return None;
+    }
+    let answers = &answered.answers;
+    let in_mm = answers
+        .iter()
+        .filter(|a| a.present)
+        .all(|a| a.area_mm2.is_some());
+    let area = |answer: &Answer| match in_mm {
+        true => answer.area_mm2,
+        false => Some(answer.area_pixels as f64),
+    };
+    let curve = |name| {
+        let own = answers.iter().filter(move |answer| answer.prompt == name);
+        let ventricle = answered.about.ventricle.as_ref();
+        let ventricle = ventricle.filter(|_| own.clone().any(Ventricle::is_of));
+        Curve {
+            name,
+            values: own.map(|a| area(a).filter(|_| a.present)).collect(),
+            marks: ventricle.map_or_else(Vec::new, Ventricle::marks),
+        }
+    };
+    let curves: Vec<_> = answer::prompts(answers).into_iter().map(curve).collect();
+    let frames = || 1..=opened.frames();
+    let seconds: Option<Vec<f64>> = frames().map(|frame| opened.seconds(frame)).collect();
+    let (axis, x) = match seconds {
+        Some(seconds) => (seconds, "seconds"),
+        None => (frames().map(f64::from).collect(), "frame"),
+    };
+    let y = if in_mm {
+        "area in mm2"
+    } else {
+        "area in pixels"
+    };
+    Some(plot::svg(&axis, &curves, x, y))
 }

@@ -39,6 +39,8 @@ pub struct Region {
     pub bottom: u32,
     /// What it shows.
     pub format: RegionFormat,
+    /// Whether what it shows is tissue or colour flow, and not such as a trace.
+    pub tissue: bool,
     /// Scale along rows of pixels.
     pub x: Scale,
     /// Scale along columns of pixels.
@@ -112,7 +114,8 @@ impl Unit {
     }
 }
 
-/// The regions of a frame of this size, those that lie in it.
+/// The regions of a frame of this size, those that lie in it. One that does not was written for a
+/// picture that has been scaled or cut since: neither its place nor its scales hold.
 pub(crate) fn regions(header: &InMemDicomObject, width: u32, height: u32) -> Vec<Region> {
     let all = items(header, tags::SEQUENCE_OF_ULTRASOUND_REGIONS);
     all.iter()
@@ -126,11 +129,16 @@ fn region(item: &InMemDicomObject, width: u32, height: u32) -> Option<Region> {
         unit: Unit::of(integer(item, unit).unwrap_or_default()),
         per_pixel: number(item, delta).unwrap_or_default(),
     };
+    // Some devices give the first column and row behind the region as its last.
+    let last = |tag, side: u32| {
+        let last = place(tag).filter(|last| *last <= side)?;
+        Some(last.min(side.saturating_sub(1)))
+    };
     let region = Region {
         left: place(tags::REGION_LOCATION_MIN_X0)?,
         top: place(tags::REGION_LOCATION_MIN_Y0)?,
-        right: place(tags::REGION_LOCATION_MAX_X1)?.min(width.saturating_sub(1)),
-        bottom: place(tags::REGION_LOCATION_MAX_Y1)?.min(height.saturating_sub(1)),
+        right: last(tags::REGION_LOCATION_MAX_X1, width)?,
+        bottom: last(tags::REGION_LOCATION_MAX_Y1, height)?,
         format: match integer(item, tags::REGION_SPATIAL_FORMAT) {
             Some(1) => RegionFormat::TwoD,
             Some(2) => RegionFormat::MMode,
@@ -139,6 +147,7 @@ fn region(item: &InMemDicomObject, width: u32, height: u32) -> Option<Region> {
             Some(5) => RegionFormat::Graphics,
             _ => RegionFormat::Other,
         },
+        tissue: matches!(integer(item, tags::REGION_DATA_TYPE), Some(1 | 2)),
         x: scale(tags::PHYSICAL_UNITS_X_DIRECTION, tags::PHYSICAL_DELTA_X),
         y: scale(tags::PHYSICAL_UNITS_Y_DIRECTION, tags::PHYSICAL_DELTA_Y),
     };

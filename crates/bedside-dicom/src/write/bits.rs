@@ -24,13 +24,13 @@ pub(super) fn unpack(packed: &[u8], start: u64, count: u64) -> Option<Vec<u8>> {
     )
 }
 
-/// Packed frames of so many bits each as one run of bits.
-pub(super) fn join<'a>(frames: impl Iterator<Item = &'a Vec<u8>>, bits: u64) -> Vec<u8> {
-    let mut joined: Vec<u8> = Vec::new();
+/// Append packed frames of so many bits each as one run of bits.
+pub(super) fn join(frames: impl Iterator<Item = Vec<u8>>, bits: u64, joined: &mut Vec<u8>) {
+    let start = joined.len();
     let mut used = 0_u64;
     for frame in frames {
         let shift = used % 8;
-        for byte in frame {
+        for byte in &frame {
             // The low bits fill up the last byte; the rest begins the next.
             let (low, high) = (byte << shift, (u16::from(*byte) << shift >> 8) as u8);
             match joined.last_mut().filter(|_| shift > 0) {
@@ -43,9 +43,8 @@ pub(super) fn join<'a>(frames: impl Iterator<Item = &'a Vec<u8>>, bits: u64) -> 
         }
         used += bits;
         // The last frame's own padding.
-        joined.truncate(used.div_ceil(8) as usize);
+        joined.truncate(start + used.div_ceil(8) as usize);
     }
-    joined
 }
 
 #[cfg(test)]
@@ -62,8 +61,9 @@ mod tests {
         // Frames of 3x3: 9 bits each, so that the second begins in bit 1 of byte 1.
         let ones = pack(&[1; 9]);
         let corners = pack(&[1, 0, 1, 0, 0, 0, 1, 0, 1]);
-        let joined = join([&ones, &corners, &ones].into_iter(), 9);
-        assert_eq!(joined, [0xff, 0b1000_1011, 0b1111_1110, 0b0000_0111]);
+        let mut joined = vec![0x55];
+        join([ones.clone(), corners, ones].into_iter(), 9, &mut joined);
+        assert_eq!(joined, [0x55, 0xff, 0b1000_1011, 0b1111_1110, 0b0000_0111]);
     }
 
     proptest! {
@@ -75,7 +75,8 @@ mod tests {
             let frames: Vec<Vec<u8>> =
                 frames.iter().map(|f| (0..bits).map(|i| (f >> i & 1) as u8).collect()).collect();
             let packed: Vec<_> = frames.iter().map(|f| pack(f)).collect();
-            let joined = join(packed.iter(), bits as u64);
+            let mut joined = Vec::new();
+            join(packed.into_iter(), bits as u64, &mut joined);
             prop_assert_eq!(joined.len(), (bits * frames.len()).div_ceil(8));
             prop_assert_eq!(&joined, &pack(&frames.concat()));
             for (i, frame) in frames.iter().enumerate() {

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::element::{coded, element};
 use super::error::ObjectError;
-use super::origin::{file_as, uid_of};
+use super::origin::{file_as, uid_of_hash};
 use crate::read::header::text;
 
 /// Sequences deeper than this are removed: none that a device writes is.
@@ -166,13 +166,8 @@ impl Deidentifier {
 
     /// Other UIDs in the place of an element's.
     fn renamed(&self, old: &InMemElement) -> InMemElement {
-        let rename = |uid: &str| {
-            let hash = Sha256::new()
-                .chain_update(self.key)
-                .chain_update(uid.as_bytes());
-            let bytes = hash.finalize().into_iter().take(16);
-            uid_of(bytes.fold(0, |all, byte| all << 8 | u128::from(byte)))
-        };
+        let rename =
+            |uid: &str| uid_of_hash(Sha256::new().chain_update(self.key).chain_update(uid));
         let uids = old.to_multi_str().unwrap_or_default();
         let uids = uids.iter().map(|uid| uid.trim_matches([' ', '\0']));
         let renamed: Vec<_> = uids.filter(|uid| !uid.is_empty()).map(rename).collect();

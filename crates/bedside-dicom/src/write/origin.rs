@@ -5,6 +5,7 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::mem::InMemElement;
 use dicom_object::{DefaultDicomObject, FileMetaTableBuilder, InMemDicomObject};
+use sha2::{Digest as _, Sha256};
 
 use super::element::{coded, element, item};
 use super::error::ObjectError;
@@ -57,7 +58,8 @@ impl Series {
     }
 }
 
-/// What an object is made of besides its content.
+/// What an object is made of besides its content. Its UID follows from image, series and number: two
+/// objects of one class that have these in common are one.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The image that the object is of.
@@ -82,19 +84,37 @@ pub fn new_uid() -> Result<String, ObjectError> {
     Ok(uid_of(u128::from_be_bytes(bytes)))
 }
 
+/// The UID of a name in parts: the same for the same ones, and as unlike any other as a random one.
+pub fn derived_uid(parts: &[&str]) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    uid_of_hash(hash)
+}
+
+/// The UID of the first bits of a hash.
+pub(super) fn uid_of_hash(hash: Sha256) -> String {
+    let bytes = hash.finalize().into_iter().take(16);
+    uid_of(bytes.fold(0, |all, byte| all << 8 | u128::from(byte)))
+}
+
 /// The UID of a UUID of those random bits: version 4, variant 1 (RFC 9562).
-pub(super) fn uid_of(random: u128) -> String {
+fn uid_of(random: u128) -> String {
     let random = random & !(0xf << 76) & !(0b11 << 62);
     format!("2.25.{}", random | 4 << 76 | 0b10 << 62)
 }
 
 impl Context<'_> {
+    /// A UID of something in the object.
+    pub(super) fn uid(&self, what: &str) -> String {
+        let number = self.number.to_string();
+        derived_uid(&[self.source.instance(), &self.series.uid, &number, what])
+    }
+
     /// What segmentations and reports have in common: patient, study, series, equipment.
-    pub(super) fn object(
-        &self,
-        class: &str,
-        modality: &str,
-    ) -> Result<InMemDicomObject, ObjectError> {
+    pub(super) fn object(&self, class: &str, modality: &str) -> InMemDicomObject {
         let Self {
             source,
             origin,
@@ -106,7 +126,7 @@ impl Context<'_> {
         let mut object = InMemDicomObject::from_element_iter(source.carried());
         let elements = [
             element(tags::SOP_CLASS_UID, VR::UI, class),
-            element(tags::SOP_INSTANCE_UID, VR::UI, new_uid()?),
+            element(tags::SOP_INSTANCE_UID, VR::UI, self.uid(class)),
             element(tags::INSTANCE_CREATION_DATE, VR::DA, date.as_str()),
             element(tags::INSTANCE_CREATION_TIME, VR::TM, time.as_str()),
             element(tags::CONTENT_DATE, VR::DA, date),
@@ -124,7 +144,7 @@ impl Context<'_> {
         for element in elements {
             object.put(element);
         }
-        Ok(object)
+        object
     }
 
     /// Text of VR LO; "unknown" where there is none, as such elements must have a value.

@@ -1,7 +1,10 @@
 //! Measurements as a Structured Report: Comprehensive SR of template TID 1500, a group of
-//! measurements (TID 1410) for each mask.
+//! measurements for each mask (TID 1410) or each volume (TID 1411).
+
+use std::collections::BTreeSet;
 
 use bedside_core::Mask;
+use dicom_core::value::PrimitiveValue;
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::mem::InMemElement;
@@ -41,16 +44,7 @@ pub fn report(
     stored: &DefaultDicomObject,
     context: &Context,
 ) -> Result<DefaultDicomObject, ObjectError> {
-    let (source, origin) = (context.source, context.origin);
-    segmentation.check(source)?;
-    let uid = |tag, name| text(stored, tag).ok_or(ObjectError::Attribute(name));
-    let instance = uid(tags::SOP_INSTANCE_UID, "SOP Instance UID")?;
-    let series = uid(tags::SERIES_INSTANCE_UID, "Series Instance UID")?;
-    if uid(tags::STUDY_INSTANCE_UID, "Study Instance UID")? != source.study {
-        return Err(ObjectError::Mismatch(
-            "the Segmentation object is of another study",
-        ));
-    }
+    let drawn = Stored::of(segmentation, stored, context)?;
     let mut groups = Vec::new();
     for (segment, of) in (1_u16..).zip(segmentation.segments()) {
         let before = groups.len();
@@ -62,18 +56,80 @@ pub fn report(
             let mask = segmentation
                 .mask(segment, frame)
                 .filter(|mask| !mask.is_empty());
-            let mut drawn = reference(uids::SEGMENTATION_STORAGE, &instance);
-            drawn.put(element(
-                tags::REFERENCED_FRAME_NUMBER,
-                VR::IS,
-                at.to_string(),
-            ));
+            let drawn = drawn.reference(tags::REFERENCED_FRAME_NUMBER, VR::IS, at.to_string());
             groups.extend(mask.and_then(|mask| present(of, frame, &mask, drawn, context)));
         }
         if groups.len() == before {
             groups.push(absent(of, context));
         }
     }
+    document(groups, &drawn, context)
+}
+
+/// The report of the volumes of a segmentation of slices: one for each segment, in ml. Segments
+/// without a mask on any slice are reported as absent.
+///
+/// # Errors
+/// As [`report`].
+pub fn report_volumes(
+    segmentation: &Segmentation,
+    stored: &DefaultDicomObject,
+    volumes: &[f64],
+    context: &Context,
+) -> Result<DefaultDicomObject, ObjectError> {
+    let drawn = Stored::of(segmentation, stored, context)?;
+    let found: BTreeSet<u16> = segmentation.frames().map(|(segment, _)| segment).collect();
+    let segments = (1_u16..).zip(segmentation.segments()).zip(volumes);
+    let groups = segments.map(|((segment, of), volume)| match found.contains(&segment) {
+        true => {
+            let tag = tags::REFERENCED_SEGMENT_NUMBER;
+            volumetric(of, *volume, drawn.reference(tag, VR::US, segment), context)
+        }
+        false => absent(of, context),
+    });
+    document(groups.collect(), &drawn, context)
+}
+
+/// The Segmentation object that is measured.
+struct Stored {
+    instance: String,
+    series: String,
+}
+
+impl Stored {
+    fn of(
+        segmentation: &Segmentation,
+        stored: &DefaultDicomObject,
+        context: &Context,
+    ) -> Result<Self, ObjectError> {
+        segmentation.check(context.source)?;
+        let uid = |tag, name| text(stored, tag).ok_or(ObjectError::Attribute(name));
+        if uid(tags::STUDY_INSTANCE_UID, "Study Instance UID")? != context.source.study {
+            return Err(ObjectError::Mismatch(
+                "the Segmentation object is of another study",
+            ));
+        }
+        Ok(Self {
+            instance: uid(tags::SOP_INSTANCE_UID, "SOP Instance UID")?,
+            series: uid(tags::SERIES_INSTANCE_UID, "Series Instance UID")?,
+        })
+    }
+
+    /// What refers to a frame or a segment of it.
+    fn reference(&self, tag: Tag, vr: VR, number: impl Into<PrimitiveValue>) -> InMemDicomObject {
+        let mut item = reference(uids::SEGMENTATION_STORAGE, &self.instance);
+        item.put(element(tag, vr, number));
+        item
+    }
+}
+
+/// The report that holds those groups of measurements.
+fn document(
+    groups: Vec<InMemDicomObject>,
+    drawn: &Stored,
+    context: &Context,
+) -> Result<DefaultDicomObject, ObjectError> {
+    let (source, origin) = (context.source, context.origin);
     let observer =
         |concept, text: &str| content(CONTEXT, "TEXT", concept, [value_text(context, text)]);
     let items = vec![
@@ -119,17 +175,17 @@ pub fn report(
         ),
         container(("126010", "DCM", "Imaging Measurements"), None, groups),
     ];
-    let mut object = context.object(uids::COMPREHENSIVE_SR_STORAGE, "SR")?;
+    let mut object = context.object(uids::COMPREHENSIVE_SR_STORAGE, "SR");
     let evidence = vec![
         referenced_series(
             &source.series,
             tags::REFERENCED_SOP_SEQUENCE,
-            source.reference(None),
+            source.references(),
         ),
         referenced_series(
-            &series,
+            &drawn.series,
             tags::REFERENCED_SOP_SEQUENCE,
-            reference(uids::SEGMENTATION_STORAGE, &instance),
+            vec![reference(uids::SEGMENTATION_STORAGE, &drawn.instance)],
         ),
     ];
     let elements = [
@@ -176,7 +232,7 @@ fn present(
         ),
     };
     let mut items = found(of, None, context);
-    let image = context.source.reference(Some(frame));
+    let image = context.source.frame_reference(frame);
     items.extend([
         image_content(("121214", "DCM", "Referenced Segmentation Frame"), drawn),
         image_content(("121233", "DCM", "Source image for segmentation"), image),
@@ -187,17 +243,39 @@ fn present(
     Some(container(GROUP, Some("1410"), items))
 }
 
+/// Volumetric ROI Measurements and Qualitative Evaluations (TID 1411) of one segment.
+fn volumetric(
+    of: &Segment,
+    volume: f64,
+    drawn: InMemDicomObject,
+    context: &Context,
+) -> InMemDicomObject {
+    let series = element(tags::UID, VR::UI, context.source.series.as_str());
+    let millilitre = ("mL", "UCUM", "milliliter");
+    let mut items = found(of, None, context);
+    items.extend([
+        image_content(("121191", "DCM", "Referenced Segment"), drawn),
+        content(
+            CONTAINS,
+            "UIDREF",
+            ("121232", "DCM", "Source series for segmentation"),
+            [series],
+        ),
+        measured(("118565006", "SCT", "Volume"), volume, millilitre),
+    ]);
+    container(GROUP, Some("1411"), items)
+}
+
 /// Measurement and Qualitative Evaluation Group (TID 1501) of what is on no frame.
 fn absent(of: &Segment, context: &Context) -> InMemDicomObject {
     // Negation Modifier, Presence of Finding (TID 1350).
     let presence = ("121052", "DCM", "Presence of property");
     let absent = coded_content(MODIFIER, presence, &Code::new("272519000", "SCT", "Absent"));
     let mut items = found(of, Some(absent), context);
-    let image = context.source.reference(None);
-    items.push(image_content(
-        ("121112", "DCM", "Source of Measurement"),
-        image,
-    ));
+    let images = context.source.references().into_iter();
+    items.extend(
+        images.map(|image| image_content(("121112", "DCM", "Source of Measurement"), image)),
+    );
     container(GROUP, Some("1501"), items)
 }
 

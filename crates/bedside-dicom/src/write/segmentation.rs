@@ -1,6 +1,6 @@
 //! Masks and probabilities as a Segmentation object (PS3.3, A.51), and back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 
 use bedside_core::Mask;
@@ -15,6 +15,7 @@ use super::code::{Code, Property};
 use super::element::{code, coded, element, item, number, read_code, sequence};
 use super::error::ObjectError;
 use super::origin::{Context, file, new_uid};
+use super::packed::Packed;
 use super::source::{Source, referenced_series};
 use crate::read::file::{File, PixelData};
 use crate::read::header::{items, text};
@@ -70,7 +71,7 @@ pub struct Segmentation {
     pub(super) segments: Vec<Segment>,
     /// Packed bits, or bytes, by number of segment and of the source's frame, from 1. The order
     /// is that of the frames in the object.
-    pub(super) frames: BTreeMap<(u16, u32), Vec<u8>>,
+    pub(super) frames: BTreeMap<(u16, u32), Packed>,
 }
 
 impl Segmentation {
@@ -150,9 +151,9 @@ impl Segmentation {
     /// The mask of a segment on a frame, both counted from 1; of probabilities the pixels of at
     /// least one half. `None` where nothing is set.
     pub fn mask(&self, segment: u16, frame: u32) -> Option<Mask> {
-        let data = self.frames.get(&(segment, frame))?;
+        let data = self.frames.get(&(segment, frame))?.bytes();
         let data = match self.kind {
-            Kind::Binary => bits::unpack(data, 0, self.pixels())?,
+            Kind::Binary => bits::unpack(&data, 0, self.pixels())?,
             Kind::Probability => data.iter().map(|v| u8::from(*v > 127)).collect(),
         };
         Mask::from_bytes(self.width, self.height, data)
@@ -160,10 +161,10 @@ impl Segmentation {
 
     /// The probabilities of a segment on a frame, both counted from 1, in 255ths. `None` where
     /// all are 0, or where masks are kept.
-    pub fn levels(&self, segment: u16, frame: u32) -> Option<&[u8]> {
+    pub fn levels(&self, segment: u16, frame: u32) -> Option<Vec<u8>> {
         let data = self.frames.get(&(segment, frame));
         data.filter(|_| self.kind == Kind::Probability)
-            .map(Vec::as_slice)
+            .map(Packed::bytes)
     }
 
     fn pixels(&self) -> u64 {
@@ -203,6 +204,7 @@ impl Segmentation {
         if bytes > MOST {
             return Err(ObjectError::TooLarge(bytes));
         }
+        let data = Packed::of(&data)?;
         match self.frames.insert((segment, frame), data) {
             None => Ok(()),
             Some(_) => Err(ObjectError::Twice { segment, frame }),
@@ -217,14 +219,43 @@ impl Segmentation {
     /// Groups Sequence has an item or more), and that everything was looked for and nothing found
     /// is worth keeping.
     ///
-    /// A single slice with a place in the patient keeps it, with its Frame of Reference. All
-    /// else has none: its pixels are those of the source, frame by frame, which Derivation Image
+    /// Slices with a place in the patient keep it, with their Frame of Reference. All else has
+    /// none: its pixels are those of the source, frame by frame, which Derivation Image
     /// says (PS3.3, A.51.5.1).
     ///
     /// # Errors
     /// [`ObjectError::Mismatch`] where the context's source is not of the size, or has not the
     /// frames, that the segmentation was made for; [`ObjectError::Library`].
     pub fn to_dicom(&self, context: &Context) -> Result<DefaultDicomObject, ObjectError> {
+        let mut object = self.head(context)?;
+        let mut data = Vec::new();
+        self.put_pixels(&mut data);
+        object.put(element(tags::PIXEL_DATA, VR::OB, data));
+        Ok(object)
+    }
+
+    /// The file of the Segmentation object, and the object without what it has for each frame: all
+    /// that a [`report`](super::report) needs of it. For cines of thousands of frames, whose pixels
+    /// take room: they are in memory once.
+    ///
+    /// # Errors
+    /// As [`to_dicom`](Self::to_dicom).
+    pub fn to_file(&self, context: &Context) -> Result<(Vec<u8>, DefaultDicomObject), ObjectError> {
+        let mut object = self.head(context)?;
+        let mut file = Vec::new();
+        let written = object.write_all(&mut file);
+        written.map_err(|e| ObjectError::Library(e.to_string()))?;
+        object.remove_element(tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE);
+        // Pixel Data is the last element, in the transfer syntax of all objects written here: explicit
+        // VR, little endian.
+        file.extend([0xe0, 0x7f, 0x10, 0x00, b'O', b'B', 0, 0]);
+        file.extend((self.pixel_bytes() as u32).to_le_bytes());
+        self.put_pixels(&mut file);
+        Ok((file, object))
+    }
+
+    /// The object without its pixels.
+    fn head(&self, context: &Context) -> Result<DefaultDicomObject, ObjectError> {
         let source = context.source;
         self.check(source)?;
         let none = [(1, 1)];
@@ -232,12 +263,16 @@ impl Segmentation {
             true => none.to_vec(),
             false => self.frames().collect(),
         };
-        let mut object = context.object(uids::SEGMENTATION_STORAGE, "SEG")?;
+        let mut object = context.object(uids::SEGMENTATION_STORAGE, "SEG");
         let segments = (1..).zip(&self.segments);
         let segments = segments
             .map(|(n, segment)| described(n, segment, context))
             .collect();
-        let organization = element(tags::DIMENSION_ORGANIZATION_UID, VR::UI, new_uid()?);
+        let organization = element(
+            tags::DIMENSION_ORGANIZATION_UID,
+            VR::UI,
+            context.uid("dimensions"),
+        );
         let (stored, label) = match self.kind {
             Kind::Binary => (1_u16, "BINARY"),
             Kind::Probability => (8, "FRACTIONAL"),
@@ -282,7 +317,7 @@ impl Segmentation {
                 vec![referenced_series(
                     &source.series,
                     tags::REFERENCED_INSTANCE_SEQUENCE,
-                    source.reference(None),
+                    source.references(),
                 )],
             ),
             sequence(
@@ -293,7 +328,6 @@ impl Segmentation {
                 tags::PER_FRAME_FUNCTIONAL_GROUPS_SEQUENCE,
                 per_frame(source, &keys),
             ),
-            element(tags::PIXEL_DATA, VR::OB, self.pixel_data()),
         ];
         for element in elements.into_iter().chain(source.lossy.iter().cloned()) {
             object.put(element);
@@ -327,16 +361,23 @@ impl Segmentation {
         Ok(())
     }
 
-    /// All frames, one after the other: bits run on from one to the next, and one byte pads the
-    /// whole to an even length (PS3.5, 8.1.1).
-    fn pixel_data(&self) -> Vec<u8> {
-        let bytes = self.bytes(self.frames.len().max(1));
-        let mut data = match self.kind {
-            Kind::Binary => bits::join(self.frames.values(), self.pixels()),
-            Kind::Probability => self.frames.values().flatten().copied().collect(),
-        };
-        data.resize(bytes.next_multiple_of(2) as usize, 0);
-        data
+    /// Length of Pixel Data, which is even.
+    fn pixel_bytes(&self) -> u64 {
+        self.bytes(self.frames.len().max(1)).next_multiple_of(2)
+    }
+
+    /// Append all frames, one after the other: bits run on from one to the next, and one byte pads
+    /// the whole to an even length (PS3.5, 8.1.1).
+    fn put_pixels(&self, data: &mut Vec<u8>) {
+        let end = data.len() + self.pixel_bytes() as usize;
+        // With the padding that a frame has until the next one comes.
+        data.reserve_exact(self.pixel_bytes() as usize + 1);
+        let frames = self.frames.values().map(Packed::bytes);
+        match self.kind {
+            Kind::Binary => bits::join(frames, self.pixels(), data),
+            Kind::Probability => frames.for_each(|frame| data.extend(frame)),
+        }
+        data.resize(end, 0);
     }
 
     /// Whether a pixel is in two segments; probabilities may always be.
@@ -344,17 +385,24 @@ impl Segmentation {
         if self.kind == Kind::Probability {
             return "UNDEFINED";
         }
-        let mut all: BTreeMap<u32, Vec<u8>> = BTreeMap::new();
+        let mut by_frame: BTreeMap<u32, Vec<&Packed>> = BTreeMap::new();
         for ((_, frame), data) in &self.frames {
-            let all = all.entry(*frame).or_insert_with(|| vec![0; data.len()]);
-            for (all, own) in all.iter_mut().zip(data) {
-                if *all & own != 0 {
-                    return "YES";
-                }
-                *all |= own;
-            }
+            by_frame.entry(*frame).or_default().push(data);
         }
-        "NO"
+        let overlap = |masks: &Vec<&Packed>| {
+            let mut all: Vec<u8> = Vec::new();
+            masks.iter().any(|mask| {
+                let own = mask.bytes();
+                all.resize(own.len(), 0);
+                let mut pairs = all.iter_mut().zip(own);
+                pairs.any(|(all, own)| std::mem::replace(all, *all | own) & own != 0)
+            })
+        };
+        let several = by_frame.values().filter(|masks| masks.len() > 1);
+        match several.into_iter().any(overlap) {
+            true => "YES",
+            false => "NO",
+        }
     }
 }
 
@@ -391,11 +439,13 @@ fn described(n: u16, segment: &Segment, context: &Context) -> InMemDicomObject {
     described
 }
 
-/// The place of a frame within its source, where that has several: the attribute that holds it.
-fn place(source: &Source) -> Option<Tag> {
+/// The attribute that says where a frame lies within its source, and the group it stands in, where
+/// there are several frames.
+fn place(source: &Source) -> Option<(Tag, Tag)> {
     let place = match source.cine {
-        true => tags::TEMPORAL_POSITION_INDEX,
-        false => tags::IN_STACK_POSITION_NUMBER,
+        _ if source.is_stack() => (tags::IMAGE_POSITION_PATIENT, tags::PLANE_POSITION_SEQUENCE),
+        true => (tags::TEMPORAL_POSITION_INDEX, tags::FRAME_CONTENT_SEQUENCE),
+        false => (tags::IN_STACK_POSITION_NUMBER, tags::FRAME_CONTENT_SEQUENCE),
     };
     (source.frames > 1).then_some(place)
 }
@@ -415,9 +465,7 @@ fn dimensions(source: &Source, organization: &InMemElement) -> Vec<InMemDicomObj
         tags::SEGMENT_IDENTIFICATION_SEQUENCE,
         "Segment",
     )];
-    dimensions.extend(
-        place(source).map(|place| dimension(place, tags::FRAME_CONTENT_SEQUENCE, "Source frame")),
-    );
+    dimensions.extend(place(source).map(|(place, group)| dimension(place, group, "Source frame")));
     dimensions
 }
 
@@ -435,11 +483,16 @@ fn shared(source: &Source) -> InMemDicomObject {
 }
 
 fn per_frame(source: &Source, keys: &[(u16, u32)]) -> Vec<InMemDicomObject> {
+    // The index of a position in the patient is its rank among those that are there; one in time, or
+    // in a stack by number, is its own (PS3.3, C.7.6.17).
+    let frames: BTreeSet<u32> = keys.iter().map(|(_, frame)| *frame).collect();
+    let ranks: BTreeMap<u32, u32> = frames.into_iter().zip(1..).collect();
     let group = |(segment, frame): &(u16, u32)| {
-        // A position in time, or in a stack, is its own index (PS3.3, C.7.6.17).
         let mut index = vec![u32::from(*segment)];
         let mut content = InMemDicomObject::new_empty();
-        if let Some(place) = place(source) {
+        if source.is_stack() {
+            index.push(ranks.get(frame).copied().unwrap_or(*frame));
+        } else if let Some((place, _)) = place(source) {
             index.push(*frame);
             content.put(element(place, VR::UL, *frame));
             if place == tags::IN_STACK_POSITION_NUMBER {
@@ -448,7 +501,7 @@ fn per_frame(source: &Source, keys: &[(u16, u32)]) -> Vec<InMemDicomObject> {
         }
         let index = PrimitiveValue::U32(index.into());
         content.put(element(tags::DIMENSION_INDEX_VALUES, VR::UL, index));
-        let mut image = source.reference(Some(*frame));
+        let mut image = source.frame_reference(*frame);
         image.put(element(tags::SPATIAL_LOCATIONS_PRESERVED, VR::CS, "YES"));
         image.put(coded(
             tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE,
@@ -471,11 +524,10 @@ fn per_frame(source: &Source, keys: &[(u16, u32)]) -> Vec<InMemDicomObject> {
             sequence(tags::DERIVATION_IMAGE_SEQUENCE, vec![derivation]),
             item(tags::SEGMENT_IDENTIFICATION_SEQUENCE, [number]),
         ]);
-        if let Some(geometry) = &source.geometry {
-            group.put(item(
-                tags::PLANE_POSITION_SEQUENCE,
-                [geometry.position.clone()],
-            ));
+        let positions = source.geometry.as_ref().map(|g| &g.positions);
+        let position = positions.and_then(|all| all.get((*frame as usize).saturating_sub(1)));
+        if let Some(position) = position {
+            group.put(item(tags::PLANE_POSITION_SEQUENCE, [position.clone()]));
         }
         group
     };

@@ -87,22 +87,26 @@ const LOSSY: [&str; 3] = [
 /// What those of MPEG-2, H.264 and HEVC begin with.
 const VIDEO: &str = "1.2.840.10008.1.2.4.10";
 
-/// Where a single slice lies in the patient.
+/// Where slices lie in the patient.
 #[derive(Debug, Clone)]
 pub(super) struct Geometry {
     pub(super) frame_of_reference: [InMemElement; 2],
     pub(super) measures: Vec<InMemElement>,
     pub(super) orientation: InMemElement,
-    pub(super) position: InMemElement,
+    /// One for each frame.
+    pub(super) positions: Vec<InMemElement>,
 }
 
-/// One image, of one or more frames, that segmentations and reports are made of.
+/// One image, of one or more frames, or several parallel slices of a series, of one frame each, that
+/// segmentations and reports are made of.
 #[derive(Debug, Clone)]
 pub struct Source {
-    pub(super) class: String,
-    pub(super) instance: String,
+    /// SOP class and instance: of the image, or of each slice.
+    instances: Vec<(String, String)>,
     pub(super) series: String,
     pub(super) study: String,
+    /// Number in the series, of the image or of the first slice.
+    number: Option<u32>,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) frames: u32,
@@ -143,10 +147,13 @@ impl Source {
         let height = side(tags::ROWS, "Rows")?;
         let orientation = image.get(tags::PATIENT_ORIENTATION).cloned();
         Ok(Self {
-            class: uid(tags::SOP_CLASS_UID, "SOP Class UID")?,
-            instance: uid(tags::SOP_INSTANCE_UID, "SOP Instance UID")?,
+            instances: vec![(
+                uid(tags::SOP_CLASS_UID, "SOP Class UID")?,
+                uid(tags::SOP_INSTANCE_UID, "SOP Instance UID")?,
+            )],
             series: uid(tags::SERIES_INSTANCE_UID, "Series Instance UID")?,
             study: uid(tags::STUDY_INSTANCE_UID, "Study Instance UID")?,
+            number: number(image, tags::INSTANCE_NUMBER),
             width,
             height,
             frames,
@@ -159,6 +166,67 @@ impl Source {
             spacing: spacing(image),
             regions: space::regions(image, width, height),
         })
+    }
+
+    /// SOP Instance UID of the image, or of the first slice.
+    pub fn instance(&self) -> &str {
+        self.instances.first().map_or("", |(_, instance)| instance)
+    }
+
+    /// Series Instance UID.
+    pub fn series(&self) -> &str {
+        &self.series
+    }
+
+    /// Number of the image, or of the first slice, in the series, where it tells.
+    pub fn number(&self) -> Option<u32> {
+        self.number
+    }
+
+    /// Parallel slices, each of which counts as a frame, in this order: those of a
+    /// [`Stack`](crate::stack::Stack). `spacing` is the distance from each to the next in mm, where
+    /// it is the same throughout. Patient and study are taken from the first.
+    ///
+    /// # Errors
+    /// [`ObjectError::Attribute`] where a slice has no place in the patient,
+    /// [`ObjectError::Mismatch`] where they are not of one series and size, or there is none.
+    pub fn stack(
+        slices: impl IntoIterator<Item = Self>,
+        spacing: Option<f64>,
+    ) -> Result<Self, ObjectError> {
+        let mut slices = slices.into_iter();
+        let first = slices.next();
+        let mut all = first.ok_or(ObjectError::Mismatch("a stack without slices"))?;
+        let place = || ObjectError::Attribute("Image Position (Patient)");
+        let mut geometry = all.geometry.take().ok_or_else(place)?;
+        for slice in slices {
+            let own = (&slice.series, slice.width, slice.height);
+            if own != (&all.series, all.width, all.height) {
+                return Err(ObjectError::Mismatch(
+                    "slices are of different series or sizes",
+                ));
+            }
+            let position = slice.geometry.ok_or_else(place)?.positions;
+            geometry.positions.extend(position);
+            all.instances.extend(slice.instances);
+            // What is lossy says more.
+            if all.lossy.len() < slice.lossy.len() {
+                all.lossy = slice.lossy;
+            }
+        }
+        if let Some(spacing) = spacing {
+            let spacing = format!("{spacing:.6}");
+            let spacing = element(tags::SPACING_BETWEEN_SLICES, VR::DS, spacing);
+            geometry.measures.push(spacing);
+        }
+        all.frames = all.instances.len() as u32;
+        all.geometry = Some(geometry);
+        Ok(all)
+    }
+
+    /// Whether its frames are slices.
+    pub(super) fn is_stack(&self) -> bool {
+        self.instances.len() > 1
     }
 
     /// Width of the frames in pixels.
@@ -176,9 +244,9 @@ impl Source {
         self.frames
     }
 
-    /// The size of pixels within a box, from Pixel Spacing or the one ultrasound region that the
-    /// box lies in; `None` where the image does not tell, the box lies across regions, or their
-    /// axes are not lengths (a Doppler trace).
+    /// The size of pixels within a box, from Pixel Spacing or the ultrasound region that the box
+    /// lies in; `None` where the image does not tell, the box lies across regions of different
+    /// scales, or their axes are not lengths (a Doppler trace).
     ///
     /// Imager Pixel Spacing is not used: it is at the detector, and tells no size of what is in
     /// the patient.
@@ -191,18 +259,14 @@ impl Source {
         let meets = |r: &&Region| {
             r.left <= right && within.x <= r.right && r.top <= bottom && within.y <= r.bottom
         };
-        let mut met = self.regions.iter().filter(meets);
-        match (met.next(), met.next()) {
-            (Some(r), None)
-                if r.left <= within.x
-                    && right <= r.right
-                    && r.top <= within.y
-                    && bottom <= r.bottom =>
-            {
-                region_spacing(r)
-            }
-            _ => None,
-        }
+        let holds = |r: &Region| {
+            r.left <= within.x && right <= r.right && r.top <= within.y && bottom <= r.bottom
+        };
+        // One region may lie in another, as that of flow in that of tissue.
+        let met: Vec<_> = self.regions.iter().filter(meets).collect();
+        let spacing = region_spacing(met.iter().find(|r| holds(r))?)?;
+        let agreed = met.iter().all(|r| region_spacing(r) == Some(spacing));
+        agreed.then_some(spacing)
     }
 
     /// Now, in the image's own time zone where it tells one, else in UTC: what
@@ -251,11 +315,12 @@ impl Source {
             .collect()
     }
 
-    /// What refers to the image: an item of Referenced SOP Sequence and its kin, with the number
-    /// of a frame where there are several.
-    pub(super) fn reference(&self, frame: Option<u32>) -> InMemDicomObject {
-        let mut item = reference(&self.class, &self.instance);
-        if let Some(frame) = frame.filter(|_| self.frames > 1) {
+    /// What refers to a frame, counted from 1: an item of Referenced SOP Sequence and its kin.
+    pub(super) fn frame_reference(&self, frame: u32) -> InMemDicomObject {
+        let slice = if self.is_stack() { frame as usize } else { 1 };
+        let instance = self.instances.get(slice.saturating_sub(1));
+        let mut item = instance.map_or_else(InMemDicomObject::new_empty, |(c, i)| reference(c, i));
+        if self.frames > 1 && !self.is_stack() {
             item.put(element(
                 tags::REFERENCED_FRAME_NUMBER,
                 VR::IS,
@@ -263,6 +328,12 @@ impl Source {
             ));
         }
         item
+    }
+
+    /// What refers to the image as a whole, or to each slice.
+    pub(super) fn references(&self) -> Vec<InMemDicomObject> {
+        let item = |(class, instance): &(String, String)| reference(class, instance);
+        self.instances.iter().map(item).collect()
     }
 }
 
@@ -348,18 +419,18 @@ fn geometry(image: &InMemDicomObject) -> Option<Geometry> {
         ],
         measures,
         orientation: exact(tags::IMAGE_ORIENTATION_PATIENT, 6)?,
-        position: exact(tags::IMAGE_POSITION_PATIENT, 3)?,
+        positions: vec![exact(tags::IMAGE_POSITION_PATIENT, 3)?],
     })
 }
 
-/// Referenced Series Sequence of one instance.
+/// An item of Referenced Series Sequence.
 pub(super) fn referenced_series(
     series: &str,
     of: Tag,
-    instance: InMemDicomObject,
+    instances: Vec<InMemDicomObject>,
 ) -> InMemDicomObject {
     InMemDicomObject::from_element_iter([
         element(tags::SERIES_INSTANCE_UID, VR::UI, series),
-        sequence(of, vec![instance]),
+        sequence(of, instances),
     ])
 }
