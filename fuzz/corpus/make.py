@@ -650,6 +650,34 @@ def kept():
     put("dataset", "no-columns.csv", "file,file,mask\n" + "," * 5000)
 
 
+def annotations():
+    """The first byte says what it is."""
+    golden = ROOT / "crates/bedside-annotate/tests/golden/export"
+    for first, name in [
+        ("t", "annotate.json"),
+        ("c", "coco.json"),
+        ("c", "coco-polygons.json"),
+        ("v", "cvat.xml"),
+        ("v", "cvat-polygons.xml"),
+        ("l", "labelstudio.json"),
+        ("l", "labelstudio-polygons.json"),
+    ]:
+        put("annotations", name, first + (golden / name).read_text())
+    image = '{"id":1,"file_name":"a.png","width":33,"height":17}'
+    head = f'c{{"images":[{image}],"categories":[{{"id":1,"name":"polyp"}}],"annotations":['
+    shape = '{"image_id":1,"category_id":1,"segmentation":'
+    put("annotations", "runs-of-all", head + shape + '{"size":[17,33],"counts":[0,561]}}]}')
+    put("annotations", "runs-overflow", head + shape + '{"size":[17,33],"counts":[4294967295,4294967295]}}]}')
+    put("annotations", "far-corners", head + shape + "[[1e308,-1e308,-1e308,1e308,0,0,1e-308,9]]}]}")
+    put("annotations", "deep", "c" + "[" * 3000)
+    put("annotations", "xml-entities", 'v<!DOCTYPE a [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><annotations>&b;</annotations>')
+    put("annotations", "xml-attributes", "v<annotations><image " + "".join(f'a{n}="" ' for n in range(500)) + "/></annotations>")
+    brush = "[0,0,8,196,57,27,189,255,255,254,0,0]"
+    region = f'{{"type":"brushlabels","original_width":33,"original_height":17,"value":{{"rle":{brush},"brushlabels":["polyp"]}}}}'
+    put("annotations", "long-run", f'l[{{"data":{{"image":"a.png"}},"annotations":[{{"result":[{region}]}}]}}]')
+    put("annotations", "huge-picture", "t" + (golden / "annotate.json").read_text().replace('"width":33', '"width":4294967295'))
+
+
 def goldens():
     bundle, video = "crates/bedside-bundle/tests/golden", "crates/bedside-video/tests/golden"
     link("archive", f"{bundle}/golden.bedside", f"{bundle}/hostile/*.zip")
@@ -665,6 +693,6 @@ def goldens():
 
 for make in [
     archives, manifests, graphs, videos, movies, stills, words, masks, segmentations, associations, logs, lines,
-    decoders, networks, tokenizers, sessions, kept, goldens,
+    decoders, networks, tokenizers, sessions, kept, annotations, goldens,
 ]:
     make()

@@ -12,6 +12,8 @@
     reason = "a target tells by a panic; targets are for tests alone"
 )]
 
+#[cfg(feature = "engine")]
+pub mod annotate;
 pub mod bundle;
 #[cfg(feature = "engine")]
 pub mod dataset;
@@ -40,6 +42,8 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target of this build.
 pub const TARGETS: &[Target] = &[
+    #[cfg(feature = "engine")]
+    ("annotations", annotate::annotations),
     #[cfg(feature = "engine")]
     ("answers", live::answers),
     ("archive", bundle::archive),

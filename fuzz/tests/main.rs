@@ -217,6 +217,9 @@ const SIGNS: [&str; 13] = [
 
 /// The targets of each file of code that does so.
 const READERS: &[(&str, &[&str])] = &[
+    ("bedside-annotate/src/coco.rs", &["annotations"]),
+    ("bedside-annotate/src/label_studio/mod.rs", &["annotations"]),
+    ("bedside-annotate/src/task.rs", &["annotations"]),
     ("bedside-bundle/src/archive.rs", &["archive"]),
     ("bedside-bundle/src/bundle.rs", &["archive", "manifest"]),
     ("bedside-bundle/src/folder.rs", &["manifest", "pack"]),

@@ -12,6 +12,7 @@ const ORDER: &[&str] = &[
     "bedsided",
     "bedside-cli",
     "bedside-fuzz",
+    "bedside-annotate",
     "bedside-eval",
     "bedside-dicom-node",
     "bedside-dicom",

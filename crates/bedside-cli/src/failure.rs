@@ -122,6 +122,16 @@ impl From<bedside_live::Error> for Failure {
     }
 }
 
+impl From<bedside_annotate::Error> for Failure {
+    fn from(error: bedside_annotate::Error) -> Self {
+        let exit = match error.kind() {
+            bedside_annotate::ErrorKind::Input => Exit::Input,
+            _ => Exit::Internal,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
 impl From<bedside_eval::Error> for Failure {
     fn from(error: bedside_eval::Error) -> Self {
         use bedside_eval::ErrorKind;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bedside::vision::colour::rgb_pixels;
 use bedside::{Frame, Mask, PixelFormat};
 use bedside_video::still;
 use image::codecs::png::PngEncoder;
@@ -31,6 +32,21 @@ pub(crate) fn png(
         .write_image(data, width, height, colour)
         .map_err(|e| Failure::new(Exit::Internal, format!("could not encode a PNG: {e}")))?;
     Ok(bytes)
+}
+
+/// A frame as a PNG: gray where it is, else RGB.
+pub(crate) fn frame_png(frame: &Frame) -> Result<Vec<u8>, Failure> {
+    let (width, height) = (frame.width(), frame.height());
+    match frame.format() {
+        format @ (PixelFormat::Gray8 | PixelFormat::Rgb8) => {
+            png(width, height, format, frame.data())
+        }
+        _ => {
+            let mut rgb = Vec::new();
+            rgb_pixels(frame, &mut rgb);
+            png(width, height, PixelFormat::Rgb8, &rgb)
+        }
+    }
 }
 
 /// A mask as a gray PNG: 0 outside, 255 inside.

@@ -7,8 +7,10 @@
 //! * [`report`]: findings as table, JSON and pictures
 //! * [`ui`]: the terminal; [`failure`]: exit codes; [`table`]: aligned text
 
+mod annotate;
 mod bench;
 mod bundle;
+mod collect;
 #[cfg(feature = "dicom")]
 mod dicom;
 mod doctor;
@@ -86,6 +88,10 @@ enum Command {
     Segment(segment::SegmentArgs),
     /// Find every object that the model knows in images of a modality
     Recognize(segment::RecognizeArgs),
+    /// Write initial masks for people to correct in an annotation tool
+    Annotate(annotate::Args),
+    /// Make a dataset of the masks that people corrected
+    Collect(collect::Args),
     /// Annotate live video: a camera, a pipe, a file or a phantom
     Live(Box<live::Args>),
     /// Print the records of a session's log
@@ -129,6 +135,8 @@ fn run(cli: &Cli, ui: Ui) -> Result<(), Failure> {
     match &cli.command {
         Command::Segment(args) => segment::segment(args, &cli.model, ui),
         Command::Recognize(args) => segment::recognize(args, &cli.model, ui),
+        Command::Annotate(args) => annotate::run(args, &cli.model, ui),
+        Command::Collect(args) => collect::run(args, ui),
         Command::Live(args) => live::run(args, &cli.model, ui),
         Command::Log(args) => log::run(args, ui),
         Command::Prompts(args) => prompts::run(args, &cli.model, ui),

@@ -126,7 +126,7 @@ pub(crate) fn run(args: &Args, ui: Ui) -> Result<(), Failure> {
         let files = [
             NewFile {
                 name: picture.file("images"),
-                bytes: frame_png(&shot.frame)?,
+                bytes: image_file::frame_png(&shot.frame)?,
             },
             NewFile {
                 name: picture.file("masks"),
@@ -240,10 +240,6 @@ fn clips(args: &Args, kinds: &[PhantomKind], frames: u32) -> Vec<Picture> {
             })
         })
         .collect()
-}
-
-fn frame_png(frame: &Frame) -> Result<Vec<u8>, Failure> {
-    image_file::png(frame.width(), frame.height(), frame.format(), frame.data())
 }
 
 #[cfg(test)]

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use bedside::vision::{overlay, rle};
+use bedside::vision::overlay;
 use bedside::{
-    BoundingBox, Finding, Frame, LooksLike, Mask, Modality, PixelFormat, Segmentation, Timings,
-    Withheld,
+    BoundingBox, Finding, Frame, LooksLike, Modality, PixelFormat, Segmentation, Timings, Withheld,
 };
+use bedside_annotate::Rle;
 pub(crate) use bedside_eval::Model;
 use serde::Serialize;
 
@@ -108,7 +108,7 @@ pub(crate) struct FindingJson {
     validity: Option<f32>,
     fit: Option<f32>,
     withheld: Option<Withheld>,
-    mask: Option<CocoRle>,
+    mask: Option<Rle>,
 }
 
 impl From<&Finding> for FindingJson {
@@ -125,24 +125,7 @@ impl From<&Finding> for FindingJson {
             validity: finding.validity,
             fit: finding.fit,
             withheld: finding.withheld,
-            mask: finding.mask.as_ref().map(CocoRle::from),
-        }
-    }
-}
-
-/// A mask in COCO's compressed run lengths, as pycocotools reads it.
-#[derive(Debug, Serialize)]
-pub(crate) struct CocoRle {
-    /// Height, width.
-    size: [u32; 2],
-    counts: String,
-}
-
-impl From<&Mask> for CocoRle {
-    fn from(mask: &Mask) -> Self {
-        Self {
-            size: [mask.height(), mask.width()],
-            counts: rle::to_string(&rle::encode(mask)),
+            mask: finding.mask.as_ref().map(Rle::from),
         }
     }
 }

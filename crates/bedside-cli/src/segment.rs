@@ -151,13 +151,7 @@ fn answer_all(
     ui: Ui,
     answer: impl Fn(&mut Segmenter, &Frame) -> Result<Segmentation, Failure> + Sync,
 ) -> Result<(), Failure> {
-    ui.note(SAFETY);
-    if non_commercial(first.manifest()) {
-        let Manifest { name, licence, .. } = first.manifest();
-        ui.note(format_args!(
-            "The weights of '{name}' are not for commercial use: {licence}."
-        ));
-    }
+    note_terms(first.manifest(), ui);
     let model = Model::of(&first);
     let folder = args.out.as_ref().map(Folder::new);
     let mut stems = Stems::default();
@@ -257,6 +251,17 @@ fn one(
     }
     text.push('\n');
     Ok((image, text))
+}
+
+/// What whoever uses the answers should know.
+pub(crate) fn note_terms(manifest: &Manifest, ui: Ui) {
+    ui.note(SAFETY);
+    if non_commercial(manifest) {
+        let Manifest { name, licence, .. } = manifest;
+        ui.note(format_args!(
+            "The weights of '{name}' are not for commercial use: {licence}."
+        ));
+    }
 }
 
 /// Whether the weights' licence keeps out commercial use, as far as its name tells.

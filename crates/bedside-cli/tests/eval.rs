@@ -14,7 +14,7 @@ type Block = [u32; 4];
 const SIDE: u32 = 32;
 const HEAD: &str = "file,mask,split,group,modality,object,label\n";
 
-fn bedside(arguments: &[&str]) -> Output {
+pub(crate) fn bedside(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bedside"))
         .env_remove("BEDSIDE_BUNDLE")
         .env("BEDSIDE_CACHE", env!("CARGO_TARGET_TMPDIR"))
@@ -44,8 +44,8 @@ fn draw(folder: &Path, name: &str, ground: u8, red: Option<Block>, truth: Option
     mask.save(folder.join(format!("{name}.mask.png"))).unwrap();
 }
 
-/// The tiny bundle, packed, and a dataset of which all answers are known.
-fn prepare(folder: &Path) -> (String, String) {
+/// The tiny bundle, packed.
+pub(crate) fn tiny_bundle(folder: &Path) -> String {
     let bundle = folder.join("tiny.bedside");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bundle");
     let packed = bedside(&["pack", source.to_str().unwrap(), bundle.to_str().unwrap()]);
@@ -54,7 +54,12 @@ fn prepare(folder: &Path) -> (String, String) {
         "{}",
         String::from_utf8_lossy(&packed.stderr)
     );
+    bundle.display().to_string()
+}
 
+/// The tiny bundle, and a dataset of which all answers are known.
+fn prepare(folder: &Path) -> (String, String) {
+    let bundle = tiny_bundle(folder);
     let set = folder.join("set");
     fs::create_dir(&set).unwrap();
     let block = Some([8, 24, 8, 24]);
@@ -85,7 +90,7 @@ fn prepare(folder: &Path) -> (String, String) {
         format!("\u{feff}{HEAD}{}\n", rows.join("\n")),
     )
     .unwrap();
-    (bundle.display().to_string(), set.display().to_string())
+    (bundle, set.display().to_string())
 }
 
 #[test]

@@ -8,6 +8,7 @@
     reason = "a test's helpers fail as its assertions do"
 )]
 
+mod annotate;
 mod cli;
 mod deep;
 #[cfg(feature = "dicom")]

@@ -382,8 +382,11 @@ impl Row {
     }
 }
 
-/// The mask that a picture is, of a frame of this size.
-pub(crate) fn mask_of(picture: &Frame, (width, height): (u32, u32)) -> Result<Mask, Error> {
+/// The mask that a picture is, of a frame of this size: set where any channel is above 127.
+///
+/// # Errors
+/// [`ErrorKind::Input`] when it has another size, or dark pixels only.
+pub fn mask_of(picture: &Frame, (width, height): (u32, u32)) -> Result<Mask, Error> {
     if (picture.width(), picture.height()) != (width, height) {
         return Err(refuse(format!(
             "the mask has {}x{} pixels, its picture {width}x{height}; hint: masks are drawn at \

@@ -1,7 +1,6 @@
 //! A folder of pictures, in the order of their names.
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::vec::IntoIter;
 
@@ -9,8 +8,6 @@ use bedside_core::{Clock, Frame, Phi, PixelFormat, YuvSpace};
 use bedside_vision::colour::rgb_pixels;
 
 use crate::{Source, SourceError, SourceInfo, size, still};
-
-const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
 /// Pictures of a folder; the first one says of what size, and whether colour, all are.
 pub(crate) struct FolderSource {
@@ -28,15 +25,7 @@ impl FolderSource {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
         let io = |error: &std::io::Error| SourceError::io(&name, error);
-        let mut paths = Vec::new();
-        for entry in fs::read_dir(name.reveal()).map_err(|error| io(&error))? {
-            let path = entry.map_err(|error| io(&error))?.path();
-            let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
-            if ENDINGS.iter().any(|known| ending == *known) {
-                paths.push(path);
-            }
-        }
-        paths.sort();
+        let paths = still::in_folder(Path::new(name.reveal())).map_err(|error| io(&error))?;
         let count = paths.len();
         let mut rest = paths.into_iter();
         let first = rest.next().ok_or_else(|| {

@@ -1,8 +1,8 @@
 //! Still pictures from files, without trust in their names, sizes or ends.
 
 use std::fs::File;
-use std::io::{Cursor, ErrorKind, Read};
-use std::path::Path;
+use std::io::{self, Cursor, ErrorKind, Read};
+use std::path::{Path, PathBuf};
 
 use bedside_core::frame::{MAX_PIXELS, MAX_SIDE};
 use bedside_core::{Frame, PixelFormat};
@@ -20,6 +20,9 @@ use crate::jpeg::{self, Boundary};
 const MAX_FILE: u64 = 512 << 20;
 /// Most bytes that a decoder may ask for.
 const MAX_DECODER: u64 = 512 << 20;
+
+/// Endings of their names, by which pictures are found.
+const ENDINGS: [&str; 7] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp"];
 
 /// Formats that are read, by content.
 const FORMATS: [ImageFormat; 5] = [
@@ -41,13 +44,31 @@ pub fn read(path: &Path) -> Result<Frame, SourceError> {
     picture(path).map_err(|why| SourceError::fatal(format!("{}: {why}", path.display())))
 }
 
+/// Whether a file is called as pictures are.
+pub fn is_named(path: &Path) -> bool {
+    let ending = path.extension().unwrap_or_default().to_ascii_lowercase();
+    ENDINGS.iter().any(|known| ending == *known)
+}
+
+/// The files of a folder that are called as pictures are, in the order of their names.
+///
+/// # Errors
+/// When the folder can't be listed.
+pub fn in_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = folder.read_dir()?.map(|entry| Ok(entry?.path()));
+    let mut paths: Vec<_> = entries.collect::<io::Result<_>>()?;
+    paths.retain(|path| is_named(path));
+    paths.sort();
+    Ok(paths)
+}
+
 /// As [`read`]; the error leaves it to the caller what to call the file.
 pub(crate) fn picture(path: &Path) -> Result<Frame, String> {
     decode(&bytes_of(path)?)
 }
 
 fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
-    let cannot = |error: std::io::Error| {
+    let cannot = |error: io::Error| {
         format!("could not be read: {error}; hint: check the path and who may read it")
     };
     let file = File::open(path).map_err(cannot)?;
