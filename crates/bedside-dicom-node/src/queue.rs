@@ -378,7 +378,10 @@ mod tests {
         let queue = Queue::open(folder.path()).unwrap();
         let (name, new) = filled(&queue, "1.2", b"image");
         assert!(new);
-        assert_eq!(queue.list(Stage::Received).unwrap(), [name.clone()]);
+        assert_eq!(
+            queue.list(Stage::Received).unwrap().as_slice(),
+            std::slice::from_ref(&name)
+        );
         assert_eq!(
             fs::read(queue.image(Stage::Received, &name)).unwrap(),
             b"image"
