@@ -17,6 +17,7 @@ from conftest import SAMPLES
 
 pytest.importorskip("pyarrow", reason="skipped: no pyarrow; hint: pip install 'bedside[cohort]'")
 from bedside import cohort
+from bedside.cohort._dicom import Dicom
 from pyarrow import parquet
 
 OPTIONS = {"precision": "int8", "side": 192}
@@ -237,31 +238,74 @@ def test_one_run_writes_at_a_time(archive, tmp_path):
             cohort.run(archive, "polyp", tmp_path, **OPTIONS)
 
 
-def test_a_dicom_file_gives_frames_and_millimetres(tmp_path):
-    """Written by another library: two frames, of pixels 0.2 mm wide and 0.1 mm high."""
-    pydicom = pytest.importorskip("pydicom", reason="skipped: no pydicom")
-    uid, breast = pydicom.uid, bedside.read_image(SAMPLES / "breast-tumor.png")
+def dicom(path, pixels, **fields):
+    """A file of gray frames, (frames, height, width), as pydicom writes it."""
+    pydicom = pytest.importorskip("pydicom", reason="skipped: no pydicom; hint: pip install 'bedside[dicom]'")
+    uid = pydicom.uid
     file = pydicom.Dataset()
     file.file_meta = pydicom.dataset.FileMetaDataset()
     file.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
     file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = uid.UltrasoundMultiFrameImageStorage
     file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = uid.generate_uid()
-    file.StudyInstanceUID, file.SeriesInstanceUID = uid.generate_uid(), uid.generate_uid()
-    file.Modality = "US"
-    file.Rows, file.Columns = breast.shape[:2]
-    file.NumberOfFrames, file.SamplesPerPixel = 2, 1
-    file.PhotometricInterpretation = "MONOCHROME2"
-    file.BitsAllocated = file.BitsStored = 8
-    file.HighBit, file.PixelRepresentation = 7, 0
-    file.PixelSpacing = [0.1, 0.2]
-    file.PixelData = numpy.stack([breast, breast[:, ::-1]]).tobytes()
-    path = tmp_path / "without-an-ending"
+    file.NumberOfFrames, file.Rows, file.Columns = pixels.shape
+    file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
+    file.BitsAllocated = file.BitsStored = 8 * pixels.itemsize
+    file.HighBit, file.PixelRepresentation = file.BitsStored - 1, int(pixels.dtype.kind == "i")
+    file.PixelData = pixels.tobytes()
+    for name, value in fields.items():
+        setattr(file, name, value)
     file.save_as(path, enforce_file_format=True)
-    cohort.run(tmp_path, "tumor in breast ultrasound", tmp_path / "out", workers=1, **OPTIONS)
+    return path
+
+
+def test_a_dicom_file_gives_frames_and_millimetres(tmp_path):
+    """Two frames, of pixels 0.2 mm wide and 0.1 mm high; found by content."""
+    breast = bedside.read_image(SAMPLES / "breast-tumor.png")
+    pixels = numpy.stack([breast, breast[:, ::-1]])
+    dicom(tmp_path / "without-an-ending", pixels, PixelSpacing=[0.1, 0.2])
+    prompt = "tumor in breast ultrasound"
+    cohort.run(tmp_path, prompt, tmp_path / "out", workers=1, **OPTIONS)
     table = rows(tmp_path / "out")
+    segmenter = bedside.Segmenter.open(**OPTIONS)
     assert [row["frame"] for row in table] == [0, 1]
-    for row in table:
-        assert row["present"] and row["area_mm2"] == pytest.approx(row["area_px"] * 0.02)
+    for row, frame in zip(table, pixels, strict=True):
+        assert row["area_px"] == segmenter.segment(frame, prompt)[0].area > 0
+        assert row["area_mm2"] == pytest.approx(row["area_px"] * 0.02)
+
+
+def test_more_than_8_bits_go_through_the_files_window(tmp_path):
+    """As PS3.3 C.11.2.1.2 has it: Hounsfield units of -160 to 240 become 0 to 255."""
+    stored = numpy.linspace(-500, 1500, 64 * 64).astype(numpy.int16).reshape(1, 64, 64)
+    scale = {"RescaleSlope": 0.5, "RescaleIntercept": -200}
+    window = {"WindowCenter": 40, "WindowWidth": 400}
+    (shown,) = Dicom(dicom(tmp_path / "ct.dcm", stored, **scale, **window))
+    units = stored[0] * 0.5 - 200
+    wanted = (((units - (40 - 0.5)) / (400 - 1) + 0.5) * 255).clip(0, 255)
+    assert shown.dtype == numpy.uint8 and numpy.abs(shown - wanted).max() <= 0.5 + 1e-6
+    negative = dicom(tmp_path / "x.dcm", stored, **scale, **window, PhotometricInterpretation="MONOCHROME1")
+    assert numpy.array_equal(next(iter(Dicom(negative))), 255 - shown)
+    with pytest.raises(bedside.FrameError, match="without a window.*hint: "):
+        next(iter(Dicom(dicom(tmp_path / "no-window.dcm", stored, **scale))))
+    cut = tmp_path / "cut.dcm"
+    cut.write_bytes((tmp_path / "ct.dcm").read_bytes()[:-1000])
+    with pytest.raises(bedside.FrameError, match="hint: "):
+        list(Dicom(cut))
+
+
+def test_ultrasound_regions_have_scales_of_their_own(tmp_path):
+    pydicom = pytest.importorskip("pydicom", reason="skipped: no pydicom; hint: pip install 'bedside[dicom]'")
+    region = pydicom.Dataset()
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = 10, 20
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 49, 59
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX, region.PhysicalDeltaY = 0.02, -0.03
+    path = tmp_path / "us.dcm"
+    pixels = numpy.zeros((1, 64, 64), numpy.uint8)
+    file = Dicom(dicom(path, pixels, SequenceOfUltrasoundRegions=[region]))
+    assert file.spacing((10, 20, 40, 40)) == pytest.approx((0.2, 0.3))
+    assert file.spacing((10, 20, 41, 40)) is None and file.spacing((9, 20, 10, 10)) is None
+    region.PhysicalUnitsYDirection = 4
+    assert Dicom(dicom(path, pixels, SequenceOfUltrasoundRegions=[region])).spacing((10, 20, 5, 5)) is None
 
 
 def test_ray_gives_the_same_rows(archive, tmp_path):
