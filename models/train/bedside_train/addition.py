@@ -64,7 +64,7 @@ def write(args, program, base, form, encoder, branch, own, drawn, seen):
         (source / test["part"]).unlink()
     if args.self_test:
         said["self_tests"] += export.tests_at(
-            export.Model(source, "f32"),
+            [export.Model(source, precision) for precision in ("f32", "int8")],
             [f for f in own["val"] if f.masks[0] is not None],
             source,
             forms.trained()[0].side,
