@@ -42,8 +42,11 @@ fn mask(rows: &Value) -> Mask {
     Mask::from_bytes(rows[0].len() as u32, rows.len() as u32, data).unwrap()
 }
 
-/// A task whose pictures have these masks, by object.
-fn task(objects: &[&str], pictures: &[(&str, (u32, u32), Vec<(&str, &Mask)>)]) -> Task {
+/// A picture's name, size, and masks by object.
+type Drawn<'a> = (&'a str, (u32, u32), Vec<(&'a str, &'a Mask)>);
+
+/// A task whose pictures have these masks.
+fn task(objects: &[&str], pictures: &[Drawn<'_>]) -> Task {
     let model = Model {
         name: "edge".to_owned(),
         version: "1".to_owned(),
