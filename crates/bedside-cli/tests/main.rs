@@ -5,7 +5,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "a test's helpers fail as its assertions do"
+    clippy::print_stdout,
+    reason = "a test's helpers fail, and say what they skip, as a test does"
 )]
 
 mod annotate;
