@@ -243,7 +243,7 @@ def main():
     here = pathlib.Path(__file__).resolve().parent.parent
     given = [str(pathlib.Path(path).resolve()) for path in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as folder:
-        run = "cargo run -q --release -p bedside-dicom --example objects --".split() + [folder]
+        run = "cargo run -q --release --example objects --".split() + [folder]
         subprocess.run(run + given, cwd=here, check=True)
         folder = pathlib.Path(folder)
         for path in sorted(folder.glob("*.seg.dcm")):
