@@ -240,11 +240,11 @@ def valid(path):
 
 def main():
     warnings.simplefilter("error")
-    here = pathlib.Path(__file__).resolve().parent.parent
+    root = pathlib.Path(__file__).resolve().parents[3]
     given = [str(pathlib.Path(path).resolve()) for path in sys.argv[1:]]
     with tempfile.TemporaryDirectory() as folder:
         run = "cargo run -q --release --example objects --".split() + [folder]
-        subprocess.run(run + given, cwd=here, check=True)
+        subprocess.run(run + given, cwd=root, check=True)
         folder = pathlib.Path(folder)
         for path in sorted(folder.glob("*.seg.dcm")):
             name = path.name.removesuffix(".seg.dcm")
