@@ -15,6 +15,7 @@ mod bounds;
 mod deidentify;
 mod golden;
 mod phantom;
+mod region;
 mod tags;
 mod view;
 mod write;
