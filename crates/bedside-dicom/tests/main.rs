@@ -16,6 +16,7 @@ mod conform;
 mod deidentify;
 mod golden;
 mod phantom;
+mod region;
 mod tags;
 mod view;
 mod write;

@@ -8,7 +8,7 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{FileMetaTableBuilder, InMemDicomObject};
 
-use crate::phantom::region;
+use crate::region;
 
 /// A gray file of three frames of 4 x 2 pixels with these elements besides.
 fn opened(more: Vec<DataElement<InMemDicomObject>>) -> Dicom {

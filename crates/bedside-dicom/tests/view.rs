@@ -7,7 +7,8 @@ use dicom_core::{DataElement, PrimitiveValue, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::mem::InMemElement;
 
-use crate::phantom::{file, image, region};
+use crate::phantom::{file, image};
+use crate::region;
 
 const WIDTH: u16 = 320;
 const HEIGHT: u16 = 240;
@@ -20,12 +21,12 @@ fn screen(frames: u32, more: Vec<InMemElement>) -> Dicom {
         let (dx, dy) = (i64::from(x) - 170, i64::from(y) - 30);
         let in_sector = dy > 0 && dx.abs() * 10 < dy * 7 && dx * dx + dy * dy < 170 * 170;
         // Black in half of the sector, another half in each frame.
-        let lit = frames == 1 || (y / 20 + frame) % 2 == 0;
+        let lit = frames == 1 || (y / 20 + frame).is_multiple_of(2);
         match () {
             () if y < 20 => [20, 40, 200],
             () if in_sector && lit => [70; 3],
-            () if x < 40 && y % 9 == 0 && x % 2 == 0 => [230; 3],
-            () if x >= 304 && x < 312 && y > 60 && y < 120 => [140; 3],
+            () if x < 40 && y.is_multiple_of(9) && x.is_multiple_of(2) => [230; 3],
+            () if (304..312).contains(&x) && (60..120).contains(&y) => [140; 3],
             () => [3; 3],
         }
     };

@@ -14,7 +14,8 @@ use dicom_object::mem::InMemElement;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
 use proptest::prelude::*;
 
-use crate::phantom::{context, file, image, levels, mask, origin, region, slice, slices};
+use crate::phantom::{context, file, image, levels, mask, origin, slice, slices};
+use crate::region;
 
 fn bytes(object: &DefaultDicomObject) -> Vec<u8> {
     let mut bytes = Vec::new();

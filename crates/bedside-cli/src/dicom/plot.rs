@@ -98,10 +98,9 @@ pub(super) fn svg(axis: &[f64], curves: &[Curve<'_>], x: &str, y: &str) -> Strin
         let mut path = String::new();
         let mut pen = 'M';
         for point in &points {
-            match point {
+            if let Some((x, y)) = point {
                 // A point of its own is a dot as wide as the line.
-                Some((x, y)) => drop(write!(path, "{pen}{x:.1} {y:.1}h0")),
-                None => {}
+                let _ = write!(path, "{pen}{x:.1} {y:.1}h0");
             }
             pen = if point.is_some() { 'L' } else { 'M' };
         }

@@ -7,8 +7,10 @@ use bedside_core::Mask;
 use dicom_core::value::PrimitiveValue;
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{tags, uids};
+use dicom_encoding::text::SpecificCharacterSet;
 use dicom_object::mem::InMemElement;
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
+use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry};
 
 use super::code::Code;
 use super::element::{code, coded, element, item, sequence};
@@ -34,7 +36,8 @@ const GROUP: Concept = ("125007", "DCM", "Measurement Group");
 /// Lengths are in mm where the image tells the size of its pixels there, else in pixels. Segments
 /// without a mask on any frame are reported as absent.
 ///
-/// `stored` is the Segmentation object that [`Segmentation::to_dicom`] made of `segmentation`.
+/// `stored` is the Segmentation object that [`Segmentation::to_dicom`] made of `segmentation`. The
+/// report is to be written: it has its groups encoded already.
 ///
 /// # Errors
 /// [`ObjectError::Mismatch`] where the context's image is not that of the segmentation,
@@ -45,9 +48,9 @@ pub fn report(
     context: &Context,
 ) -> Result<DefaultDicomObject, ObjectError> {
     let drawn = Stored::of(segmentation, stored, context)?;
-    let mut groups = Vec::new();
+    let mut groups = Groups::default();
     for (segment, of) in (1_u16..).zip(segmentation.segments()) {
-        let before = groups.len();
+        let mut is_absent = true;
         for (at, (_, frame)) in (1_u32..)
             .zip(segmentation.frames())
             .filter(|f| f.1.0 == segment)
@@ -57,10 +60,13 @@ pub fn report(
                 .mask(segment, frame)
                 .filter(|mask| !mask.is_empty());
             let drawn = drawn.reference(tags::REFERENCED_FRAME_NUMBER, VR::IS, at.to_string());
-            groups.extend(mask.and_then(|mask| present(of, frame, &mask, drawn, context)));
+            if let Some(group) = mask.and_then(|mask| present(of, frame, &mask, drawn, context)) {
+                groups.push(&group)?;
+                is_absent = false;
+            }
         }
-        if groups.len() == before {
-            groups.push(absent(of, context));
+        if is_absent {
+            groups.push(&absent(of, context))?;
         }
     }
     document(groups, &drawn, context)
@@ -80,14 +86,38 @@ pub fn report_volumes(
     let drawn = Stored::of(segmentation, stored, context)?;
     let found: BTreeSet<u16> = segmentation.frames().map(|(segment, _)| segment).collect();
     let segments = (1_u16..).zip(segmentation.segments()).zip(volumes);
-    let groups = segments.map(|((segment, of), volume)| match found.contains(&segment) {
-        true => {
-            let tag = tags::REFERENCED_SEGMENT_NUMBER;
-            volumetric(of, *volume, drawn.reference(tag, VR::US, segment), context)
-        }
-        false => absent(of, context),
-    });
-    document(groups.collect(), &drawn, context)
+    let mut groups = Groups::default();
+    for ((segment, of), volume) in segments {
+        groups.push(&match found.contains(&segment) {
+            true => {
+                let tag = tags::REFERENCED_SEGMENT_NUMBER;
+                let drawn = drawn.reference(tag, VR::US, segment);
+                volumetric(of, *volume, drawn, context)
+            }
+            false => absent(of, context),
+        })?;
+    }
+    document(groups, &drawn, context)
+}
+
+/// Groups of measurements, each encoded as soon as it is known: as objects those of a cine of
+/// thousands of frames take a hundred times the room.
+#[derive(Default)]
+struct Groups(Vec<u8>);
+
+impl Groups {
+    /// One more, as an item of a sequence in the transfer syntax of all objects written here.
+    fn push(&mut self, group: &InMemDicomObject) -> Result<(), ObjectError> {
+        let syntax = TransferSyntaxRegistry.get(uids::EXPLICIT_VR_LITTLE_ENDIAN);
+        let syntax = syntax.ok_or_else(|| ObjectError::Library("no explicit VR".to_owned()))?;
+        self.0.extend(*b"\xfe\xff\x00\xe0\xff\xff\xff\xff");
+        // Other texts than those of Unicode are ASCII, which is the same in it.
+        let set = SpecificCharacterSet::ISO_IR_192;
+        let written = group.write_dataset_with_ts_cs(&mut self.0, syntax, set);
+        written.map_err(|e| ObjectError::Library(e.to_string()))?;
+        self.0.extend(*b"\xfe\xff\x0d\xe0\x00\x00\x00\x00");
+        Ok(())
+    }
 }
 
 /// The Segmentation object that is measured.
@@ -125,11 +155,14 @@ impl Stored {
 
 /// The report that holds those groups of measurements.
 fn document(
-    groups: Vec<InMemDicomObject>,
+    groups: Groups,
     drawn: &Stored,
     context: &Context,
 ) -> Result<DefaultDicomObject, ObjectError> {
     let (source, origin) = (context.source, context.origin);
+    let mut measurements = container(("126010", "DCM", "Imaging Measurements"), None, vec![]);
+    let groups = PrimitiveValue::from(groups.0);
+    measurements.put(InMemElement::new(tags::CONTENT_SEQUENCE, VR::SQ, groups));
     let observer =
         |concept, text: &str| content(CONTEXT, "TEXT", concept, [value_text(context, text)]);
     let items = vec![
@@ -173,7 +206,7 @@ fn document(
             ("121058", "DCM", "Procedure reported"),
             &Code::new("363679005", "SCT", "Imaging procedure"),
         ),
-        container(("126010", "DCM", "Imaging Measurements"), None, groups),
+        measurements,
     ];
     let mut object = context.object(uids::COMPREHENSIVE_SR_STORAGE, "SR");
     let evidence = vec![
