@@ -53,6 +53,10 @@ SIDES = (
 OPSET = 17
 MIN_IOU = 0.95  # with a self-test's mask, on any device and precision
 CLEAR_IOU = 0.97  # between precisions here, so that a device's own rounding does not tip the balance
+# How much wider a domain is than its val frames, which are of a device or two, make it look. Frames of
+# another cart's heart cine lie up to 3.6 deviations out and are outlined well; of 284 val frames of other
+# ultrasound none gets an answer there.
+WIDER = {("ultrasound", "heart"): 1.6}
 PHANTOMS_LET_IN = 0.92  # share that is not withheld as unfamiliar
 PHANTOMS_LOOKED_AT = 6  # one of so many
 
@@ -361,6 +365,7 @@ def frames_known(model, places, frames, phantoms):
     told = {}
     for row in said["domains"]:
         key = row["modality"], row["site"]
+        row["std"] = round(row["std"] * WIDER.get(key, 1.0), 5)
         if drawn[key]:
             # Phantoms are for trying things out: nearly all of them have to be let in.
             far = float(np.log(np.quantile(drawn[key], PHANTOMS_LET_IN)))
