@@ -19,6 +19,7 @@ use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceI
 use clap::Args as Arguments;
 
 use crate::failure::{Exit, Failure};
+use crate::igtl::{Answers, Peer};
 use crate::model::ModelArgs;
 use crate::preview::{Page, Serving, Shown};
 use crate::ui::{SAFETY, Ui};
@@ -31,12 +32,24 @@ Examples:
   ffmpeg -i rtsp://tower/1 -f yuv4mpegpipe - | bedside live - --prompt polyp --out annotated.y4m
   bedside live phantom:polyp --prompt polyp --records frames.jsonl --log session.log
   bedside live /dev/video0 --prompt polyp --preview 127.0.0.1:8080
+  bedside live --igtl-listen 18944 --prompt polyp
 
 Video never waits for the model: a mask of an older frame is carried to the newest along the
 picture's motion, drawn with dashes and its age, and not at all beyond --max-age.")]
 pub(crate) struct Args {
     /// /dev/videoN, - (Y4M on standard input), a video file, a folder of pictures, or a phantom
-    source: String,
+    #[arg(required_unless_present_any = ["igtl", "igtl_listen"])]
+    source: Option<String>,
+
+    /// Take pictures and prompts from an OpenIGTLink server, such as PLUS, and send it label maps and
+    /// the state; connected to anew whenever it is lost
+    #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["source", "igtl_listen"])]
+    igtl: Option<String>,
+
+    /// The same with an OpenIGTLink client, such as 3D Slicer, that connects to this port of this
+    /// machine, or to this address; port 0 takes a free one
+    #[arg(long, value_name = "[ADDRESS:]PORT", conflicts_with = "source")]
+    igtl_listen: Option<String>,
 
     /// Object to find; may be given repeatedly
     #[arg(short, long = "prompt", value_name = "TEXT", required = true)]
@@ -177,7 +190,11 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         )
     })?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
-    let source = open(args, clock.clone())?;
+    let peer = args.peer(clock.clone(), ui)?;
+    let source = match &peer {
+        Some(peer) => peer.open(ui)?,
+        None => open(args, clock.clone())?,
+    };
     // Before the model is loaded, so that a port in use fails at once.
     let page = args
         .preview
@@ -216,19 +233,28 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let page = page.transpose()?;
     let config = RunConfig {
         wait: args.fast,
-        keep_on: page.is_some(),
+        keep_on: page.is_some() || peer.is_some(),
     };
-    let input = Input::named(source, &args.source, args.open_options(clock.clone()));
+    let input = match &peer {
+        Some(peer) => peer.input(source),
+        None => Input::named(source, args.source(), args.open_options(clock.clone())),
+    };
+    let answers = peer.map(|peer| peer.answer(control.clone(), args.modality));
+    let answers = answers.transpose()?;
     let mut session = LiveSession::new(loader, control, metrics.clone(), clock, args.config());
     let beside = beside(args, ui, metrics.clone(), monitor.clone(), stop.clone())?;
     let mut show = Show {
         journal: Journal::begin(recorder, monitor, opening),
         source: SourceNotes::default(),
+        answers,
         ui,
     };
     let outcome = bedside_live::run(&mut session, input, sinks, &mut show, config, &stop);
     stop.stop();
     let patience = if stop.is_hurried() { HURRIED } else { PATIENCE };
+    if let Some(answers) = show.answers {
+        answers.finish();
+    }
     let recorded = show.journal.finish(patience);
     // Both look at `stop` several times a second.
     let _ = beside.join();
@@ -257,6 +283,19 @@ fn answered(session: &LiveSession) -> Result<(), Failure> {
 }
 
 impl Args {
+    /// Where frames come from, unless that is a peer.
+    fn source(&self) -> &str {
+        self.source.as_deref().unwrap_or_default()
+    }
+
+    fn peer(&self, clock: Arc<dyn Clock>, ui: Ui) -> Result<Option<Peer>, Failure> {
+        match (&self.igtl, &self.igtl_listen) {
+            (Some(server), _) => Peer::server(server, clock).map(Some),
+            (None, Some(address)) => Peer::clients(address, clock, ui).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
     fn prompt(&self, text: &str) -> Prompt {
         Prompt {
             text: text.to_owned(),
@@ -312,7 +351,7 @@ impl Args {
 }
 
 fn open(args: &Args, clock: Arc<dyn Clock>) -> Result<Box<dyn Source>, Failure> {
-    bedside_video::open(&args.source, &args.open_options(clock))
+    bedside_video::open(args.source(), &args.open_options(clock))
         .map_err(|e| Failure::new(Exit::Input, e.to_string()))
 }
 
@@ -407,16 +446,21 @@ fn beside(
         .map_err(|e| Failure::new(Exit::Internal, format!("can't start a thread: {e}")))
 }
 
-/// Records every frame that was shown, and prints errors of the source.
+/// Records every frame that was shown, has it answered where it came from a peer, and prints errors of
+/// the source.
 struct Show {
     journal: Journal,
     source: SourceNotes,
+    answers: Option<Answers>,
     ui: Ui,
 }
 
 impl Watcher for Show {
     fn shown(&mut self, session: &LiveSession, frame: Option<&Frame>, counts: Counts) {
         self.journal.shown(session, frame, counts);
+        if let Some(answers) = &mut self.answers {
+            answers.shown(session, frame);
+        }
     }
 
     fn source(&mut self, error: Option<&str>) {

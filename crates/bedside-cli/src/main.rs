@@ -16,6 +16,7 @@ mod dicom;
 mod doctor;
 mod eval;
 mod failure;
+mod igtl;
 mod image_file;
 mod live;
 mod log;
