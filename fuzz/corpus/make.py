@@ -430,6 +430,42 @@ def associations():
 # Results ----------------------------------------------------------------------------------
 
 
+def crc64(data):
+    """ECMA-182, bit by bit."""
+    sum = 0
+    for byte in data:
+        sum ^= byte << 56
+        for _ in range(8):
+            sum = (sum << 1 ^ (0x42F0E1EBA9EA3693 if sum >> 63 else 0)) & (1 << 64) - 1
+    return sum
+
+
+def igtl(kind, body, version=1, device="Image", size=None):
+    head = struct.pack(">H12s20sQQQ", version, kind.encode(), device.encode(), 0,
+                       len(body) if size is None else size, crc64(body))
+    return head + body
+
+
+def slice_of(width, height, depth=1, components=1, scalar=3, pixels=None):
+    sizes = struct.pack(">HHH", width, height, depth)
+    pixels = bytes(width * height * depth * components) if pixels is None else pixels
+    return struct.pack(">HBBBB", 1, components, scalar, 2, 1) + sizes + bytes(48) + bytes(6) + sizes + pixels
+
+
+def links():
+    link("igtl", "crates/bedside-igtl/tests/golden/*.bin")
+    put("igtl", "both", igtl("IMAGE", slice_of(4, 2)) + igtl("STRING", b"\0\3\0\5polyp", device="prompt"))
+    put("igtl", "promised", igtl("IMAGE", slice_of(9, 9), size=28_000_000))
+    put("igtl", "endless", igtl("POLYDATA", b"", size=(1 << 64) - 1))
+    put("igtl", "large", igtl("IMAGE", slice_of(65535, 65535, pixels=b"")))
+    put("igtl", "empty", igtl("IMAGE", b"") + igtl("STRING", b"") + igtl("GET_STATUS", b""))
+    put("igtl", "nothing", igtl("IMAGE", slice_of(0, 0, 0)))
+    put("igtl", "metadata", igtl("IMAGE", struct.pack(">HHII", 12, 65535, (1 << 32) - 1, 0) + slice_of(2, 2), 2))
+    put("igtl", "extended", igtl("IMAGE", struct.pack(">HHII", 65535, 0, 0, 0) + slice_of(2, 2), 2))
+    put("igtl", "long-text", igtl("STRING", b"\0\x6a\xff\xffpolyp"))
+    put("igtl", "http", "GET / HTTP/1.1\r\nHost: localhost:18944\r\nAccept: */*, text/html\r\n\r\n")
+
+
 def record(payload):
     length = struct.pack("<I", len(payload))
     crc = struct.pack("<I", binascii.crc32(length + payload))
@@ -692,7 +728,7 @@ def goldens():
 
 
 for make in [
-    archives, manifests, graphs, videos, movies, stills, words, masks, segmentations, associations, logs, lines,
-    decoders, networks, tokenizers, sessions, kept, annotations, goldens,
+    archives, manifests, graphs, videos, movies, stills, words, masks, segmentations, associations, links, logs,
+    lines, decoders, networks, tokenizers, sessions, kept, annotations, goldens,
 ]:
     make()

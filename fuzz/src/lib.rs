@@ -23,6 +23,7 @@ pub mod dimse;
 pub mod engine;
 #[cfg(feature = "engine")]
 pub mod graphs;
+pub mod igtl;
 pub mod link;
 #[cfg(feature = "engine")]
 pub mod live;
@@ -55,6 +56,7 @@ pub const TARGETS: &[Target] = &[
     ("dicom", dicom::dicom),
     ("dimse", dimse::dimse),
     ("graph", bundle::graph),
+    ("igtl", igtl::igtl),
     ("link", link::link),
     #[cfg(feature = "engine")]
     ("live", live::events),

@@ -199,7 +199,7 @@ fn p_26_every_target_has_a_small_corpus_and_every_corpus_its_target() {
 }
 
 /// What code does where bytes come in from outside.
-const SIGNS: [&str; 13] = [
+const SIGNS: [&str; 14] = [
     "File::open(",
     "fs::read(",
     "read_to_string(",
@@ -208,6 +208,7 @@ const SIGNS: [&str; 13] = [
     "stdin()",
     "Bytes::of(",
     "from_reader(",
+    "&mut impl Read",
     "serde_json::from_",
     "postcard::from_bytes",
     "postcard::take_from_bytes",
@@ -230,6 +231,7 @@ const READERS: &[(&str, &[&str])] = &[
     ("bedside-dicom/src/read/file.rs", &["dicom"]),
     ("bedside-dicom/src/write/segmentation.rs", &["segmentation"]),
     ("bedside-eval/src/dataset.rs", &["dataset", "still"]),
+    ("bedside-igtl/src/inbox.rs", &["igtl"]),
     ("bedside-link/src/frame.rs", &["link"]),
     ("bedside-live/src/log.rs", &["log"]),
     ("bedside-live/src/log/frame.rs", &["log"]),

@@ -17,6 +17,7 @@ const ORDER: &[&str] = &[
     "bedside-dicom-node",
     "bedside-dicom",
     "bedside-preview",
+    "bedside-igtl",
     "bedside-live",
     "bedside",
     "bedside-engine",

@@ -102,6 +102,7 @@ impl Peer {
             next,
             spare: None,
             posted: Instant::now(),
+            painted: Instant::now(),
             thread,
         })
     }
@@ -121,7 +122,7 @@ struct Answer {
     mapped: bool,
     /// A label for each pixel, row by row; empty where nothing was painted.
     labels: Vec<u8>,
-    shown: Instant,
+    painted: Instant,
 }
 
 impl Answer {
@@ -131,17 +132,17 @@ impl Answer {
             prompts: Vec::new(),
             mapped: false,
             labels: Vec::new(),
-            shown: Instant::now(),
+            painted: Instant::now(),
         }
     }
 
     /// Take over what a session shows, in the memory that is there.
-    fn fill(&mut self, session: &LiveSession, mapped: bool) {
+    fn fill(&mut self, session: &LiveSession, mapped: bool, painted: Instant) {
         self.record.clone_from(session.record());
         if self.prompts != session.prompts() {
             self.prompts = session.prompts().to_vec();
         }
-        (self.mapped, self.shown) = (mapped, Instant::now());
+        (self.mapped, self.painted) = (mapped, painted);
         self.labels.clear();
         if !mapped {
             return;
@@ -163,7 +164,7 @@ impl Answer {
     fn age_ms(&self) -> i64 {
         let oldest = self.record.masks.iter().map(|mask| mask.age_us).max();
         oldest.map_or(-1, |micros| {
-            let age = Duration::from_micros(micros) + self.shown.elapsed();
+            let age = Duration::from_micros(micros) + self.painted.elapsed();
             i64::try_from(age.as_millis()).unwrap_or(i64::MAX)
         })
     }
@@ -240,19 +241,27 @@ pub(crate) struct Answers {
     /// The memory of an answer that was overtaken.
     spare: Option<Answer>,
     posted: Instant,
+    /// When the newest picture was painted.
+    painted: Instant,
     thread: JoinHandle<()>,
 }
 
 impl Answers {
     /// Have what a session shows sent; never waits.
     pub(crate) fn shown(&mut self, session: &LiveSession, frame: Option<&Frame>) {
-        let due = frame.is_some() || self.posted.elapsed() >= EVERY;
+        if frame.is_some() {
+            self.painted = Instant::now();
+        }
+        // What waits may be the label map without the mask that the peer still shows: a mere state
+        // must not take its place.
+        let idle = self.posted.elapsed() >= EVERY && self.next.is_free();
+        let due = frame.is_some() || idle;
         if !due || !self.sender.is_connected() {
             return;
         }
         self.posted = Instant::now();
         let mut answer = self.spare.take().unwrap_or_else(Answer::empty);
-        answer.fill(session, frame.is_some());
+        answer.fill(session, frame.is_some(), self.painted);
         self.spare = self.next.put(answer);
     }
 
@@ -271,6 +280,7 @@ impl Answers {
 /// Send answers until no more come, and take prompts.
 fn answer(sender: &Sender, answers: &Slot<Answer>, control: &Control, modality: Option<Modality>) {
     let mut out = Vec::new();
+    let mut last: Option<Sent> = None;
     loop {
         while let Some(text) = sender.text() {
             let asked = text.map_err(|e| e.to_string());
@@ -284,7 +294,11 @@ fn answer(sender: &Sender, answers: &Slot<Answer>, control: &Control, modality: 
             Waited::Value(mut answer) => {
                 out.clear();
                 let captured = Timestamp::from_nanos(answer.record.captured_ns);
-                answer.write(sender.version(), sender.sent(captured), &mut out);
+                // A picture that is shown for long is no longer among those that the sender knows.
+                last = sender
+                    .sent(captured)
+                    .or(last.filter(|sent| sent.captured == captured));
+                answer.write(sender.version(), last, &mut out);
                 let _ = sender.send(&out);
             }
             Waited::TimedOut => {}
