@@ -1092,3 +1092,16 @@ fn help_shows_examples_and_exit_codes() {
         assert!(help.contains("--json"), "{command}");
     }
 }
+
+#[cfg(not(feature = "igtl"))]
+#[test]
+fn openigtlink_that_is_not_in_this_build_is_refused() {
+    for option in [["--igtl", "localhost:18944"], ["--igtl-listen", "0"]] {
+        let output = bedside()
+            .args(["live", "--prompt", "polyp"])
+            .args(option)
+            .output()
+            .unwrap();
+        assert_fails(&output, 2, &["OpenIGTLink", "--features igtl"]);
+    }
+}

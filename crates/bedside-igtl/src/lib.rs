@@ -4,7 +4,7 @@
 //! Read are IMAGE messages of one slice of bytes, gray or RGB, and STRING; written are IMAGE, STATUS
 //! and nothing else. Messages of other types are passed over. Headers of version 1 and 2 are read, the
 //! latter with extended header and metadata, and a peer is answered in the version that it writes.
-//! Layouts: <http://openigtlink.org/developers/spec>.
+//! Layouts: <http://openigtlink.org/protocols/v2_header.html>.
 //!
 //! * [`Endpoint`] is where the peer is: an address to connect to, or one to listen on
 //! * [`link`] gives both ends of a connection to it, which is made anew whenever it is lost:
