@@ -119,14 +119,23 @@ impl Cart {
         }
     }
 
-    /// What it answers to a line.
+    /// What it answers to a line. One that finds as many clients as are served, some of which have gone
+    /// a moment ago, is let go, and asks again.
     pub(crate) fn reply(&self, line: &str) -> Value {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
-        // One that is refused early may be closed before all is written.
-        let _ = stream.write_all(line.as_bytes());
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer).unwrap();
-        serde_json::from_str(&answer).unwrap()
+        let began = Instant::now();
+        loop {
+            let mut stream = UnixStream::connect(self.socket()).unwrap();
+            // One that is refused early may be closed before all is written.
+            let _ = stream.write_all(line.as_bytes());
+            let mut answer = String::new();
+            let read = BufReader::new(stream).read_line(&mut answer);
+            let busy = answer.contains("clients are served already");
+            if !busy && read.is_ok_and(|read| read > 0) {
+                return serde_json::from_str(&answer).unwrap();
+            }
+            assert!(began.elapsed() < PATIENCE, "no answer; {}", self.said());
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// What it answers to a command that must go well.
