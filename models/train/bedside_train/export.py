@@ -53,7 +53,7 @@ SIDES = (
 OPSET = 17
 MIN_IOU = 0.95  # with a self-test's mask, on any device and precision
 CLEAR_IOU = 0.97  # between precisions here, so that a device's own rounding does not tip the balance
-# How much wider a domain is than its val frames, which are of a device or two, make it look. Frames of
+# How much wider a domain is than its val frames, which are of one set, make it look. Frames of
 # another cart's heart cine lie up to 3.6 deviations out and are outlined well; of 284 val frames of other
 # ultrasound none gets an answer there.
 WIDER = {("ultrasound", "heart"): 1.6}
