@@ -11,6 +11,7 @@ use bedside_video::{CaptureFormat, RawFormat};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::link::Wiring;
 
 /// All keys; `bedsided.toml` beside this crate explains each.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -22,6 +23,7 @@ pub(crate) struct Config {
     pub recording: Recording,
     pub snapshots: Snapshots,
     pub link: Link,
+    pub gpio: Gpio,
     pub control: Control,
 }
 
@@ -87,6 +89,19 @@ pub(crate) struct Link {
     pub port: Option<PathBuf>,
     pub brightness: u8,
     pub sound: bool,
+}
+
+/// Lines of this computer in a microcontroller's place.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Gpio {
+    pub chip: Option<PathBuf>,
+    pub pedal: Option<u32>,
+    pub second_pedal: Option<u32>,
+    pub freeze: Option<u32>,
+    pub red: Option<u32>,
+    pub green: Option<u32>,
+    pub buzzer: Option<u32>,
 }
 
 /// The control socket.
@@ -181,6 +196,21 @@ impl Ask {
     }
 }
 
+impl Gpio {
+    /// The lines that are wired.
+    fn lines(&self) -> Vec<u32> {
+        let lines = [
+            self.pedal,
+            self.second_pedal,
+            self.freeze,
+            self.red,
+            self.green,
+            self.buzzer,
+        ];
+        lines.into_iter().flatten().collect()
+    }
+}
+
 impl Config {
     /// Read and check a file.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
@@ -223,12 +253,34 @@ impl Config {
         within("video.max_file_mib", video.max_file_mib > 0, "1 or more")?;
         within("recording.max_mib", self.recording.max_mib > 0, "1 or more")?;
         within("link.brightness", link.brightness > 0, "1 to 255")?;
+        let gpio = &self.gpio;
+        let hint = "give link.port or gpio.chip, not both";
+        within(
+            "gpio.chip",
+            link.port.is_none() || gpio.chip.is_none(),
+            hint,
+        )?;
+        let mut lines = gpio.lines();
+        let hint = "give gpio.chip and one line at least, or none of [gpio]";
+        within("gpio", lines.is_empty() == gpio.chip.is_none(), hint)?;
+        let count = lines.len();
+        lines.sort_unstable();
+        lines.dedup();
+        let hint = "each line has one use";
+        within("gpio", lines.len() == count, hint)?;
         let piped = video.source == "-" || video.outputs.iter().any(|output| output == "-");
         let hint = "name a device, file or pipe; - is of no use to a daemon";
         within("video", !piped, hint)?;
         self.raw()?;
         self.capture()?;
         self.mode().map(|_| ())
+    }
+
+    /// Where lamp and pedals are, if there are any.
+    pub(crate) fn wiring(&self) -> Option<Wiring> {
+        let chip = self.gpio.chip.clone();
+        let gpio = chip.map(|chip| Wiring::Gpio(chip, self.gpio.clone()));
+        self.link.port.clone().map(Wiring::Serial).or(gpio)
     }
 
     /// What raw bytes of the source mean.
@@ -306,8 +358,12 @@ mod tests {
             _ => line.to_owned(),
         };
         let text: Vec<String> = EXAMPLE.lines().map(said).collect();
-        let config = Config::parse(&text.join("\n")).unwrap();
-        assert!(config.link.port.is_some() && config.video.raw.is_some());
+        // Two of them exclude each other.
+        let text = text.join("\n");
+        let why = Config::parse(&text).unwrap_err();
+        assert!(why.starts_with("gpio.chip: "), "{why}");
+        let config = Config::parse(&text.replace("port = ", "# port = ")).unwrap();
+        assert!(config.gpio.chip.is_some() && config.video.raw.is_some());
     }
 
     #[test]
@@ -335,6 +391,12 @@ mod tests {
             ("[video]\nsource = \"-\"", "video"),
             ("[video]\nraw = \"huge\"", "video.raw"),
             ("[link]\nbrightness = 0", "link.brightness"),
+            ("[gpio]\nchip = \"/dev/gpiochip0\"", "gpio"),
+            ("[gpio]\npedal = 1", "gpio"),
+            (
+                "[gpio]\nchip = \"/dev/gpiochip0\"\npedal = 1\nred = 1",
+                "gpio",
+            ),
             ("[control]\nmode = \"0666\"", "control.mode"),
             ("[control]\nmode = \"wide\"", "control.mode"),
         ] {

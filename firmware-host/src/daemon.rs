@@ -121,8 +121,8 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
         )
         .map_err(|e| cannot("thread for systemd", e))?,
     ];
-    if let Some(port) = &config.link.port {
-        let link = link::start(&config.link, port, desk.clone(), stop.clone());
+    if let Some(wiring) = config.wiring() {
+        let link = link::start(&config.link, wiring, desk.clone(), stop.clone());
         beside.push(link.map_err(|e| cannot("thread for the link", e))?);
     }
     let input = Input::named(source, &config.video.source, options);

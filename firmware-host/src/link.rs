@@ -1,11 +1,12 @@
-//! The line to the microcontroller: lamp and buzzer tell the session's state, pedals and the freeze
-//! button act on it.
+//! The line to the microcontroller, or to lines of this computer in its place: lamp and buzzer tell the
+//! session's state, pedals and the freeze button act on it.
 //!
 //! One thread, which waits for the port alone. A port that is gone is tried again twice a second.
 
 use std::fs::{File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -21,6 +22,7 @@ use rustix::termios::{ControlModes, OptionalActions, ioctl_tiocexcl, tcgetattr, 
 
 use crate::config;
 use crate::desk::{Desk, Line};
+use crate::gpio::{self, Lines};
 
 /// Bits a second; a USB serial port has no use for it, and a pseudo-terminal either.
 const BAUD: u32 = 115_200;
@@ -32,7 +34,7 @@ const RETRY_MS: u64 = 500;
 /// Serve the line until `stop` says so.
 pub(crate) fn start(
     config: &config::Link,
-    port: &Path,
+    wiring: Wiring,
     desk: Arc<Desk>,
     stop: Stop,
 ) -> io::Result<JoinHandle<()>> {
@@ -42,7 +44,7 @@ pub(crate) fn start(
         .name("bedside-snapshots".to_owned())
         .spawn(move || keep(&keeper, &snapshots))?;
     let mut link = Link {
-        path: port.to_owned(),
+        wiring,
         port: None,
         retry_at: 0,
         brightness: config.brightness,
@@ -70,7 +72,7 @@ fn keep(desk: &Desk, orders: &Receiver<()>) {
 }
 
 /// This program's version, as the device is told it.
-fn version() -> Version {
+pub(crate) fn version() -> Version {
     let mut parts = env!("CARGO_PKG_VERSION").split('.');
     let mut next = || parts.next().and_then(|part| part.parse().ok()).unwrap_or(0);
     Version {
@@ -80,9 +82,26 @@ fn version() -> Version {
     }
 }
 
+/// Where lamp and pedals are.
+#[derive(Debug, Clone)]
+pub(crate) enum Wiring {
+    /// At a microcontroller behind this serial port.
+    Serial(PathBuf),
+    /// At lines of this chip.
+    Gpio(PathBuf, config::Gpio),
+}
+
+/// What is open.
+#[derive(Debug)]
+struct Port {
+    file: File,
+    /// The other end, where that is in this process; dropped behind `file`, which ends it.
+    _lines: Option<Lines>,
+}
+
 struct Link {
-    path: PathBuf,
-    port: Option<File>,
+    wiring: Wiring,
+    port: Option<Port>,
     /// When to try to open the port next.
     retry_at: u64,
     brightness: u8,
@@ -141,7 +160,7 @@ impl Link {
         if self.port.is_some() || now < self.retry_at {
             return;
         }
-        match open(&self.path) {
+        match self.wiring.open() {
             Ok(port) => {
                 self.port = Some(port);
                 self.say("waiting", Some("nobody has answered yet".to_owned()));
@@ -153,7 +172,14 @@ impl Link {
     fn lose(&mut self, error: &io::Error, now: u64) {
         self.port = None;
         self.retry_at = now + RETRY_MS;
-        let hint = "see that the device is plugged in and this user may open its port";
+        let hint = match self.wiring {
+            Wiring::Serial(_) => {
+                "see that the device is plugged in and this user may open its port"
+            }
+            Wiring::Gpio(..) => {
+                "see that nobody else has these lines and this user may open the chip"
+            }
+        };
         self.say("absent", Some(format!("{error}; hint: {hint}")));
     }
 
@@ -167,13 +193,13 @@ impl Link {
             tv_sec: 0,
             tv_nsec: i64::try_from(wait).unwrap_or(0) * 1_000_000,
         };
-        let mut waits = [PollFd::new(&*port, PollFlags::IN)];
+        let mut waits = [PollFd::new(&port.file, PollFlags::IN)];
         match poll(&mut waits, Some(&wait)) {
             Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(&[]),
             Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
-        match port.read(bytes) {
+        match port.file.read(bytes) {
             Ok(0) => Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
                 "the port is gone",
@@ -188,7 +214,7 @@ impl Link {
     /// again.
     fn write(&mut self, frame: &[u8], now: u64) {
         let Some(port) = &mut self.port else { return };
-        match port.write(frame) {
+        match port.file.write(frame) {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => self.lose(&error, now),
@@ -268,6 +294,24 @@ impl Link {
             message,
             firmware,
         };
+    }
+}
+
+impl Wiring {
+    fn open(&self) -> io::Result<Port> {
+        match self {
+            Self::Serial(path) => Ok(Port {
+                file: open(path)?,
+                _lines: None,
+            }),
+            Self::Gpio(chip, config) => {
+                let (stream, lines) = gpio::start(chip, config)?;
+                Ok(Port {
+                    file: OwnedFd::from(stream).into(),
+                    _lines: Some(lines),
+                })
+            }
+        }
     }
 }
 

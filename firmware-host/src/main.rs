@@ -10,6 +10,7 @@ mod control;
 mod daemon;
 mod desk;
 mod failure;
+mod gpio;
 mod link;
 mod snapshot;
 mod update;

@@ -161,3 +161,16 @@ fn a_line_that_is_gone_is_told_and_comes_back() {
         state(cart) == "linked"
     });
 }
+
+#[test]
+fn lines_that_can_not_be_had_are_told() {
+    let mut cart = Cart::start("[gpio]\nchip = \"/dev/none\"\npedal = 17\n");
+    let said = "note: link absent: /dev/none, line 17: ";
+    cart.until("a note", |cart| cart.said().contains(said));
+    assert!(
+        cart.said()
+            .contains("hint: see that nobody else has these lines")
+    );
+    // Video goes on without a lamp.
+    cart.until("answers", |cart| cart.frame()["masks"][0].is_object());
+}
