@@ -6,11 +6,15 @@
     reason = "helpers of tests may panic as tests do"
 )]
 
-use std::fs;
-use std::path::Path;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use bedside::engine::{FaultyBackend, InjectedFault, TractCpu};
+use bedside::engine::{
+    Backend, Bytes, EngineError, FaultyBackend, InjectedFault, LoadOptions, Session, TractCpu,
+};
 use bedside::{Bundle, ErrorKind, Options, Precision, Segmenter, Unproven};
 use bedside_tests::workspace;
 use tempfile::TempDir;
@@ -34,7 +38,7 @@ fn start(backend: &Watched, precision: Precision, cache: &Path) -> usize {
 }
 
 /// The one file of a cache.
-fn file(cache: &Path) -> std::path::PathBuf {
+fn file(cache: &Path) -> PathBuf {
     let files: Vec<_> = fs::read_dir(cache).unwrap().collect();
     assert_eq!(files.len(), 1);
     files.into_iter().next().unwrap().unwrap().path()
@@ -70,6 +74,45 @@ fn a_graph_that_is_damaged_is_refused_whatever_was_proved() {
             );
         }
     }
+}
+
+/// An engine beside which somebody writes to the bundle.
+#[derive(Debug)]
+struct Beside(PathBuf);
+
+impl Backend for Beside {
+    fn name(&self) -> &'static str {
+        TractCpu.name()
+    }
+
+    fn load(&self, onnx: &Bytes, options: &LoadOptions) -> Result<Box<dyn Session>, EngineError> {
+        let loaded = TractCpu.load(onnx, options);
+        let file = File::options().write(true).open(&self.0).unwrap();
+        let last = fs::metadata(&self.0).unwrap().len() - 1;
+        let byte = fs::read(&self.0).unwrap()[usize::try_from(last).unwrap()];
+        file.write_all_at(&[byte], last).unwrap();
+        loaded
+    }
+}
+
+/// The hash may have passed a stretch before it was overwritten, and the engine come behind.
+#[test]
+fn a_bundle_that_is_written_to_while_it_is_loaded_is_refused() {
+    let temp = TempDir::new().unwrap();
+    let path = temp.path().join("edge.bedside");
+    fs::copy(bundle().path(), &path).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_modified(UNIX_EPOCH).unwrap();
+    let written = Bundle::open(&path).unwrap();
+    let error = Segmenter::new(written, Beside(path), &Options::default())
+        .err()
+        .unwrap();
+    assert_eq!(error.kind(), ErrorKind::Bundle, "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("written to while it was read") && text.contains("hint: "),
+        "{text}"
+    );
 }
 
 #[test]

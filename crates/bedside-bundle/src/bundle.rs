@@ -264,6 +264,24 @@ impl Unverified {
         verified.map_err(|e| e.in_part(&self.part.name).at(&self.bundle))
     }
 
+    /// Whether nobody wrote to the file since: for whoever read the bytes at another time than
+    /// [`verify`](Self::verify).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Corrupt`] when somebody did; [`ErrorKind::Io`].
+    pub fn unchanged(&self) -> Result<(), BundleError> {
+        let unchanged = match self.bytes.is_unchanged() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(BundleError::new(
+                ErrorKind::Corrupt,
+                "the file was written to while it was read",
+                "write a new file and rename it over the old one",
+            )),
+            Err(error) => Err(BundleError::io("look at the part", error)),
+        };
+        unchanged.map_err(|e| e.in_part(&self.part.name).at(&self.bundle))
+    }
+
     fn verify_unnamed(&self) -> Result<(), BundleError> {
         let (mut sha256, mut crc32) = (Sha256::new(), crc32fast::Hasher::new());
         // Stretch by stretch, so that the memory of what has been looked at can go.

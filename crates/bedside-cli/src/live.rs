@@ -14,7 +14,7 @@ use bedside_live::{
     Metrics, Monitor, Output, ProcessLoader, Recorder, RunConfig, SessionConfig, SourceNotes, Stop,
     Tally, Target, Watcher, detach_notes, end_on_signals, model_command,
 };
-use bedside_video::sink::{SinkOptions, create};
+use bedside_video::sink::{SinkOptions, create, stdout};
 use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceInfo};
 use clap::Args as Arguments;
 
@@ -370,7 +370,10 @@ fn recorder(args: &Args) -> Result<Recorder, Failure> {
     let mut targets = Vec::new();
     if let Some(path) = &args.records {
         let (name, to): (_, Box<dyn Write + Send>) = if path.as_os_str() == "-" {
-            ("standard output", Box::new(io::stdout()))
+            let name = "standard output";
+            let out = stdout(max_bytes);
+            let out = out.map_err(|e| Failure::new(Exit::Output, format!("{name}: {e}")))?;
+            (name, Box::new(out))
         } else {
             // Not its path, which may name a patient.
             let name = "file of records";

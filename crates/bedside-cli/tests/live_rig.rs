@@ -22,7 +22,7 @@ pub(crate) fn command() -> Command {
 }
 
 /// The tiny bundle, whose polyps are red.
-fn pack(folder: &Path) -> PathBuf {
+pub(crate) fn pack(folder: &Path) -> PathBuf {
     let bundle = folder.join("tiny.bedside");
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/bundle");
     let packed = command().arg("pack").arg(source).arg(&bundle).output();

@@ -1,7 +1,7 @@
 //! `bedside live` while its outputs fail, block or end: video and the other outputs go on, and it is
 //! said.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::live_rig::{Live, command, shown};
+use crate::live_rig::{Live, command, pack, shown};
 use crate::privacy::get;
 
 /// Takes nothing, and does not end by itself.
@@ -239,6 +239,18 @@ fn p_22_what_is_recorded_is_bounded_in_bytes() {
     let shown = shown(&live.display());
     assert!(says_rec(&shown[0]) && !says_rec(shown.last().unwrap()));
 
+    // Standard output is a recording where it is a file.
+    let printed = folder.path().join("printed.y4m");
+    let mut live = command();
+    live.args(["live", "phantom:polyp,size=320x240", "--prompt", "polyp"])
+        .args(["--out", "-", "--max-video", "1", "--seconds", "600"])
+        .env("BEDSIDE_BUNDLE", pack(folder.path()))
+        .stdout(File::create(&printed).unwrap());
+    let ended = live.output().unwrap();
+    assert_eq!(ended.status.code(), Some(6), "{ended:?}");
+    let bytes = fs::metadata(&printed).unwrap().len();
+    assert!((800_000..=1 << 20).contains(&bytes), "{bytes}");
+
     // Without a word about it there are limits, too.
     let help = command().args(["live", "--help"]).output().unwrap();
     let help = String::from_utf8(help.stdout).unwrap();
@@ -255,6 +267,7 @@ fn p_22_a_recording_that_is_there_is_left_as_it_is() {
     for (option, name) in [("--records", "old.jsonl"), ("--out", "old.y4m")] {
         let old = folder.path().join(name);
         fs::write(&old, "kept").unwrap();
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o644)).unwrap();
         let mut live = Live::start(folder.path(), &[option, name]);
         live.close();
         assert_eq!(live.ended(Duration::from_secs(300)).code(), Some(6));
@@ -267,6 +280,8 @@ fn p_22_a_recording_that_is_there_is_left_as_it_is() {
         assert!(live.end().success());
         let new = fs::read(&old).unwrap();
         assert!(new.len() > 4 && !new.starts_with(b"kept"));
+        let mode = fs::metadata(&old).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
     // Only whoever recorded may read.
     let live = ["--records", "new.jsonl", "--out", "new.y4m"];

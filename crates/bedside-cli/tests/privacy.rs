@@ -17,7 +17,7 @@ pub(crate) const CANARY: &str = "ZZPATIENTZZ";
 /// Time for what must come at last.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A folder called after a patient, and a bundle elsewhere.
+/// A folder called after a patient, with a bundle in it, and a folder for the rest.
 struct Bench {
     patient: TempDir,
     other: TempDir,
@@ -39,7 +39,7 @@ impl Bench {
     }
 
     fn bundle(&self) -> PathBuf {
-        self.other.path().join("tiny.bedside")
+        self.path("tiny.bedside").into()
     }
 
     /// A path with the patient's name in the file's name, too.
@@ -137,6 +137,18 @@ pub(crate) fn get(address: &str, path: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// The process of a session's model.
+fn model_of(session: u32) -> u32 {
+    let parent = format!("PPid:\t{session}\n");
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let mut ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.find(|id: &u32| {
+        let status = fs::read_to_string(format!("/proc/{id}/status"));
+        status.is_ok_and(|status| status.contains(&parent))
+    })
+    .unwrap()
+}
+
 #[track_caller]
 pub(crate) fn silent(what: &str, said: &str) {
     assert!(!said.is_empty(), "{what} says nothing");
@@ -172,6 +184,21 @@ fn p_21_no_output_of_a_session_tells_its_sources_path_or_content() {
         let shown = status.contains("\"source_message\"") && !status.contains("\"shown\":0,");
         (shown && Path::new(&metrics).exists()).then_some(())
     });
+    // A model that can't be started again says why.
+    let damaged = fs::read(bench.bundle()).unwrap();
+    fs::write(bench.bundle(), vec![0; damaged.len()]).unwrap();
+    let model = model_of(live.0.id()).to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-KILL", &model])
+            .status()
+            .unwrap()
+            .success()
+    );
+    until("what became of the model", || {
+        let status = get(address, "/status");
+        status.contains("bundle: ").then_some(())
+    });
     for path in ["/", "/page.js", "/facts", "/status", "/metrics"] {
         silent(path, &get(address, path));
     }
@@ -179,7 +206,8 @@ fn p_21_no_output_of_a_session_tells_its_sources_path_or_content() {
     live.signal("-INT");
     until("an end", || live.0.try_wait().unwrap());
     silent("stderr", &said.lock().unwrap());
-    silent("stdout", &printed.lock().unwrap());
+    // At a fault there is no summary.
+    assert!(!printed.lock().unwrap().contains(CANARY));
     for file in [&records, &log, &metrics] {
         silent(file, &String::from_utf8_lossy(&fs::read(file).unwrap()));
     }

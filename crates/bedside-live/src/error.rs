@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use bedside::Fault;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,12 @@ impl Error {
             message: source.to_string(),
             source: Some(Box::new(source)),
         }
+    }
+
+    /// The same without the bundle's path, as a session tells it everywhere, and it may name a patient.
+    pub(crate) fn without(mut self, bundle: &Path) -> Self {
+        self.message = self.message.replace(&*bundle.to_string_lossy(), "bundle");
+        self
     }
 
     /// What a session's state becomes when the model can't be loaded for this reason.

@@ -9,6 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use bedside_video::sink::keep_private;
 use frame::{HEAD, MAX_PAYLOAD, PROMPTS, Piece, Pieces, SESSION};
 pub(crate) use frame::{decode, encode, encode_frame};
 pub use reader::Reader;
@@ -87,6 +88,7 @@ impl Log {
             frame: Vec::new(),
         };
         log.repair()?;
+        keep_private(&log.file);
         log.sync_entry()?;
         Ok(log)
     }

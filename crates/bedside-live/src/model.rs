@@ -248,9 +248,12 @@ impl BundleLoader {
 
 impl Loader for BundleLoader {
     fn load(&self) -> Result<Box<dyn Model>, Error> {
-        let failed = |error: bedside::Error| match error.kind() {
-            bedside::ErrorKind::SelfTest => Error::of(ErrorKind::SelfTest, error),
-            _ => Error::of(ErrorKind::Load, error),
+        let failed = |error: bedside::Error| {
+            let kind = match error.kind() {
+                bedside::ErrorKind::SelfTest => ErrorKind::SelfTest,
+                _ => ErrorKind::Load,
+            };
+            Error::of(kind, error).without(self.bundle.path())
         };
         let segmenter = self.segmenter(None).map_err(failed)?;
         Ok(Box::new(Loaded {

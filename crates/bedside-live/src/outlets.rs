@@ -27,6 +27,8 @@ const HURRIED_PATIENCE: Duration = Duration::from_millis(200);
 /// Time that it has left once it was broken off, and in a hurry.
 const AFTER_BREAK: Duration = Duration::from_secs(2);
 const HURRIED_AFTER_BREAK: Duration = Duration::from_millis(100);
+/// Time that sinks get to take the last picture.
+const LAST_PATIENCE: Duration = Duration::from_millis(500);
 /// Time between two looks.
 const NAP: Duration = Duration::from_millis(20);
 
@@ -97,6 +99,11 @@ impl Outlets {
         })
     }
 
+    /// Whether each sink is waited for, so that it gets every frame.
+    pub(crate) fn waits(&self) -> bool {
+        self.wait
+    }
+
     pub(crate) fn tallies(&self) -> impl Iterator<Item = Arc<Tally>> {
         self.lanes.iter().map(|lane| lane.tally.clone())
     }
@@ -114,11 +121,28 @@ impl Outlets {
         };
         for lane in &self.lanes {
             let left = if self.wait {
-                lane.put_when_free(shared.clone(), stop)
+                lane.put_when_free(shared.clone(), || stop.is_stopped())
             } else {
                 lane.next.put(shared.clone())
             };
             if left.is_some() {
+                lane.tally.drop_one();
+            }
+        }
+    }
+
+    /// Hand the last picture to every sink that goes on, behind the frame that waits there.
+    pub(crate) fn show_last(&mut self, frame: &Frame, stop: &Stop) {
+        let Some(shared) = self.fill(frame) else {
+            return;
+        };
+        let until = Instant::now() + LAST_PATIENCE;
+        for lane in &self.lanes {
+            let over = || {
+                let blocked = lane.tally.condition() == Condition::Blocked;
+                blocked || stop.is_hurried() || Instant::now() >= until
+            };
+            if lane.put_when_free(shared.clone(), over).is_some() {
                 lane.tally.drop_one();
             }
         }
@@ -184,11 +208,11 @@ impl Lane {
         })
     }
 
-    /// The frame comes back where the sink has ended, or it is time to end.
-    fn put_when_free(&self, shared: Shared, stop: &Stop) -> Option<Shared> {
+    /// The frame comes back where the sink has ended, or the time for it is `over`.
+    fn put_when_free(&self, shared: Shared, over: impl Fn() -> bool) -> Option<Shared> {
         let mut left = self.next.put_within(shared, NAP);
         while let Some(shared) = left.take() {
-            if self.tally.is_closed() || stop.is_stopped() {
+            if self.tally.is_closed() || over() {
                 return Some(shared);
             }
             left = self.next.put_within(shared, NAP);

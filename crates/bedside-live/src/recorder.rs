@@ -1,5 +1,6 @@
 //! Writes records off the video path: a disk or a pipe that stalls costs records, never frames.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,6 +20,8 @@ const WAITING_BYTES: usize = 1 << 20;
 const ROOM: usize = 1024;
 /// Room that a place keeps at most.
 const MOST_ROOM: usize = 16 << 10;
+/// Time between two tries to hand over what is owed at the end.
+const NAP: Duration = Duration::from_millis(5);
 /// Longest time that the log is not synced while records come.
 const SYNC: Duration = Duration::from_secs(1);
 
@@ -52,6 +55,9 @@ struct Lane {
     unused: Option<Vec<u8>>,
     /// Bytes that wait.
     waiting: Arc<AtomicUsize>,
+    /// Records for which there was no room, and without which the frames behind them would be
+    /// misunderstood: those of one session, and what ended the one before.
+    owed: VecDeque<Record>,
     /// Says once how the target ended.
     ended: Receiver<Result<(), Error>>,
 }
@@ -68,20 +74,25 @@ impl Recorder {
         })
     }
 
-    /// Hand a record to every target. It never waits, and allocates nothing once the buffers have
-    /// the size that records need: where a target is behind, the record is lost to it.
+    /// Hand a record to every target, without waiting. Where a target is behind, a frame's record is
+    /// lost to it; any other is kept until there is room, and no frame is recorded before it: else
+    /// frames would be taken for those of another patient, or of other prompts.
     pub fn record(&mut self, record: &Record) {
-        self.hand_over(|buffer| encode(record, buffer));
-    }
-
-    /// [`record`](Self::record) for a frame.
-    pub fn frame(&mut self, frame: &FrameRecord) {
-        self.hand_over(|buffer| encode_frame(frame, buffer));
-    }
-
-    fn hand_over(&mut self, encode: impl Fn(&mut Vec<u8>) -> postcard::Result<()>) {
+        if let Record::Frame(frame) = record {
+            return self.frame(frame);
+        }
         for lane in &mut self.lanes {
-            if !lane.hand_over(&encode) {
+            if !(lane.catch_up() && lane.hand_over(|buffer| encode(record, buffer))) {
+                lane.owe(record.clone());
+            }
+        }
+    }
+
+    /// [`record`](Self::record) for a frame. It allocates nothing once the buffers have the size that
+    /// records need.
+    pub fn frame(&mut self, frame: &FrameRecord) {
+        for lane in &mut self.lanes {
+            if !(lane.catch_up() && lane.hand_over(|buffer| encode_frame(frame, buffer))) {
                 lane.tally.drop_one();
             }
         }
@@ -104,7 +115,11 @@ impl Recorder {
     /// after `patience`; what waits for it is given up then.
     pub fn finish(self, patience: Duration) -> Result<(), Error> {
         let until = Instant::now() + patience;
-        let endings: Vec<_> = self.lanes.into_iter().map(Lane::close).collect();
+        let endings: Vec<_> = self
+            .lanes
+            .into_iter()
+            .map(|lane| lane.close(until))
+            .collect();
         let mut first = Ok(());
         for (tally, ended) in endings {
             let left = until.saturating_duration_since(Instant::now());
@@ -179,6 +194,7 @@ impl Lane {
             free,
             unused: None,
             waiting,
+            owed: VecDeque::new(),
             ended,
         })
     }
@@ -189,7 +205,8 @@ impl Lane {
         };
         buffer.clear();
         let waiting = self.waiting.load(Ordering::Acquire);
-        if encode(&mut buffer).is_err() || waiting + buffer.len() > WAITING_BYTES {
+        let full = |length| waiting > 0 && waiting + length > WAITING_BYTES;
+        if encode(&mut buffer).is_err() || full(buffer.len()) {
             self.unused = Some(buffer);
             return false;
         }
@@ -197,8 +214,48 @@ impl Lane {
         self.filled.try_send(buffer).is_ok()
     }
 
+    /// Hand over what is owed; whether nothing is any more.
+    fn catch_up(&mut self) -> bool {
+        while let Some(record) = self.owed.pop_front() {
+            if !self.hand_over(|buffer| encode(&record, buffer)) {
+                self.owed.push_front(record);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Keep a record until there is room. What it makes meaningless goes: prompts that others follow,
+    /// and a session that ended without a frame.
+    fn owe(&mut self, record: Record) {
+        let before = self.owed.len();
+        match record {
+            Record::Session(_) => {
+                let ends = |owed: &Record| matches!(owed, Record::End(_));
+                let first = self.owed.iter().position(ends);
+                self.owed.truncate(first.map_or(0, |first| first + 1));
+            }
+            Record::Prompts(_) => {
+                if let Some(Record::Prompts(_)) = self.owed.back() {
+                    self.owed.pop_back();
+                }
+            }
+            _ => {}
+        }
+        for _ in self.owed.len()..before {
+            self.tally.drop_one();
+        }
+        self.owed.push_back(record);
+    }
+
     /// Let the thread end once it has written what waits.
-    fn close(self) -> (Arc<Tally>, Receiver<Result<(), Error>>) {
+    fn close(mut self, until: Instant) -> (Arc<Tally>, Receiver<Result<(), Error>>) {
+        while !self.catch_up() && !self.tally.is_closed() && Instant::now() < until {
+            thread::sleep(NAP);
+        }
+        for _ in &self.owed {
+            self.tally.drop_one();
+        }
         (self.tally, self.ended)
     }
 }
@@ -298,7 +355,7 @@ mod tests {
 
     use super::*;
     use crate::log::Reader;
-    use crate::record::{Counts, MaskRecord};
+    use crate::record::{Counts, MaskRecord, SessionRecord};
     use crate::tally::Condition;
 
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -332,6 +389,20 @@ mod tests {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _ = self.0.recv();
             Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// Writes once its gate is gone.
+    struct Gated(Receiver<()>, Page);
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -491,6 +562,58 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_stall_no_frame_is_taken_for_one_of_the_session_before() {
+        let (gate, stalled) = sync_channel(1);
+        let page = Page::default();
+        let targets = vec![lines("pipe", Gated(stalled, page.clone()))];
+        let mut recorder = Recorder::start(targets).unwrap();
+        let opening = |model: &str| {
+            Record::Session(SessionRecord {
+                bedside: String::new(),
+                model: model.to_owned(),
+                precision: String::new(),
+                backend: String::new(),
+                source: String::new(),
+                started_unix_ms: 0,
+            })
+        };
+        recorder.record(&opening("first"));
+        for number in 0..2 * WAITING as u64 {
+            recorder.frame(&frame(number));
+        }
+        // Patients change twice in the stall; of the one between nobody will know.
+        for model in ["second", "third"] {
+            recorder.record(&Record::End(Counts::default()));
+            recorder.record(&opening(model));
+            recorder.record(&Record::Prompts(vec!["tumor".into()]));
+            recorder.frame(&frame(1000));
+        }
+        let taken = page.lines().len();
+        drop(gate);
+        wait_for(|| page.lines().len() > taken + WAITING / 2);
+        recorder.frame(&frame(2000));
+        recorder.record(&Record::End(Counts::default()));
+        recorder.finish(PATIENCE).unwrap_err();
+
+        let mut model = String::new();
+        let mut ended = 0;
+        for line in page.lines() {
+            if let Some(session) = line.get("session") {
+                model = session["model"].as_str().unwrap().to_owned();
+            } else if let Some(frame) = line.get("frame") {
+                let number = frame["frame"].as_u64().unwrap();
+                let expected = if number < 1000 { "first" } else { "third" };
+                assert!(
+                    number != 1000 && model == expected,
+                    "{number} as of {model}"
+                );
+            }
+            ended += u32::from(line.get("end").is_some());
+        }
+        assert_eq!((model.as_str(), ended), ("third", 2));
+    }
+
+    #[test]
     fn records_wait_in_bounded_memory() {
         let (gate, stalled) = sync_channel(1);
         let mut recorder = Recorder::start(vec![lines("pipe", Stalled(stalled))]).unwrap();
@@ -503,7 +626,8 @@ mod tests {
         };
         let waiting = lane.waiting.load(Ordering::Acquire);
         assert!((900_000..=WAITING_BYTES).contains(&waiting), "{waiting}");
-        assert_eq!(recorder.lost(), WAITING as u64 - 10);
+        // One more waits to be handed over.
+        assert_eq!(recorder.lost(), WAITING as u64 - 11);
         assert_eq!(lane.tally.condition(), Condition::Losing);
         drop(gate);
         assert!(recorder.finish(PATIENCE).is_err());

@@ -173,6 +173,9 @@ impl Show<'_> {
             }
         }
         self.look();
+        if !self.outlets.waits() {
+            self.end();
+        }
         let counts = self.counts();
         self.session.metrics().counts(counts);
         self.watcher.ended(counts);
@@ -226,6 +229,17 @@ impl Show<'_> {
         let number = self.session.record().frame;
         let again = self.guarded(number, LiveSession::idle).unwrap_or(true);
         self.show(again);
+    }
+
+    /// No more frames come: whoever still looks at the picture is not to take it for a live one.
+    fn end(&mut self) {
+        let number = self.session.record().frame;
+        let again = self.guarded(number, LiveSession::end).unwrap_or(true);
+        if let Some(annotated) = self.session.annotated().filter(|_| again) {
+            self.outlets.show_last(annotated, self.stop);
+            let counts = self.counts();
+            self.watcher.shown(self.session, Some(annotated), counts);
+        }
     }
 
     /// Tell everybody of the session, with what it painted where that is new.

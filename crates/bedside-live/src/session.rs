@@ -84,6 +84,8 @@ pub struct LiveSession {
     warmth: Option<Timestamp>,
     state: State,
     frozen: Option<Frozen>,
+    /// Whether no further frame comes.
+    ended: bool,
     /// The last error of the model or of what follows the picture, until the model answers.
     message: Option<String>,
     /// The newest answer's frame, until its masks are first painted.
@@ -130,6 +132,7 @@ impl LiveSession {
             warmth: None,
             state: State::Starting,
             frozen: None,
+            ended: false,
             message: None,
             unseen: None,
             frames: Rate::default(),
@@ -268,6 +271,14 @@ impl LiveSession {
         painted.is_ok()
     }
 
+    /// No further frame comes: what was shown last is no live picture any more, which it says, without
+    /// masks, where it is painted again. `true` as for [`idle`](Self::idle).
+    pub fn end(&mut self) -> bool {
+        self.ended = true;
+        self.frozen = None;
+        self.idle()
+    }
+
     /// Take frame `number`: [`annotated`](Self::annotated) is what to show then, and
     /// [`record`](Self::record) tells what was painted. Gives back the frame before, whose memory
     /// may be used again.
@@ -366,7 +377,7 @@ impl LiveSession {
             self.stale = true;
         }
         match (self.request.frozen, self.frozen) {
-            (true, None) if self.last.is_some() => {
+            (true, None) if self.last.is_some() && !self.ended => {
                 self.frozen = Some(Frozen {
                     state: self.state,
                     painted: self.painted_at,
@@ -452,7 +463,7 @@ impl LiveSession {
         // First whether the picture is live: of one that is not, nothing else matters as much.
         let state = if self.frozen.is_some() {
             State::Paused(Pause::Frozen)
-        } else if silent(self.newest) || silent(self.changed) {
+        } else if self.ended || silent(self.newest) || silent(self.changed) {
             State::Stalled(Stall::Input)
         } else if let Some(fault) = self.supervisor.fault() {
             State::Fault(fault)
@@ -494,12 +505,8 @@ impl LiveSession {
 
     /// Take a patient who is seen after a long while without one for another.
     fn recognize(&mut self, now: Timestamp) {
-        let nobody = matches!(
-            self.state,
-            State::Stalled(Stall::Input)
-                | State::Paused(Pause::NoSignal | Pause::TestPattern | Pause::OutOfBody)
-        );
-        if nobody {
+        // By the picture, as the state may tell of something else, such as a model at fault.
+        if self.pause.is_some() || self.state == State::Stalled(Stall::Input) {
             return;
         }
         let pause = now.since(std::mem::replace(&mut self.seen, now));

@@ -1,8 +1,8 @@
 //! The result log: what is appended is there again, whatever happens to the file or the process.
 
-use std::fs;
+use std::fs::{self, File, Permissions};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -283,6 +283,11 @@ fn a_full_file_makes_room_and_the_next_opens_with_the_session() {
     });
     let old = Record::Prompts(vec!["kidney".into()]);
     let prompts = Record::Prompts(vec!["polyp".into()]);
+    // What was there before may be for everybody to read.
+    File::create(&path)
+        .unwrap()
+        .set_permissions(Permissions::from_mode(0o644))
+        .unwrap();
     let mut log = Log::open(&path, Some(Log::MIN_BYTES)).unwrap();
     for record in [&session, &old, &prompts] {
         log.append(record).unwrap();

@@ -343,9 +343,17 @@ fn input_that_shows_no_patient_for_long_is_followed_by_another() {
         let data = vec![3; (WIDTH * HEIGHT) as usize];
         Frame::new(WIDTH, HEIGHT, PixelFormat::Gray8, data).unwrap()
     };
-    for (silent, seconds, cases) in [(true, 1, 0), (true, 3, 1), (false, 1, 0), (false, 3, 1)] {
+    for (silent, seconds, cases, on) in [
+        (true, 1, 0, true),
+        (true, 3, 1, true),
+        (false, 1, 0, true),
+        (false, 3, 1, true),
+        // Switched off, nobody is looked for, but the picture is.
+        (false, 3, 1, false),
+    ] {
         let mut bench = Bench::new(&Scripted::sure(), config);
         bench.until_masked();
+        bench.control.switch(on);
         for tenth in 0..10 * seconds {
             bench.clock.advance(Duration::from_millis(100) - BETWEEN);
             match silent {
@@ -362,8 +370,9 @@ fn input_that_shows_no_patient_for_long_is_followed_by_another() {
             }
         }
         assert_eq!(bench.session.case(), 0, "not before it is back");
+        bench.control.switch(true);
         bench.until_masked();
-        assert_eq!(bench.session.case(), cases, "{silent} {seconds}");
+        assert_eq!(bench.session.case(), cases, "{silent} {seconds} {on}");
     }
 }
 
@@ -773,6 +782,65 @@ fn p_02_where_nothing_can_be_painted_no_mask_stays_on_the_screen() {
     assert!(!screen.is_empty() && screen.iter().all(|byte| *byte == 128));
 }
 
+/// Tells when a mask is on the screen, and keeps what was said last.
+struct Onlooker {
+    masked: Arc<AtomicBool>,
+    last: Option<(State, usize, bool)>,
+}
+
+impl Watcher for Onlooker {
+    fn shown(&mut self, session: &LiveSession, frame: Option<&Frame>, _: Counts) {
+        let record = session.record();
+        self.masked
+            .fetch_or(!record.masks.is_empty(), Ordering::SeqCst);
+        if frame.is_some() {
+            self.last = Some((session.state(), record.masks.len(), record.repeated));
+        }
+    }
+
+    fn source(&mut self, _: Option<&str>) {}
+}
+
+#[test]
+fn p_02_p_04_the_last_picture_of_a_source_that_ended_has_no_mask_and_says_so() {
+    for frozen in [false, true] {
+        let mut bench = Bench::new(&Scripted::sure(), quick());
+        let masked = Arc::new(AtomicBool::new(false));
+        let source: Box<dyn Source> = Box::new(Until {
+            info: source_info(),
+            given: 0,
+            wanted: masked.clone(),
+            more: 5,
+        });
+        let screen = Arc::new(Mutex::new(Vec::new()));
+        let sink = Output {
+            label: "screen".into(),
+            sink: Box::new(Screen(screen.clone())),
+            keeps: false,
+        };
+        let mut onlooker = Onlooker { masked, last: None };
+        if frozen {
+            bench.until_masked();
+            bench.control.freeze(true);
+            onlooker.masked.store(true, Ordering::SeqCst);
+        }
+        bedside_live::run(
+            &mut bench.session,
+            source.into(),
+            vec![sink],
+            &mut onlooker,
+            RunConfig::default(),
+            &Stop::default(),
+        )
+        .unwrap();
+        let stalled = State::Stalled(Stall::Input);
+        assert_eq!(onlooker.last, Some((stalled, 0, true)), "{frozen}");
+        let screen = screen.lock().unwrap();
+        let bare = |number: u64| screen.starts_with(picture(number).data());
+        assert!((0..bench.next + 10_000).any(bare), "{frozen}");
+    }
+}
+
 #[test]
 fn p_11_the_video_path_allocates_nothing_once_it_runs() {
     let mut bench = Bench::new(&Scripted::sure(), SessionConfig::default());
@@ -917,7 +985,9 @@ fn p_10_frames_in_are_shown_dropped_or_failed_and_a_slow_sink_queues_nothing() {
         let [report] = bench.metrics.outputs().try_into().unwrap();
         let written = u64::from(written.load(Ordering::SeqCst));
         assert_eq!((report.written, report.failed), (written, 0));
-        assert_eq!(counts.shown, report.written + report.dropped);
+        // At the end the last picture is shown again, where sinks need not have every frame once.
+        let again = u64::from(!wait);
+        assert_eq!(counts.shown + again, report.written + report.dropped);
         let heard = &listener.0;
         assert!(heard.contains(&Some("broken".to_owned())), "{heard:?}");
         if wait {
@@ -931,8 +1001,9 @@ fn p_10_frames_in_are_shown_dropped_or_failed_and_a_slow_sink_queues_nothing() {
             assert_eq!(bench.metrics.report().source_errors, 10);
             assert_eq!((counts.shown, written), (60, 60));
         } else {
-            // One with the sink and one that waits for it; as its gate opens, two are on their way.
-            assert!((1..=4).contains(&written), "{report:?}");
+            // One with the sink and one that waits for it; as its gate opens, two are on their way, and
+            // the last one is shown again.
+            assert!((1..=5).contains(&written), "{report:?}");
         }
     }
 }

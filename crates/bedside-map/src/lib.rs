@@ -14,6 +14,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::{Deref, Range};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use memmap2::{Mmap, MmapOptions};
@@ -28,11 +29,20 @@ enum Source {
         map: Mmap,
         file: Arc<File>,
         offset: u64,
+        written: Written,
     },
     Memory {
         all: Arc<Vec<u8>>,
         part: Range<usize>,
     },
+}
+
+/// A file's length, and when its contents were changed last: seconds and nanoseconds.
+type Written = (u64, i64, i64);
+
+fn written(file: &File) -> io::Result<Written> {
+    let inode = file.metadata()?;
+    Ok((inode.len(), inode.mtime(), inode.mtime_nsec()))
 }
 
 impl Bytes {
@@ -47,12 +57,19 @@ impl Bytes {
     }
 
     fn mapped(file: Arc<File>, offset: u64, length: usize) -> io::Result<Self> {
-        let (all, end) = (file.metadata()?.len(), offset.checked_add(length as u64));
-        if end.is_none_or(|end| all < end) {
+        // Before anything is read, so that a change behind it is noticed.
+        let written = written(&file)?;
+        let end = offset.checked_add(length as u64);
+        if end.is_none_or(|end| written.0 < end) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         match map(&file, offset, length) {
-            Ok(map) => Ok(Self(Source::Mapped { map, file, offset })),
+            Ok(map) => Ok(Self(Source::Mapped {
+                map,
+                file,
+                offset,
+                written,
+            })),
             Err(_) => {
                 let mut bytes = vec![0; length];
                 let mut file = &*file;
@@ -60,6 +77,20 @@ impl Bytes {
                 file.read_exact(&mut bytes)?;
                 Ok(bytes.into())
             }
+        }
+    }
+
+    /// Whether the file was left alone since it was mapped, to the resolution of its file system's
+    /// clock; bytes in memory always are. Another file that took its name does not count.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn is_unchanged(&self) -> io::Result<bool> {
+        match &self.0 {
+            Source::Mapped {
+                file, written: at, ..
+            } => Ok(written(file)? == *at),
+            Source::Memory { .. } => Ok(true),
         }
     }
 
@@ -200,5 +231,23 @@ mod tests {
         // Its size is told as 0, so only the empty stretch is there.
         assert!(Bytes::of(&file, 0, 0).unwrap().is_empty());
         assert!(Bytes::of(&file, 0, 1).is_err());
+    }
+
+    #[test]
+    fn what_is_written_in_place_is_noticed_and_a_rename_is_none() {
+        let temp = tempfile::tempdir().unwrap();
+        let (path, new) = (temp.path().join("file"), temp.path().join("new"));
+        fs::write(&path, [1; 8_192]).unwrap();
+        // Some time ago, so that the clock's resolution does not matter.
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        file.set_modified(std::time::UNIX_EPOCH).unwrap();
+        let mapped = Bytes::of(&file, 0, 8_192).unwrap();
+        assert!(mapped.is_unchanged().unwrap());
+        fs::write(&new, [2; 8_192]).unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert!(mapped.is_unchanged().unwrap(), "another file");
+        std::os::unix::fs::FileExt::write_at(&file, &[3], 100).unwrap();
+        assert!(!mapped.is_unchanged().unwrap());
+        assert!(Bytes::from(vec![1]).is_unchanged().unwrap());
     }
 }

@@ -110,23 +110,27 @@ pub(super) async fn answer(listener: TcpListener, pages: Router, limits: Limits)
     }
 }
 
+/// Marks a place over which something was sent.
+const ANSWERED: u64 = 1 << 63;
+
 /// A place for one connection.
 #[derive(Debug, Default)]
 struct Place {
-    /// When something was last sent over it, counted in things sent over all.
-    sent: AtomicU64,
+    /// When it was taken or, with [`ANSWERED`], when something was last sent over it; counted over all.
+    used: AtomicU64,
     /// Told when another connection got the place.
     lost: Notify,
 }
 
-/// The places of all connections. Whoever comes gets one; when all are taken, it is the place of the
-/// connection over which nothing was sent for longest. What a peer sends does not count: so one that
-/// opens many connections, or sends heads without end, only loses its own.
+/// The places of all connections. Whoever comes gets one; when all are taken, it is that of the
+/// connection that waits longest for its first answer or, where there is none, over which nothing was
+/// sent for longest. What a peer sends does not count: so one that opens many connections, or sends
+/// heads without end, only loses its own.
 #[derive(Debug)]
 struct Places {
     most: usize,
     taken: Mutex<Vec<Arc<Place>>>,
-    sent: AtomicU64,
+    uses: AtomicU64,
 }
 
 impl Places {
@@ -134,7 +138,7 @@ impl Places {
         Self {
             most,
             taken: Mutex::default(),
-            sent: AtomicU64::new(0),
+            uses: AtomicU64::new(0),
         }
     }
 
@@ -143,11 +147,11 @@ impl Places {
             place: Arc::default(),
             places: places.clone(),
         };
-        taken.sent();
+        taken.used(0);
         let mut all = places.taken.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= places.most {
-            let sent = |(_, place): &(usize, &Arc<Place>)| place.sent.load(Ordering::Relaxed);
-            let oldest = all.iter().enumerate().min_by_key(sent);
+            let used = |(_, place): &(usize, &Arc<Place>)| place.used.load(Ordering::Relaxed);
+            let oldest = all.iter().enumerate().min_by_key(used);
             if let Some(at) = oldest.map(|(at, _)| at) {
                 all.swap_remove(at).lost.notify_one();
             }
@@ -165,9 +169,9 @@ struct Taken {
 }
 
 impl Taken {
-    fn sent(&self) {
-        let now = self.places.sent.fetch_add(1, Ordering::Relaxed);
-        self.place.sent.store(now, Ordering::Relaxed);
+    fn used(&self, answered: u64) {
+        let now = self.places.uses.fetch_add(1, Ordering::Relaxed);
+        self.place.used.store(answered | now, Ordering::Relaxed);
     }
 }
 
@@ -236,7 +240,7 @@ impl AsyncWrite for Connection {
         let limit = self.limits.unread;
         if written.is_ready() {
             (self.unread, self.idle) = (None, None);
-            self.place.sent();
+            self.place.used(ANSWERED);
         } else if expired(&mut self.unread, limit, cx) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -329,7 +333,12 @@ mod tests {
             idle.push(other);
             ask(&mut used);
         }
+        // However many come between two answers.
+        for _ in 0..3 * limits.connections {
+            idle.push(connect(address));
+        }
         ask(&mut connect(address));
+        ask(&mut used);
         // It ends, and not because this waited for too long.
         let ended = idle.swap_remove(0).read(&mut [0]);
         let ended = ended.map_err(|error| error.kind());

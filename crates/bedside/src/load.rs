@@ -48,6 +48,8 @@ pub(crate) fn session(
         )
     });
     verified?;
+    // The engine may have read a stretch behind the hash.
+    graph.unchanged()?;
     Ok(session?)
 }
 

@@ -82,7 +82,7 @@ pub fn serve_bundle(
 }
 
 fn load(path: &Path, digest: &str, options: Options) -> Result<Box<dyn Model>, Error> {
-    let failed = |error: bedside::Error| Error::new(ErrorKind::Load, error.to_string());
+    let failed = |error: bedside::Error| Error::of(ErrorKind::Load, error).without(path);
     let bundle = Bundle::open(path).map_err(|e| failed(e.into()))?;
     if bundle.digest() != digest {
         let message = "the bundle was replaced since the session began; hint: begin a new one";

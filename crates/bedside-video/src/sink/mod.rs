@@ -6,10 +6,10 @@ mod jpeg;
 mod y4m;
 
 use std::fmt;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, Permissions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use bedside_core::Frame;
@@ -154,8 +154,7 @@ pub fn open_sink(spec: &str, options: &SinkOptions) -> Result<Box<dyn Sink>, Sin
     match ending.to_ascii_lowercase().as_str() {
         _ if spec == "-" => {
             let name = "standard output";
-            let out = io::stdout().as_fd().try_clone_to_owned();
-            let out = File::from(out.map_err(|error| SinkError::io(name, &error))?);
+            let out = stdout(options.max_bytes).map_err(|error| SinkError::io(name, &error))?;
             Ok(Box::new(Y4mSink::new(name, out, rate)))
         }
         "mjpeg" | "mjpg" => {
@@ -172,6 +171,25 @@ pub fn open_sink(spec: &str, options: &SinkOptions) -> Result<Box<dyn Sink>, Sin
     }
 }
 
+/// Standard output, which takes no more than `max_bytes` where it is a file.
+///
+/// # Errors
+/// Whatever the system says.
+pub fn stdout(max_bytes: u64) -> io::Result<Bounded<File>> {
+    let out = File::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let most = match out.metadata()?.is_file() {
+        true => max_bytes,
+        false => u64::MAX,
+    };
+    Ok(Bounded::new(out, most))
+}
+
+/// Let nobody but its owner read a file that was there before.
+pub fn keep_private(file: &File) {
+    // Somebody else's file, and one on a disk without permissions, stays as it is.
+    let _ = file.set_permissions(Permissions::from_mode(0o600));
+}
+
 /// Begin a file that only its owner may read. Devices and named pipes are written as they are.
 ///
 /// # Errors
@@ -182,11 +200,14 @@ pub fn create(path: &Path, options: &SinkOptions) -> io::Result<Bounded<File>> {
     open.write(true).create(true).mode(0o600);
     let file = open.open(path)?;
     let there = file.metadata()?;
-    if there.is_file() && there.len() > 0 {
-        if !options.overwrite {
-            return Err(io::ErrorKind::AlreadyExists.into());
+    if there.is_file() {
+        if there.len() > 0 {
+            if !options.overwrite {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            file.set_len(0)?;
         }
-        file.set_len(0)?;
+        keep_private(&file);
     }
     Ok(Bounded::new(file, options.max_bytes))
 }
