@@ -137,8 +137,8 @@ pub(crate) fn get(address: &str, path: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
-/// The process of a session's model.
-fn model_of(session: u32) -> u32 {
+/// The process of a session's model, while there is one.
+fn model_of(session: u32) -> Option<u32> {
     let parent = format!("PPid:\t{session}\n");
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let mut ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -146,7 +146,6 @@ fn model_of(session: u32) -> u32 {
         let status = fs::read_to_string(format!("/proc/{id}/status"));
         status.is_ok_and(|status| status.contains(&parent))
     })
-    .unwrap()
 }
 
 #[track_caller]
@@ -184,10 +183,14 @@ fn p_21_no_output_of_a_session_tells_its_sources_path_or_content() {
         let shown = status.contains("\"source_message\"") && !status.contains("\"shown\":0,");
         (shown && Path::new(&metrics).exists()).then_some(())
     });
-    // A model that can't be started again says why.
+    // A model that can't be started again says why; one that was never loaded says less.
+    until("answers", || {
+        let status = get(address, "/status");
+        status.contains("\"state\":\"active\"").then_some(())
+    });
     let damaged = fs::read(bench.bundle()).unwrap();
     fs::write(bench.bundle(), vec![0; damaged.len()]).unwrap();
-    let model = model_of(live.0.id()).to_string();
+    let model = until("a model", || model_of(live.0.id())).to_string();
     assert!(
         Command::new("kill")
             .args(["-KILL", &model])
