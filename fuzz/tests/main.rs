@@ -176,6 +176,20 @@ fn p_26_every_corpus_is_replayed() {
 }
 
 #[test]
+fn p_26_the_page_tells_of_every_target() {
+    let page = fs::read_to_string(root().join("docs/testing.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+    let told: Vec<_> = rows.filter_map(|row| row.split(" | ").next()).collect();
+    for (target, _) in TARGETS {
+        let named = told.iter().any(|names| {
+            let mut names = names.split(", ").map(|name| name.trim_matches('`'));
+            names.any(|name| name == *target)
+        });
+        assert!(named, "{target}");
+    }
+}
+
+#[test]
 fn p_26_every_target_has_a_small_corpus_and_every_corpus_its_target() {
     let names: BTreeSet<_> = TARGETS.iter().map(|target| target.0.to_owned()).collect();
     assert_eq!(names.len(), TARGETS.len(), "a name twice");
