@@ -427,15 +427,17 @@ pub(crate) fn page(rows: &[(&Fault, Result<Report, String>)]) -> String {
          two frame times, by arrival or, where the machine was busy, by both of the records' figures and no longer\n\
          than {BUSY_PAUSE:.0} by arrival; no more than {BUSY_MISSED} frames in a row may not be shown, and {BUSY_SHARE} % must be shown before, during\n\
          (unless the fault is the source's) and after the fault, by arrival and by the records. `--untimed`, as CI\n\
-         runs it, the pause of {BUSY_PAUSE:.0} stands alone and an end may take {} seconds longer; what comes late is tried three times.\n\n\
-         Words are read from the pixels below the pictures: the state, and what is wrong with outputs. Told is what\n\
-         standard error says of outputs. The states that a fault leads to must be in the records and below a picture,\n\
-         an output's failure below a picture and on standard error. No picture may differ from its frame, as a mask\n\
-         makes it, in a state that permits no mask. The record has the pictures that came out, the frames in each of\n\
-         the two files, and the end's captured = shown + dropped + failed. Every frame that came out must be in the\n\
-         log, unless that is what fails; a kill may cost {UNLOGGED} of them, {BUSY_UNLOGGED} `--untimed`\n\
-         ([result-log.md](result-log.md)). The exit code has the time to the end beside it, at most one second, or\n\
-         six beside a sink that takes nothing.\n\n\
+         runs it, of pauses only that of {BUSY_PAUSE:.0} is judged, and an end may take {} seconds longer. Where something was late and\n\
+         nothing else wrong, the row is run again, three times at most.\n\n\
+         Words are read from the pixels below the pictures: the state, and what is wrong with outputs. Told is\n\
+         what standard error says of outputs. The state that a fault leads to must be in the records and below a\n\
+         picture, an output's failure below a picture and on standard error. No picture may differ from its\n\
+         frame, as a mask makes it, in a state that permits no mask. The\n\
+         record has the pictures that came out, the frames in each of the two files, and the end's\n\
+         captured = shown + dropped + failed. Every frame that came out must be in the log, unless that is what\n\
+         fails; a kill may cost {UNLOGGED} of them, {BUSY_UNLOGGED} `--untimed` ([result-log.md](result-log.md)).\n\
+         The exit code has the time to the end beside it, at most one second, or six beside a sink that takes\n\
+         nothing.\n\n\
          | Fault | Before | During | After | Pause | Own: delay, not shown | Words on the picture | Told | Record | Exit | Verdict |\n\
          |---|---|---|---|---|---|---|---|---|---|---|\n",
         date.trim(),
