@@ -141,6 +141,17 @@ impl Report {
                 format!("a mask on picture {}, '{}'", a.number, a.said),
             );
         }
+        if fault.source && !fault.masks_after {
+            let last = outcome.arrivals.last();
+            let last = last.map_or("no picture", |a| match a.painted {
+                true => "a mask",
+                false => &*a.said,
+            });
+            expect(
+                last.starts_with("stalled"),
+                format!("ends with {last} on the screen"),
+            );
+        }
         let ages = outcome.frames().flat_map(|frame| frame["masks"].as_array());
         let oldest = ages
             .flatten()
@@ -432,8 +443,8 @@ pub(crate) fn page(rows: &[(&Fault, Result<Report, String>)]) -> String {
          Words are read from the pixels below the pictures: the state, and what is wrong with outputs. Told is\n\
          what standard error says of outputs. The state that a fault leads to must be in the records and below a\n\
          picture, an output's failure below a picture and on standard error. No picture may differ from its\n\
-         frame, as a mask makes it, in a state that permits no mask. The\n\
-         record has the pictures that came out, the frames in each of the two files, and the end's\n\
+         frame, as a mask makes it, in a state that permits no mask; where the source ends, the last one is\n\
+         stalled. The record has the pictures that came out, the frames in each of the two files, and the end's\n\
          captured = shown + dropped + failed. Every frame that came out must be in the log, unless that is what\n\
          fails; a kill may cost {UNLOGGED} of them, {BUSY_UNLOGGED} `--untimed` ([result-log.md](result-log.md)).\n\
          The exit code has the time to the end beside it, at most one second, or six beside a sink that takes\n\
