@@ -511,7 +511,7 @@ fn the_process_is_confined() {
 #[test]
 fn p_12_restarts_without_end_take_neither_memory_nor_threads() {
     let _alone = alone();
-    // `BEDSIDE_RESTARTS=1000` for the count that docs/live.md states.
+    // `BEDSIDE_RESTARTS=1000` for the count that docs/testing.md states.
     let restarts: usize = env::var("BEDSIDE_RESTARTS").map_or(60, |n| n.parse().unwrap());
     let (loader, started) = loader(&["1 abort", "2 exit", "0 kill", "1 hang", "1 nan"]);
     let mut config = quick();

@@ -30,8 +30,10 @@ pub(crate) struct Fault {
     pub(crate) end: fn(&mut Live),
     /// The exit code.
     pub(crate) code: i32,
-    /// What records must say in a frame's state, reason, trouble or lists.
-    pub(crate) says: &'static [&'static str],
+    /// The state that records must have, and some picture.
+    pub(crate) says: &'static str,
+    /// What must stand on some picture of an output, and how what is told of it on standard error begins.
+    pub(crate) trouble: Option<[&'static str; 2]>,
     /// Whether masks must be painted afterwards.
     pub(crate) masks_after: bool,
     /// Whether the fault is the source's own, so that no frames come.
@@ -54,11 +56,12 @@ const NONE: Fault = Fault {
     mend: |_| {},
     end: |live| live.feeder().close(),
     code: 0,
-    says: &["active"],
+    says: "active",
+    trouble: None,
     masks_after: true,
     source: false,
     answers: true,
-    ends_within: 6_000,
+    ends_within: 1_000,
     closes: true,
 };
 
@@ -152,11 +155,18 @@ fn truncate(live: &Live) {
 const SPOILT: Fault = Fault {
     quick: false,
     lasts: 4_000,
-    says: &["fault"],
+    says: "fault: load",
     masks_after: false,
     code: ENGINE,
     ..NONE
 };
+
+/// Of a second output that takes nothing, and of one on a full disk.
+const BLOCKED: [&str; 2] = ["output 2 blocked", "output 2: takes nothing for a second"];
+const FULL: [&str; 2] = [
+    "output 2 failed",
+    "output 2: Y4M file: No space left on device",
+];
 
 pub(crate) const FAULTS: &[Fault] = &[
     NONE,
@@ -187,7 +197,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         quick: false,
         strike: |live| strike_model(live, "STOP"),
         lasts: 14_000,
-        says: &["stalled", "inference"],
+        says: "stalled: inference",
         ..NONE
     },
     Fault {
@@ -210,7 +220,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         name: "bundle with a graph of 20,000 nodes in a row",
         quick: false,
         prepare: deep,
-        says: &["fault"],
+        says: "fault: load",
         answers: false,
         masks_after: false,
         code: ENGINE,
@@ -222,8 +232,10 @@ pub(crate) const FAULTS: &[Fault] = &[
             setup.sink("| exec sleep 40");
             Ok(())
         },
-        says: &["active"],
+        trouble: Some(BLOCKED),
         code: OUTPUT,
+        // A sink that takes nothing has five seconds to end.
+        ends_within: 6_000,
         ..NONE
     },
     Fault {
@@ -233,6 +245,10 @@ pub(crate) const FAULTS: &[Fault] = &[
             setup.sink("| head -c 5000000 >/dev/null");
             Ok(())
         },
+        trouble: Some([
+            "output 2 failed",
+            "output 2: command: ended before the video did",
+        ]),
         code: OUTPUT,
         ..NONE
     },
@@ -243,6 +259,7 @@ pub(crate) const FAULTS: &[Fault] = &[
             setup.sink("full.y4m");
             Ok(())
         },
+        trouble: Some(FULL),
         code: OUTPUT,
         ..NONE
     },
@@ -254,6 +271,7 @@ pub(crate) const FAULTS: &[Fault] = &[
             setup.sink(disk.join("video.y4m").display().to_string());
             Ok(())
         },
+        trouble: Some(FULL),
         code: OUTPUT,
         ..NONE
     },
@@ -263,6 +281,10 @@ pub(crate) const FAULTS: &[Fault] = &[
             setup.records = "/dev/full".to_owned();
             Ok(())
         },
+        trouble: Some([
+            "file of records failed",
+            "file of records: No space left on device",
+        ]),
         code: OUTPUT,
         ..NONE
     },
@@ -285,6 +307,7 @@ pub(crate) const FAULTS: &[Fault] = &[
                 .and_then(|mut file| file.write_all(&[0; 96 << 10]));
         },
         lasts: 4_000,
+        trouble: Some(["result log failed", "result log: No space left on device"]),
         code: OUTPUT,
         ..NONE
     },
@@ -293,7 +316,7 @@ pub(crate) const FAULTS: &[Fault] = &[
         strike: |live| live.feeder().pause(),
         lasts: 4_000,
         mend: |live| live.feeder().resume(),
-        says: &["stalled", "input"],
+        says: "stalled: input",
         source: true,
         ..NONE
     },
@@ -319,7 +342,6 @@ pub(crate) const FAULTS: &[Fault] = &[
             live.feeder().bytes(header.into_bytes());
         },
         lasts: 1_000,
-        says: &["active"],
         masks_after: false,
         source: true,
         code: INPUT,
@@ -377,14 +399,13 @@ pub(crate) const FAULTS: &[Fault] = &[
                 live.signal("INT");
             }
         },
+        trouble: Some(BLOCKED),
         code: OUTPUT,
-        ends_within: 1_000,
         ..NONE
     },
     Fault {
         name: "SIGTERM",
         end: |live| live.signal("TERM"),
-        ends_within: 1_000,
         ..NONE
     },
     Fault {

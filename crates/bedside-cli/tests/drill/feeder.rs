@@ -28,7 +28,7 @@ pub(crate) fn number(luma: &[u8], width: usize) -> Option<u64> {
 }
 
 /// A red object that moves over a grained brown ground, which is what the tiny bundle calls a polyp.
-fn frame(number: u64) -> Vec<u8> {
+pub(crate) fn frame(number: u64) -> Vec<u8> {
     let mut frame = vec![0; WIDTH * HEIGHT * 3 / 2];
     let (luma, chroma) = frame.split_at_mut(WIDTH * HEIGHT);
     let way = (WIDTH - OBJECT - 120) as u64;

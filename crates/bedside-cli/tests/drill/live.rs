@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::feeder::{Feeder, Sent, number};
+use crate::band;
+use crate::feeder::{Feeder, HEIGHT, Sent, WIDTH, frame, number};
 
 const BEDSIDE: &str = env!("CARGO_BIN_EXE_bedside");
 /// For what a loaded machine may take long with.
@@ -67,8 +68,18 @@ impl Setup {
     }
 }
 
-/// What came out: the number of each annotated frame and when it was there.
-type Arrivals = Arc<Mutex<Vec<(u64, Instant)>>>;
+/// A picture that came out.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    pub(crate) number: u64,
+    pub(crate) at: Instant,
+    /// The state and the trouble below it.
+    pub(crate) said: String,
+    /// Whether it differs from the frame that was sent, as it does where a mask is painted.
+    pub(crate) painted: bool,
+}
+
+type Arrivals = Arc<Mutex<Vec<Arrival>>>;
 
 pub(crate) struct Live {
     pub(crate) setup: Setup,
@@ -85,7 +96,7 @@ pub(crate) struct Outcome {
     /// From the last act to the end of the process.
     pub(crate) ending: Duration,
     pub(crate) sent: Vec<Sent>,
-    pub(crate) arrivals: Vec<(u64, Instant)>,
+    pub(crate) arrivals: Vec<Arrival>,
     pub(crate) records: Vec<Value>,
     pub(crate) log: Vec<Value>,
     pub(crate) stderr: String,
@@ -173,7 +184,7 @@ impl Live {
     }
 
     /// The records up to now, of the lines or, where these go nowhere, of the log.
-    fn recorded(&self) -> Vec<Value> {
+    pub(crate) fn recorded(&self) -> Vec<Value> {
         match File::open(&self.setup.records) {
             Ok(mut file) if file.metadata().is_ok_and(|m| m.is_file()) => {
                 // The newest are at the end; a soak's file is long.
@@ -191,7 +202,7 @@ impl Live {
     /// Number of the newest frame that came out.
     pub(crate) fn newest(&self) -> u64 {
         let arrivals = self.arrivals.lock().unwrap();
-        arrivals.last().map_or(0, |(number, _)| *number)
+        arrivals.last().map_or(0, |arrival| arrival.number)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -301,8 +312,8 @@ fn children(of: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Read Y4M as it comes, and note each frame's number and time.
-fn watch(video: ChildStdout, to: &Mutex<Vec<(u64, Instant)>>) -> std::io::Result<()> {
+/// Read Y4M as it comes, and note of each picture what there is to see.
+fn watch(video: ChildStdout, to: &Mutex<Vec<Arrival>>) -> std::io::Result<()> {
     let mut video = BufReader::with_capacity(1 << 20, video);
     let mut header = String::new();
     video.read_line(&mut header)?;
@@ -311,19 +322,39 @@ fn watch(video: ChildStdout, to: &Mutex<Vec<(u64, Instant)>>) -> std::io::Result
         let side = fields.find_map(|field| field.strip_prefix(letter)?.parse::<usize>().ok());
         side.unwrap_or_default()
     };
-    let (width, height) = (side('W'), side('H'));
-    let mut frame = vec![0; width * height + 2 * (width.div_ceil(2) * height.div_ceil(2))];
+    if side('W') != WIDTH {
+        return Ok(());
+    }
+    let height = side('H');
+    let mut picture = vec![0; WIDTH * height * 3 / 2];
     let mut line = Vec::new();
     loop {
         line.clear();
         if video.read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
-        video.read_exact(&mut frame)?;
-        if let Some(number) = number(&frame, width) {
-            to.lock().unwrap().push((number, Instant::now()));
+        video.read_exact(&mut picture)?;
+        let at = Instant::now();
+        if let Some(number) = number(&picture, WIDTH) {
+            let arrival = Arrival {
+                number,
+                at,
+                said: band::read(&picture[WIDTH * HEIGHT..WIDTH * height]),
+                painted: painted(&picture, height, &frame(number)),
+            };
+            to.lock().unwrap().push(arrival);
         }
     }
+}
+
+/// Whether a picture, above its band, differs from the frame that was sent.
+fn painted(mut picture: &[u8], height: usize, mut sent: &[u8]) -> bool {
+    [1, 4, 4].into_iter().any(|part| {
+        let (shown, more) = picture.split_at(WIDTH * height / part);
+        let (plane, rest) = sent.split_at(WIDTH * HEIGHT / part);
+        (picture, sent) = (more, rest);
+        !shown.starts_with(plane)
+    })
 }
 
 impl Outcome {
