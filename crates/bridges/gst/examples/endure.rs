@@ -28,10 +28,11 @@ const MAX_AGE: u64 = 500_000;
 /// Time between two ends of the model's process: fewer in five minutes than a session bears.
 const KILL_EVERY: Duration = Duration::from_secs(150);
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// What came out.
 #[derive(Default)]
 struct Out {
-    frames: u64,
     masked: u64,
     oldest_us: u64,
     /// Time in the element, microseconds.
@@ -40,17 +41,17 @@ struct Out {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let minutes: f64 = arguments
-        .first()
+    let minutes = arguments.first();
+    let minutes: f64 = minutes
         .ok_or("usage: endure MINUTES [COMMAND [MODE]]")?
         .parse()?;
+    let length = Duration::from_secs_f64(minutes * 60.0);
     let command = arguments.get(1).map_or("bedside", String::as_str);
     let mode = arguments.get(2).map_or("metadata", String::as_str);
-    let frames = (minutes * 60.0 * RATE as f64) as u64;
 
     gst::init()?;
-    let pictures = pictures()?;
     gstbedside::plugin_register_static()?;
+    let pictures = pictures()?;
     let bundle = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../../models/edge/edge.bedside"
@@ -71,36 +72,34 @@ fn main() -> Result<(), Box<dyn Error>> {
     harness.set_drop_buffers(true);
     harness.play();
 
-    let size = usize::try_from(frames)?;
     let began = Instant::now();
-    let out = Arc::new(Mutex::new(Out {
-        inside: Vec::with_capacity(size),
-        ..Out::default()
-    }));
-    let (mut handing, mut woken) = (Vec::with_capacity(size), Vec::with_capacity(size));
-    watch(&element, &out, began)?;
-    let (mut kills, mut told, mut next_kill) = (
-        0,
-        0,
-        KILL_EVERY.min(Duration::from_secs_f64(minutes * 30.0)),
-    );
-    let mut memory = Vec::new();
-    for number in 0..frames {
-        let due = Duration::from_nanos(1_000_000_000 / RATE * number);
+    let most = usize::try_from(frames_in(length))?;
+    let out = watch(&element, most, began)?;
+    let (mut handing, mut woken) = (Vec::with_capacity(most), Vec::with_capacity(most));
+    let (mut number, mut missed, mut kills, mut told) = (0, 0, 0, 0);
+    let mut next_kill = KILL_EVERY.min(length / 2);
+    let (mut next_look, mut memory) = (length.min(MINUTE / 2), Vec::new());
+    while number < frames_in(length) {
+        let due = Duration::from_nanos(number * 1_000_000_000 / RATE);
         thread::sleep(due.saturating_sub(began.elapsed()));
-        woken.push(micros(began.elapsed().saturating_sub(due)));
-        let place = number % (2 * PICTURES - 2);
+        let handed = began.elapsed();
+        woken.push(micros(handed.saturating_sub(due)));
+        // A camera does not wait: what this program was not woken for in time is gone.
+        let present = frames_in(handed).max(number);
+        missed += present - number;
+        number = present + 1;
+
+        let place = present % (2 * PICTURES - 2);
         let picture = pictures.get(usize::try_from(place.min(2 * PICTURES - 2 - place))?);
         let mut buffer = picture.ok_or("no such picture")?.copy();
-        // The time at which it is handed over, which says on the other side how long it took.
-        let handed = began.elapsed();
+        // Says on the other side how long the frame took.
         let time = gst::ClockTime::try_from(handed)?;
-        buffer
-            .get_mut()
-            .ok_or("a buffer that others hold")?
-            .set_pts(time);
+        let owned = buffer.get_mut();
+        owned.ok_or("a buffer that others hold")?.set_pts(time);
+        let handed = Instant::now();
         harness.push(buffer)?;
-        handing.push(micros(began.elapsed().saturating_sub(handed)));
+        handing.push(micros(handed.elapsed()));
+
         while let Some(message) = bus.pop() {
             told += u64::from(is_error(&message));
         }
@@ -108,62 +107,65 @@ fn main() -> Result<(), Box<dyn Error>> {
             next_kill += KILL_EVERY;
             kills += kill_children()?;
         }
-        if number % (60 * RATE) == 30 * RATE {
-            let resident = resident_memory().unwrap_or(0);
-            memory.push(resident);
-            println!(
-                "{:5.1} min: {:.1} MiB, {kills} kills",
-                due.as_secs_f64() / 60.0,
-                mebi(resident)
-            );
+        if due >= next_look {
+            next_look += MINUTE;
+            memory.push(resident_memory().unwrap_or(0));
         }
     }
-    thread::sleep(Duration::from_millis(500));
-    harness.push_event(gst::event::Eos::new());
+    thread::sleep(Duration::from_secs(1));
     let mut out = lock(&out);
+    let frames = handing.len();
     println!(
-        "{mode}: {frames} frames in, {} out, {} with a mask, the oldest {:.0} ms",
-        out.frames,
+        "{mode}, {minutes} min: {frames} frames in, {} out, {} with a mask, the oldest {:.0} ms; {missed} missed \
+         by this program",
+        out.inside.len(),
         out.masked,
         out.oldest_us as f64 / 1e3
     );
     print("handed over", &mut handing);
     print("in the element", &mut out.inside);
     print("woken late", &mut woken);
-    if let (Some(first), Some(last)) = (memory.get(1), memory.last()) {
-        println!(
-            "memory: {:.1} MiB after a minute and a half, {:.1} MiB at the end",
-            mebi(*first),
-            mebi(*last)
-        );
+    let mebibytes = memory.iter().map(|bytes| format!(" {:.1}", mebi(*bytes)));
+    println!(
+        "memory, MiB, once a minute:{}",
+        mebibytes.collect::<String>()
+    );
+    println!("{kills} kills of the model's process, {told} messages with an error");
+    let sound = out.inside.len() == frames
+        && out.masked > 0
+        && out.oldest_us <= MAX_AGE
+        && kills > 0
+        && told > 0;
+    match sound {
+        true => Ok(()),
+        false => Err("a frame, a mask or a message is not as it should be".into()),
     }
-    println!("{kills} kills of the model's process, {told} messages of an error");
-    let sound =
-        out.frames == frames && out.masked > 0 && out.oldest_us <= MAX_AGE && kills > 0 && told > 0;
-    if sound {
-        Ok(())
-    } else {
-        Err("a frame, a mask or a message is not as it should be".into())
-    }
+}
+
+/// How many frames a camera has given after this time.
+fn frames_in(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX / RATE) * RATE / 1_000_000_000
 }
 
 /// Take down every frame that comes out.
 fn watch(
     element: &gst::Element,
-    out: &Arc<Mutex<Out>>,
+    most: usize,
     began: Instant,
-) -> Result<(), Box<dyn Error>> {
-    let (pad, out) = (element.static_pad("src").ok_or("no pad")?, out.clone());
+) -> Result<Arc<Mutex<Out>>, Box<dyn Error>> {
+    let out = Arc::new(Mutex::new(Out {
+        inside: Vec::with_capacity(most),
+        ..Out::default()
+    }));
+    let (pad, taken) = (element.static_pad("src").ok_or("no pad")?, out.clone());
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-        let mut out = lock(&out);
         if let Some(buffer) = info.buffer() {
+            let mut out = lock(&taken);
             let handed = buffer.pts().map_or(Duration::ZERO, Duration::from);
             out.inside
                 .push(micros(began.elapsed().saturating_sub(handed)));
-            out.frames += 1;
-            let ages = buffer
-                .iter_meta::<VideoRegionOfInterestMeta>()
-                .filter_map(|region| region.param("bedside")?.get::<u64>("age-us").ok());
+            let regions = buffer.iter_meta::<VideoRegionOfInterestMeta>();
+            let ages = regions.filter_map(|region| region.param("bedside")?.get("age-us").ok());
             if let Some(oldest) = ages.max() {
                 out.masked += 1;
                 out.oldest_us = out.oldest_us.max(oldest);
@@ -171,7 +173,7 @@ fn watch(
         }
         gst::PadProbeReturn::Ok
     });
-    Ok(())
+    Ok(out)
 }
 
 fn pictures() -> Result<Vec<gst::Buffer>, Box<dyn Error>> {

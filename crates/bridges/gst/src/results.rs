@@ -32,25 +32,28 @@ pub(crate) fn attach(live: &LiveSession, buffer: &mut gst::BufferRef) {
             .build();
         let rect = (bounds.x, bounds.y, bounds.width, bounds.height);
         VideoRegionOfInterestMeta::add(buffer, &record.prompt, rect).add_param(structure);
-        #[cfg(feature = "analytics")]
-        detect(buffer, record, bounds);
     }
+    #[cfg(feature = "analytics")]
+    detect(live, buffer);
 }
 
-/// The same box for GStreamer's analytics library, which has no masks before 1.26.
+/// The boxes for GStreamer's analytics library, which has no masks before 1.26.
 #[cfg(feature = "analytics")]
-fn detect(
-    buffer: &mut gst::BufferRef,
-    record: &bedside_live::record::MaskRecord,
-    bounds: BoundingBox,
-) {
+fn detect(live: &LiveSession, buffer: &mut gst::BufferRef) {
     let side = |pixels: u32| i32::try_from(pixels).unwrap_or(i32::MAX);
-    let (x, y) = (side(bounds.x), side(bounds.y));
-    let (width, height) = (side(bounds.width), side(bounds.height));
-    let name = gst::glib::Quark::from_str(&*record.prompt);
-    // One for all of a buffer: adding it again gives the one that is there.
+    let boxes = live
+        .masks()
+        .filter_map(|(record, _)| Some((record, record.bounding_box?)));
+    let mut boxes = boxes.peekable();
+    if boxes.peek().is_none() {
+        return;
+    }
     let mut relations = AnalyticsRelationMeta::add(buffer);
-    let _ = relations.add_od_mtd(name, x, y, width, height, record.presence);
+    for (record, bounds) in boxes {
+        let name = gst::glib::Quark::from_str(&*record.prompt);
+        let [x, y, width, height] = [bounds.x, bounds.y, bounds.width, bounds.height].map(side);
+        let _ = relations.add_od_mtd(name, x, y, width, height, record.presence);
+    }
 }
 
 fn within(mask: &Mask, bounds: BoundingBox) -> Vec<u8> {

@@ -98,15 +98,20 @@ impl Session {
             ..SessionConfig::default()
         };
         let metrics = Arc::new(Metrics::new());
+        let live = LiveSession::new(loader, control.clone(), metrics, clock.clone(), config);
         Ok(Self {
-            live: LiveSession::new(loader, control.clone(), metrics, clock.clone(), config),
+            // Before there is a picture, that is nothing new.
+            said: Said {
+                state: live.record().state.clone(),
+                ..Said::default()
+            },
+            live,
             control,
             mode: settings.mode,
             newest: clock.now(),
             clock,
             frames: 0,
             spare: Vec::new(),
-            said: Said::default(),
         })
     }
 
