@@ -27,7 +27,6 @@ const PICTURES: u64 = 24;
 const MAX_AGE: u64 = 500_000;
 /// Time between two ends of the model's process: fewer in five minutes than a session bears.
 const KILL_EVERY: Duration = Duration::from_secs(150);
-
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// What came out.
@@ -125,6 +124,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     print("handed over", &mut handing);
     print("in the element", &mut out.inside);
     print("woken late", &mut woken);
+    println!(
+        "processor time of the element's thread: {:.2} ms a frame",
+        own_ms()? / frames as f64
+    );
     let mebibytes = memory.iter().map(|bytes| format!(" {:.1}", mebi(*bytes)));
     println!(
         "memory, MiB, once a minute:{}",
@@ -204,6 +207,19 @@ fn kill_children() -> Result<u64, Box<dyn Error>> {
         }
     }
     Ok(killed)
+}
+
+/// Processor time that the thread behind the element's queue has had, milliseconds.
+fn own_ms() -> Result<f64, Box<dyn Error>> {
+    for task in fs::read_dir("/proc/self/task")? {
+        let task = task?.path();
+        if fs::read_to_string(task.join("comm"))?.starts_with("queue") {
+            let times = fs::read_to_string(task.join("schedstat"))?;
+            let first = times.split_whitespace().next().unwrap_or_default();
+            return Ok(first.parse::<f64>()? / 1e6);
+        }
+    }
+    Err("the element has no thread".into())
 }
 
 fn is_error(message: &gst::Message) -> bool {

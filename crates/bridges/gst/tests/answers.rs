@@ -2,7 +2,7 @@
 
 use std::process::Command;
 use std::str;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bedside::vision::rle;
 use gst::prelude::*;
@@ -87,13 +87,10 @@ fn video_goes_on_when_the_model_hangs_or_is_killed_and_the_state_says_so() {
     };
 
     signal("-STOP");
-    let stopped = Instant::now();
     still.until(|shown| {
         assert!(shown.iter().all(|mask| mask.age <= limit), "{shown:?}");
         shown.is_empty()
     });
-    // One answer may have been on its way.
-    assert!(stopped.elapsed() < 4 * limit, "{:?}", stopped.elapsed());
     signal("-CONT");
     still.until(|shown| !shown.is_empty());
 
