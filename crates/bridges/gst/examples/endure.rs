@@ -4,7 +4,7 @@
 //!
 //! Ends with an error where a frame is lost, a mask is older than it may be, no mask comes, or the end of
 //! the model's process is not told. Times are printed and judged by no one, as they are the machine's too:
-//! beside them stands how late this program itself was woken for a frame.
+//! beside them stand what the processor had to do for it, and how late this program was woken for a frame.
 #![allow(clippy::print_stdout, reason = "a measurement's result")]
 
 use std::error::Error;
@@ -15,6 +15,7 @@ use std::{env, fs, thread};
 
 use bedside_live::resident_memory;
 use bedside_phantom::{Phantom, PhantomConfig, PhantomKind};
+use cpu_time::ThreadTime;
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::VideoRegionOfInterestMeta;
@@ -74,7 +75,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let began = Instant::now();
     let most = usize::try_from(frames_in(length))?;
     let out = watch(&element, most, began)?;
-    let (mut handing, mut woken) = (Vec::with_capacity(most), Vec::with_capacity(most));
+    let [mut handing, mut working, mut woken] = [(); 3].map(|()| Vec::with_capacity(most));
     let (mut number, mut missed, mut kills, mut told) = (0, 0, 0, 0);
     let mut next_kill = KILL_EVERY.min(length / 2);
     let (mut next_look, mut memory) = (length.min(MINUTE / 2), Vec::new());
@@ -95,8 +96,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let time = gst::ClockTime::try_from(handed)?;
         let owned = buffer.get_mut();
         owned.ok_or("a buffer that others hold")?.set_pts(time);
-        let handed = Instant::now();
+        let (handed, own) = (Instant::now(), ThreadTime::now());
         harness.push(buffer)?;
+        working.push(micros(own.elapsed()));
         handing.push(micros(handed.elapsed()));
 
         while let Some(message) = bus.pop() {
@@ -122,6 +124,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         out.oldest_us as f64 / 1e3
     );
     print("handed over", &mut handing);
+    print("  of processor", &mut working);
     print("in the element", &mut out.inside);
     print("woken late", &mut woken);
     println!(
