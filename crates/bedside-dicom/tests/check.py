@@ -135,7 +135,8 @@ def report(name, folder, image, seg, masks):
     path = folder / f"{name}.sr.dcm"
     sr = hd.sr.srread(path)
     carried(name, image, sr)
-    known(name, sr)
+    # highdicom gives names to content that it reads without one.
+    known(name, pydicom.dcmread(path))
     groups = sr.content.get_planar_roi_measurement_groups()
     check(name, "a group for each mask", len(groups) == int(masks.any(axis=(1, 2)).sum()))
     others = sr.content.get_image_measurement_groups()
