@@ -383,6 +383,7 @@ def masks():
 
 
 def segmentations():
+    link("dicom", "crates/bedside-dicom/tests/golden/video/high.*.dcm")
     link("segmentation", "crates/bedside-dicom/tests/golden/masks/*.dcm")
     sound = (ROOT / "crates/bedside-dicom/tests/golden/masks/binary.dcm").read_bytes()
     put("segmentation", "cut.dcm", sound[:-3])
@@ -722,6 +723,7 @@ def goldens():
     link("avi", f"{video}/clip.avi")
     link("mjpeg", f"{video}/clip.mjpeg")
     link("mp4", f"{video}/*.mp4")
+    link("mp4", f"{video}/*.ts")
     link("still", *(f"{video}/stills/*.{kind}" for kind in ["png", "jpg", "tiff", "bmp", "webp", "gif", "dcm"]))
     link("session", "crates/bedside-cli/tests/golden/bundle/decoder.onnx")
     link("tokenizer", "tests/text/tokenizer.json")

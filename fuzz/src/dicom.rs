@@ -8,8 +8,9 @@ use crate::{bounded, one_line};
 
 /// Frames that are read of each input.
 const FRAMES: u32 = 4;
-/// Most bytes: what a small deflated file may be inflated to, in a buffer that grows by doubling.
-const MOST: u64 = 1 << 29;
+/// Most bytes: what a small deflated file may be inflated to, in a buffer that grows by doubling; or
+/// what H.264 may take, with a picture as RGB.
+const MOST: u64 = 1 << 30;
 
 /// A file is refused, or each of its frames is read or refused. The picture lies in the frame, and a
 /// slice is no stack with itself.

@@ -13,10 +13,10 @@ pub fn segmentation(data: &[u8]) {
     bounded(MOST, || match segmentation_from_bytes(data.to_vec()) {
         Ok(read) => {
             for (segment, frame) in read.frames() {
-                let mask = read
-                    .mask(segment, frame)
-                    .expect("a frame that is told of is there");
-                assert!(read.levels(segment, frame).is_some() || !mask.is_empty());
+                let kept = "a frame that is told of is there";
+                let mask = read.mask(segment, frame).expect(kept).expect(kept);
+                let levels = read.levels(segment, frame).expect(kept);
+                assert!(levels.is_some() || !mask.is_empty());
             }
         }
         Err(error) => one_line(&error),

@@ -73,7 +73,7 @@ pub fn mjpeg(data: &[u8]) {
     source("a.mjpeg", data, None, JPEG);
 }
 
-/// H.264 in MP4.
+/// H.264 in MP4, or in a transport stream.
 pub fn mp4(data: &[u8]) {
     source("a.mp4", data, None, H264);
 }

@@ -260,6 +260,7 @@ const READERS: &[(&str, &[&str])] = &[
     ),
     ("bedside-video/src/mjpeg.rs", &["avi", "mjpeg", "mp4"]),
     ("bedside-video/src/mp4/boxes.rs", &["mp4"]),
+    ("bedside-video/src/mp4/transport.rs", &["mp4"]),
     ("bedside-video/src/open.rs", &["mp4", "words"]),
     ("bedside-video/src/still.rs", &["still"]),
     ("bedside/src/cache.rs", &["cache"]),

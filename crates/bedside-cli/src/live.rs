@@ -15,7 +15,7 @@ use bedside_live::{
     Tally, Target, Watcher, detach_notes, end_on_signals, model_command,
 };
 use bedside_video::sink::{SinkOptions, create, stdout};
-use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceInfo};
+use bedside_video::{CaptureFormat, OpenOptions, Pace, RawFormat, Source, SourceError, SourceInfo};
 use clap::Args as Arguments;
 
 use crate::failure::{Exit, Failure};
@@ -37,7 +37,8 @@ Examples:
 Video never waits for the model: a mask of an older frame is carried to the newest along the
 picture's motion, drawn with dashes and its age, and not at all beyond --max-age.")]
 pub(crate) struct Args {
-    /// /dev/videoN, - (Y4M on standard input), a video file, a folder of pictures, or a phantom
+    /// /dev/videoN, - (Y4M on standard input), a video file, a folder of pictures, or a phantom; in
+    /// builds that read DICOM, a cine
     #[arg(required_unless_present_any = ["igtl", "igtl_listen"])]
     source: Option<String>,
 
@@ -191,8 +192,8 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     })?;
     let clock: Arc<dyn Clock> = Arc::new(MonotonicClock::new());
     let peer = args.peer(clock.clone(), ui)?;
-    let source = match &peer {
-        Some(peer) => peer.open(ui)?,
+    let (source, modality) = match &peer {
+        Some(peer) => (peer.open(ui)?, None),
         None => open(args, clock.clone())?,
     };
     // Before the model is loaded, so that a port in use fails at once.
@@ -201,7 +202,8 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
         .map(|address| Page::bind(address, args.preview_anyone))
         .transpose()?;
     let bundle = model.bundle(None)?;
-    let prompts: Vec<Prompt> = args.prompts.iter().map(|text| args.prompt(text)).collect();
+    let prompts = args.prompts.iter().map(|text| args.prompt(text, modality));
+    let prompts: Vec<Prompt> = prompts.collect();
     let options = model.options(&bundle, ui)?;
     let backend = Arc::new(options.backend()?);
     let bundle_loader = Arc::new(BundleLoader::new(bundle, backend, options)?);
@@ -296,10 +298,11 @@ impl Args {
         }
     }
 
-    fn prompt(&self, text: &str) -> Prompt {
+    /// A prompt for what was given of the kind of imaging, else what the source tells.
+    fn prompt(&self, text: &str, modality: Option<Modality>) -> Prompt {
         Prompt {
             text: text.to_owned(),
-            modality: self.modality,
+            modality: self.modality.or(modality),
             site: self.site.clone(),
         }
     }
@@ -350,9 +353,22 @@ impl Args {
     }
 }
 
-fn open(args: &Args, clock: Arc<dyn Clock>) -> Result<Box<dyn Source>, Failure> {
-    bedside_video::open(args.source(), &args.open_options(clock))
-        .map_err(|e| Failure::new(Exit::Input, e.to_string()))
+/// The source, and the kind of imaging where it tells that.
+fn open(
+    args: &Args,
+    clock: Arc<dyn Clock>,
+) -> Result<(Box<dyn Source>, Option<Modality>), Failure> {
+    let options = args.open_options(clock);
+    let failed = |e: SourceError| Failure::new(Exit::Input, e.to_string());
+    #[cfg(feature = "dicom")]
+    if crate::dicom::is_dicom(args.source().as_ref()) {
+        let cine = crate::dicom::Cine::open(args.source().as_ref(), &options);
+        let cine = cine.map_err(failed)?;
+        let modality = cine.modality();
+        return Ok((cine.source(), modality));
+    }
+    let source = bedside_video::open(args.source(), &options);
+    Ok((source.map_err(failed)?, None))
 }
 
 fn sinks(args: &Args, info: &SourceInfo) -> Result<Vec<Output>, Failure> {

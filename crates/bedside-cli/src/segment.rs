@@ -41,10 +41,6 @@ pub(crate) struct SegmentArgs {
     /// Part of the body, where a prompt alone may mean several objects
     #[arg(long)]
     site: Option<String>,
-
-    #[cfg(feature = "dicom")]
-    #[command(flatten)]
-    outputs: crate::dicom::Outputs,
 }
 
 /// Arguments of `bedside recognize`.
@@ -79,19 +75,17 @@ struct ImageArgs {
     /// Folder for overlay, masks and JSON; without it nothing is written
     #[arg(short, long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    #[cfg(feature = "dicom")]
+    #[command(flatten)]
+    outputs: crate::dicom::Outputs,
 }
 
 pub(crate) fn segment(args: &SegmentArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
     #[cfg(feature = "dicom")]
-    if args.outputs.are_wanted() || crate::dicom::are_dicom(&args.images.images) {
-        let question = crate::dicom::Question {
-            files: &args.images.images,
-            out: args.images.out.as_ref(),
-            outputs: &args.outputs,
-            prompts: &args.prompts,
-            modality: args.modality,
-            site: args.site.as_ref(),
-        };
+    if args.images.are_dicom() {
+        let ask = crate::dicom::Ask::These(&args.prompts);
+        let question = args.images.question(ask, args.modality, args.site.as_ref());
         return crate::dicom::segment(&question, model, ui);
     }
     let prompts: Vec<Prompt> = args
@@ -111,10 +105,39 @@ pub(crate) fn segment(args: &SegmentArgs, model: &ModelArgs, ui: Ui) -> Result<(
 }
 
 pub(crate) fn recognize(args: &RecognizeArgs, model: &ModelArgs, ui: Ui) -> Result<(), Failure> {
+    #[cfg(feature = "dicom")]
+    if args.images.are_dicom() {
+        let ask = crate::dicom::Ask::All;
+        let question = args.images.question(ask, args.modality, args.site.as_ref());
+        return crate::dicom::segment(&question, model, ui);
+    }
     let (first, more) = args.images.open(model, &[], ui)?;
     answer_all(&args.images, first, more, ui, |segmenter, frame| {
         Ok(segmenter.recognize(frame, args.modality, args.site.as_deref())?)
     })
+}
+
+#[cfg(feature = "dicom")]
+impl ImageArgs {
+    fn are_dicom(&self) -> bool {
+        self.outputs.are_wanted() || crate::dicom::are_dicom(&self.images)
+    }
+
+    fn question<'a>(
+        &'a self,
+        ask: crate::dicom::Ask<'a>,
+        modality: Option<Modality>,
+        site: Option<&'a String>,
+    ) -> crate::dicom::Question<'a> {
+        crate::dicom::Question {
+            files: &self.images,
+            out: self.out.as_ref(),
+            outputs: &self.outputs,
+            ask,
+            modality,
+            site,
+        }
+    }
 }
 
 impl ImageArgs {

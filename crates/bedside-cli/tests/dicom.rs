@@ -192,7 +192,7 @@ fn a_cine_gives_masks_measurements_plot_and_table() {
     let seg = segmentation_from_bytes(seg).unwrap();
     let masks: Vec<_> = seg
         .frames()
-        .map(|(s, f)| (f, seg.mask(s, f).unwrap().area()))
+        .map(|(s, f)| (f, seg.mask(s, f).unwrap().unwrap().area()))
         .collect();
     assert_eq!(masks, [(1, areas[0]), (2, areas[1]), (4, areas[3])]);
     let table = fs::read_to_string(bench.path("out/cine.csv")).unwrap();
@@ -236,7 +236,7 @@ fn the_picture_is_looked_at_and_the_mask_lies_where_it_is_in_the_frame() {
         let args = [&["--json", "--seg", "seg.dcm"], more].concat();
         let output = done(bright(&bench, &args, std::slice::from_ref(&file)));
         let seg = segmentation_from_bytes(fs::read(bench.path("seg.dcm")).unwrap()).unwrap();
-        (json(&output), seg.mask(1, 1).unwrap())
+        (json(&output), seg.mask(1, 1).unwrap().unwrap())
     };
     let (document, inside) = mask(&[]);
     let region =
@@ -367,6 +367,167 @@ fn what_is_not_parallel_is_answered_by_itself() {
     // One object for each needs a folder.
     let output = bright(&bench, &["--seg", "seg.dcm"], &[bench.path("study")]);
     assert_fails(&output, 2, &["--seg"]);
+}
+
+/// A gray picture as PNG, so that what is said of a DICOM frame can be held against it.
+fn png(bench: &Bench, name: &str, size: (u32, u32), pixel: &dyn Fn(u32, u32) -> u8) -> PathBuf {
+    let picture = image::GrayImage::from_fn(size.0, size.1, |x, y| image::Luma([pixel(x, y)]));
+    let path = bench.path(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    picture.save(&path).unwrap();
+    path
+}
+
+#[test]
+fn all_that_is_known_is_recognized_as_in_pictures() {
+    let bench = Bench::new();
+    let (large, small) = (square(20), square(10));
+    let cine = image(US, (64, 64), &[&large, &small]);
+    let cine = bench.save("cine.dcm", &cine.bytes(US));
+    let args = ["recognize", "--json", "--whole-frame", "--seg", "seg.dcm"];
+    let output = done(bench.run(&args, std::slice::from_ref(&cine)));
+    assert!(!stdout(&output).contains("ZZ") && !stderr(&output).contains("ZZ"));
+    let answers = json(&output)["answers"].as_array().unwrap().clone();
+    let pictures = [
+        png(&bench, "1.png", (64, 64), &large),
+        png(&bench, "2.png", (64, 64), &small),
+    ];
+    let args = ["recognize", "--json", "--modality", "ultrasound"];
+    let output = done(bench.run(&args, &pictures));
+    let mut expected = Vec::new();
+    for (frame, picture) in (1..).zip(json(&output)["images"].as_array().unwrap()) {
+        for finding in picture["findings"].as_array().unwrap() {
+            let told = [&finding["prompt"], &finding["present"], &finding["area"]];
+            expected.push((frame, told.map(Value::clone)));
+        }
+    }
+    let told = |a: &Value| {
+        let told = [&a["prompt"], &a["present"], &a["area_pixels"]];
+        (a["frame"].as_u64().unwrap(), told.map(Value::clone))
+    };
+    let answers: Vec<_> = answers.iter().map(told).collect();
+    assert_eq!(answers, expected);
+    assert!(answers.iter().any(|(_, told)| told[1] == true));
+    let seg = segmentation_from_bytes(fs::read(bench.path("seg.dcm")).unwrap()).unwrap();
+    assert_eq!(2 * seg.segments().len(), answers.len());
+
+    // Who asks for all must know of what: the header, or the person.
+    let other = image(US, (64, 64), &[&large]).text(0x0008_0060, "CS", "OT");
+    let other = other.text(0x0008_0016, "UI", "1.2.840.10008.5.1.4.1.1.7");
+    let other = [bench.save("other.dcm", &other.bytes("1.2.840.10008.5.1.4.1.1.7"))];
+    assert_fails(
+        &bench.run(&["recognize"], &other),
+        4,
+        &["other.dcm", "--modality"],
+    );
+    done(bench.run(&["recognize", "--modality", "ultrasound"], &other));
+}
+
+#[test]
+fn frames_of_dicom_files_are_evaluated_as_pictures() {
+    let bench = Bench::new();
+    let (large, small) = (square(20), square(10));
+    let cine = image(US, (64, 64), &[&large, &small]);
+    bench.save("set/cine.dcm", &cine.bytes(US));
+    bench.save("set/one.dcm", &image(US, (64, 64), &[&large]).bytes(US));
+    png(&bench, "set/large.png", (64, 64), &large);
+    png(&bench, "set/small.png", (64, 64), &small);
+    let table = "file,frame,mask,split,group,modality,object,label\n\
+                 large.png,,large.png,val,a,ultrasound,fetal head,\n\
+                 small.png,,small.png,val,b,ultrasound,fetal head,\n\
+                 cine.dcm,1,large.png,val,c,ultrasound,fetal head,\n\
+                 cine.dcm,2,small.png,val,c,ultrasound,fetal head,\n\
+                 one.dcm,,large.png,val,d,ultrasound,fetal head,\n\
+                 cine.dcm,,large.png,val,e,ultrasound,fetal head,\n\
+                 cine.dcm,3,large.png,val,e,ultrasound,fetal head,\n";
+    bench.save("set/manifest.csv", table.as_bytes());
+    let output = bench.run(&["eval", "set", "--json"], &[]);
+    assert_fails(&output, 3, &["line 7", "has 2 frames"]);
+    let report = json(&output);
+    let records = report["records"].as_array().unwrap();
+    let dice: Vec<_> = records
+        .iter()
+        .map(|r| r["overlap"]["dice"].as_f64().unwrap())
+        .collect();
+    assert_eq!(dice[..2], dice[2..4]);
+    assert_eq!(dice[0], dice[4]);
+    assert!(
+        dice.len() == 5 && dice.iter().all(|dice| *dice > 0.6),
+        "{dice:?}"
+    );
+    assert_eq!(records[3]["file"], "cine.dcm, frame 2");
+    let lines: Vec<_> = report["failed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|f| &f["line"])
+        .collect();
+    assert_eq!(lines, [7, 8]);
+    assert!(!stdout(&output).contains("ZZ") && !stderr(&output).contains("ZZ"));
+}
+
+#[test]
+fn a_cine_is_live_video_of_its_picture() {
+    let bench = Bench::new();
+    // The region of a screen; its first frame is bright there, its second dark.
+    let region = screen([32, 44, 95, 107]);
+    let bright = |x: u32, y: u32| {
+        if (48..80).contains(&x) && (60..92).contains(&y) {
+            250
+        } else {
+            6
+        }
+    };
+    let cine = image(US, (128, 128), &[&bright, &|_, _| 6, &bright, &bright]);
+    let cine = File(
+        cine.0
+            .into_iter()
+            .chain([(0x0018_6011, region.0[&0x0018_6011].clone())])
+            .collect(),
+    );
+    let cine = bench.save("ZZNAMEZZ/cine.dcm", &cine.bytes(US));
+    // The header tells of what kind the tumor is.
+    let args = [
+        "live",
+        "--fast",
+        "--in-process",
+        "--prompt",
+        "tumor",
+        "--records",
+        "out.jsonl",
+    ];
+    let args = [&args[..], &["--out", "out.y4m", "--log", "log"]].concat();
+    let output = done(bench.run(&args, std::slice::from_ref(&cine)));
+    // Below the picture there is room for words.
+    let video = fs::read(bench.path("out.y4m")).unwrap();
+    assert!(
+        video.starts_with(b"YUV4MPEG2 W64 H106 F20:1 "),
+        "{:?}",
+        &video[..40]
+    );
+    let records = fs::read_to_string(bench.path("out.jsonl")).unwrap();
+    let records: Vec<Value> = records
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let frames = records.iter().filter(|r| r["frame"].is_object());
+    assert_eq!(frames.count(), 4, "{records:?}");
+    assert!(
+        records[0].to_string().contains("DICOM file"),
+        "{}",
+        records[0]
+    );
+    let log = fs::read(bench.path("log")).unwrap();
+    let everything = [&output.stdout[..], &output.stderr, &video, &log].concat();
+    let everything = String::from_utf8_lossy(&everything).into_owned() + &format!("{records:?}");
+    assert!(!everything.contains("ZZ"));
+
+    // Cut, it is refused without its name.
+    let whole = fs::read(&cine).unwrap();
+    fs::write(&cine, &whole[..whole.len() - 99]).unwrap();
+    let output = bench.run(&args, &[cine]);
+    assert_fails(&output, 3, &["DICOM file", "damaged"]);
+    assert!(!stderr(&output).contains("ZZ"));
 }
 
 #[test]

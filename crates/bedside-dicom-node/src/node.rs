@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
+use bedside_dicom::H264_SYNTAXES;
 use dicom_dictionary_std::uids;
 use dicom_ul::association::server::AccessControl;
 use dicom_ul::pdu::{
@@ -163,7 +164,7 @@ impl Node<'_> {
         for class in CLASSES {
             options = options.with_abstract_syntax(class);
         }
-        for syntax in SYNTAXES {
+        for syntax in SYNTAXES.into_iter().chain(H264_SYNTAXES) {
             options = options.with_transfer_syntax(syntax);
         }
         let ended = match options.establish(stream) {

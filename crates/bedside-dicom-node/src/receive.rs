@@ -47,7 +47,8 @@ pub(crate) const CLASSES: [&str; 33] = [
     uids::ENHANCED_XRF_IMAGE_STORAGE,
 ];
 
-/// Transfer syntaxes that are taken: those of which `bedside-dicom` decodes frames.
+/// Transfer syntaxes that are taken besides those of [`H264_SYNTAXES`](bedside_dicom::H264_SYNTAXES):
+/// those of which `bedside-dicom` decodes frames.
 pub(crate) const SYNTAXES: [&str; 12] = [
     uids::EXPLICIT_VR_LITTLE_ENDIAN,
     uids::IMPLICIT_VR_LITTLE_ENDIAN,

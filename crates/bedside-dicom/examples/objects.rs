@@ -12,7 +12,7 @@ use bedside_dicom::write::{
     Deidentifier, Kind, Segment, Segmentation, Series, Source, report, report_volumes,
 };
 use dicom_object::DefaultDicomObject;
-use phantom::{context, file, image, levels, mask, origin, slice, slices};
+use phantom::{context, file, image, levels, mask, origin, slice, slices, ventricle};
 
 #[rustfmt::skip]
 const OBJECTS: [&str; 25] = [
@@ -65,7 +65,9 @@ fn write(out: &Path, name: &str, image: DefaultDicomObject, kind: Kind, segments
         }
     }
     let series = Series::new(102, "Measurements by bedside").unwrap();
-    let measured = report(&drawn, &object, &context(&source, &origin, &series)).unwrap();
+    let heart = ventricle(&source);
+    let context = context(&source, &origin, &series);
+    let measured = report(&drawn, &object, heart.as_ref(), &context).unwrap();
     measured
         .write_to_file(out.join(format!("{name}.sr.dcm")))
         .unwrap();

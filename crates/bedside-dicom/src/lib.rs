@@ -13,4 +13,4 @@ pub mod view;
 pub mod write;
 
 pub use dicom_object::DefaultDicomObject as Object;
-pub use read::{Dicom, Error, ErrorKind};
+pub use read::{Dicom, Error, ErrorKind, H264_SYNTAXES};

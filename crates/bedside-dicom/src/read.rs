@@ -16,37 +16,47 @@ mod error;
 pub(crate) mod file;
 mod gray;
 pub(crate) mod header;
+mod jpeg_ls;
 pub(crate) mod space;
 mod stored;
 mod subject;
+mod video;
 
 use codec::{Codec, Decoded};
 use colour::Palette;
 use file::{File, PixelData, Source};
 use gray::Gray;
 use stored::{Photometric, Stored};
+use video::{Pieces, Video};
 
 pub use error::{Error, ErrorKind};
 pub use space::{Region, RegionFormat, Scale, Spacing, SpacingAt, Unit};
+pub use video::H264_SYNTAXES;
 
 /// An opened DICOM file: its header is in memory, its frames are read and decoded one by one.
 ///
 /// Still pictures and multi-frame ones of any image class are read: uncompressed (also big-endian
-/// and deflated), RLE, JPEG baseline, progressive and lossless, JPEG-LS of one component and JPEG
-/// 2000; gray of 1 to 16 bits, RGB and YBR of 8 bits, and palettes.
+/// and deflated), RLE, JPEG baseline, progressive and lossless, JPEG-LS, JPEG 2000 and H.264; gray of
+/// 1 to 16 bits, RGB and YBR of 8 bits, and palettes. Frames of H.264 are best read in their order:
+/// an earlier one takes as long as all before it.
 ///
 /// `Debug` tells nothing of the patient.
 pub struct Dicom {
     file: File,
     stored: Stored,
-    codec: Codec,
-    /// Pieces of each encoded frame.
-    frames: Vec<Range<usize>>,
+    pixels: Pixels,
     meaning: Meaning,
     modality: Option<Modality>,
     site: Option<&'static str>,
     regions: Vec<Region>,
     times: Vec<Timestamp>,
+}
+
+/// How frames are had.
+enum Pixels {
+    /// Each by itself, of those pieces of the pixel data where it is encoded.
+    Frames(Codec, Vec<Range<usize>>),
+    Video(Box<Video>),
 }
 
 /// What samples are.
@@ -94,21 +104,14 @@ impl Dicom {
         let mut file = File::open(source)?;
         let header = &file.header;
         let stored = Stored::of(header)?;
-        let mut codec = Codec::of(header.meta().transfer_syntax())?;
-        match &file.data {
-            PixelData::Native(native) => {
-                // Some writers leave frames as they are in a syntax that encodes them.
-                codec = Codec::Native;
-                let len = stored.native_len() as u64;
-                if native.len / len < u64::from(stored.frames) {
-                    return Err(Error::damaged(format_args!(
-                        "its header tells of {} frames, but there is room for {}",
-                        stored.frames,
-                        native.len / len
-                    )));
-                }
-            }
-            PixelData::Encapsulated { .. } => {}
+        let syntax = header.meta().transfer_syntax().to_owned();
+        let is_encapsulated = matches!(file.data, PixelData::Encapsulated { .. });
+        let is_video = is_encapsulated && video::is_video(&syntax);
+        if stored.photometric == Photometric::YbrPartial420 && !is_video {
+            return Err(Error::unsupported(
+                "colours of a video, and none that is read",
+                "export it as H.264, or as RGB (for example by `dcmconv` or `dcmdjpeg`)",
+            ));
         }
         let modality = subject::modality(header);
         let site = modality.and_then(|modality| subject::site(header, modality));
@@ -121,12 +124,29 @@ impl Dicom {
         };
         let regions = space::regions(header, stored.width, stored.height);
         let times = times(header, stored.frames);
-        let frames = file.frames(stored.frames)?;
+        let pixels = match &file.data {
+            PixelData::Encapsulated { fragments, .. } if is_video => {
+                // Nothing else reads the file from here on.
+                let source = std::mem::replace(&mut file.source, Box::new(Cursor::new([])));
+                Pixels::Video(Box::new(Video::open(
+                    Pieces::new(source, fragments),
+                    &stored,
+                )?))
+            }
+            data => {
+                let mut codec = Codec::of(&syntax)?;
+                if let PixelData::Native(native) = data {
+                    stored.check_room(native.len)?;
+                    // Some writers leave frames as they are in a syntax that encodes them.
+                    codec = Codec::Native;
+                }
+                Pixels::Frames(codec, file.frames(stored.frames)?)
+            }
+        };
         Ok(Self {
             file,
             stored,
-            codec,
-            frames,
+            pixels,
             meaning,
             modality,
             site,
@@ -214,6 +234,17 @@ impl Dicom {
     /// # Errors
     /// [`ErrorKind::NoSuchFrame`] beyond the last; else what is wrong with the frame's bytes.
     pub fn frame(&mut self, index: u32) -> Result<Frame, Error> {
+        self.check(index)?;
+        let frame = match &mut self.pixels {
+            Pixels::Video(video) => video.frame(index)?,
+            Pixels::Frames(..) => self.still(index)?,
+        };
+        let at = self.times.get(index as usize).copied();
+        Ok(frame.captured_at(at.unwrap_or_default()))
+    }
+
+    /// A frame that is no picture of a video.
+    fn still(&mut self, index: u32) -> Result<Frame, Error> {
         let Decoded { mut data, ybr } = self.decoded(index)?;
         let (format, data) = match &self.meaning {
             Meaning::Gray(gray) => (PixelFormat::Gray8, gray.render(self.samples(&data))),
@@ -230,10 +261,7 @@ impl Dicom {
             }
         };
         let frame = Frame::new(self.stored.width, self.stored.height, format, data);
-        let frame =
-            frame.map_err(|_| Error::damaged("a frame has another size than the header says"))?;
-        let at = self.times.get(index as usize).copied();
-        Ok(frame.captured_at(at.unwrap_or_default()))
+        frame.map_err(|_| Error::damaged("a frame has another size than the header says"))
     }
 
     /// Frame `index` of a gray file in the modality's own units, such as Hounsfield units of CT,
@@ -242,6 +270,10 @@ impl Dicom {
     /// # Errors
     /// As [`frame`](Self::frame).
     pub fn values(&mut self, index: u32) -> Result<Option<Vec<f32>>, Error> {
+        self.check(index)?;
+        if !matches!(self.meaning, Meaning::Gray(_)) {
+            return Ok(None);
+        }
         let Decoded { data, .. } = self.decoded(index)?;
         match &self.meaning {
             Meaning::Gray(gray) => Ok(Some(gray.values(self.samples(&data)))),
@@ -249,8 +281,8 @@ impl Dicom {
         }
     }
 
-    /// A frame as it is stored.
-    fn decoded(&mut self, index: u32) -> Result<Decoded, Error> {
+    /// That there is such a frame.
+    fn check(&self, index: u32) -> Result<(), Error> {
         if index >= self.stored.frames {
             let message = format!(
                 "has no frame {index}; hint: frames are 0 to {}",
@@ -258,6 +290,14 @@ impl Dicom {
             );
             return Err(Error::new(ErrorKind::NoSuchFrame, message));
         }
+        Ok(())
+    }
+
+    /// A frame as it is stored.
+    fn decoded(&mut self, index: u32) -> Result<Decoded, Error> {
+        let Pixels::Frames(codec, frames) = &self.pixels else {
+            return Err(Error::damaged("its gray is a video"));
+        };
         let bytes = match &self.file.data {
             PixelData::Native(native) => {
                 let (native, len) = (*native, self.stored.native_len() as u64);
@@ -265,13 +305,13 @@ impl Dicom {
                     .native(native, index, len, self.stored.bytes > 1)?
             }
             PixelData::Encapsulated { fragments, .. } => {
-                let pieces = self.frames.get(index as usize).cloned();
+                let pieces = frames.get(index as usize).cloned();
                 let pieces = pieces.and_then(|range| fragments.get(range));
                 let pieces = pieces.unwrap_or_default().to_vec();
                 self.file.joined(&pieces)?
             }
         };
-        self.codec.decode(bytes, &self.stored)
+        codec.decode(bytes, &self.stored)
     }
 
     /// Stored values of a frame of one sample a pixel: the bits that count.

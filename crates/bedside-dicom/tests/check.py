@@ -76,8 +76,9 @@ def carried(name, image, object):
             check(name, "patient and study are the image's", same)
 
 
+MEANINGS_OF = [scheme for scheme in ("SCT", "DCM", "LN") if scheme in concepts]
 MEANINGS = collections.defaultdict(set, {("SCT", c): {m} for c, m in KNOWN.items()})
-for scheme in ("SCT", "DCM"):
+for scheme in MEANINGS_OF:
     for by_value in concepts[scheme].values():
         for value, (meaning, _) in by_value.items():
             MEANINGS[scheme, value].add(meaning.lower())
@@ -87,7 +88,7 @@ def known(name, object):
     def visit(dataset):
         if "CodingSchemeDesignator" in dataset:
             scheme, value = dataset.CodingSchemeDesignator, dataset.CodeValue
-            if scheme in ("SCT", "DCM"):
+            if scheme in MEANINGS_OF:
                 same = dataset.CodeMeaning.lower() in MEANINGS[scheme, value]
                 check(f"{name}, {value} {dataset.CodeMeaning}", "codes mean what is written", same)
         for element in dataset:
@@ -134,10 +135,13 @@ def report(name, folder, image, seg, masks):
     path = folder / f"{name}.sr.dcm"
     sr = hd.sr.srread(path)
     carried(name, image, sr)
-    known(name, sr)
+    # highdicom gives names to content that it reads without one.
+    known(name, pydicom.dcmread(path))
     groups = sr.content.get_planar_roi_measurement_groups()
     check(name, "a group for each mask", len(groups) == int(masks.any(axis=(1, 2)).sum()))
-    absent = sr.content.get_image_measurement_groups()
+    others = sr.content.get_image_measurement_groups()
+    absent = [group for group in others if not group.get_measurements()]
+    ventricle(name, image, seg, [group for group in others if group.get_measurements()])
     never = int((~masks.any(axis=(0, 1, 2))).sum())
     check(name, "what is on no frame is absent", len(absent) == never)
     by_uid = {s.TrackingUID: i for i, s in enumerate(seg.SegmentSequence)}
@@ -166,6 +170,33 @@ def report(name, folder, image, seg, masks):
         counts[f"areas in {unit}"] += 1
         check(name, "areas equal", abs(area.value - masks[f, :, :, s].sum() * scale) < 1e-3)
         check(name, "diameters in order", values["Long axis"].value >= values["Short axis"].value > 0)
+        points = [i for i in group[0].ContentSequence if i.ValueType == "SCOORD"]
+        y, x = np.nonzero(masks[f, :, :, s])
+        middle = (x.mean() + 0.5, y.mean() + 0.5)
+        (point,) = points
+        check(name, "centres equal", point.GraphicType == "POINT" and np.allclose(point.GraphicData, middle, atol=1e-3))
+        selected = point.ContentSequence[0].ReferencedSOPSequence[0]
+        check(name, "centres are in the frame", int(selected.get("ReferencedFrameNumber", 1)) == f + 1)
+
+
+def ventricle(name, image, seg, groups):
+    """As in phantom.rs: two beats and their mean, of clips of four frames and more."""
+    if int(image.get("NumberOfFrames", 1)) < 4:
+        check(name, "no ventricle", not groups)
+        return
+    edv, esv = "Left Ventricular End Diastolic Volume", "Left Ventricular End Systolic Volume"
+    ef = "Left Ventricular Ejection Fraction by US"
+    known = [{edv: (120.5, "mL"), esv: (48.25, "mL"), ef: (62.5, "%")}, {ef: (50.0, "%")}, {ef: (56.25, "%")}]
+    told = [{m.name.meaning: (m.value, m.unit.value) for m in group.get_measurements()} for group in groups]
+    check(name, "ventricle's measurements", told == known)
+    for group in groups:
+        check(name, "ventricle is the segment", group.tracking_uid == seg.SegmentSequence[0].TrackingUID)
+        check(name, "ventricle's method", group.method.meaning == "Method of Disks, Single Plane")
+    frames = lambda items: [int(i.ReferencedSOPSequence[0].ReferencedFrameNumber) for i in items]
+    images = [frames(i for i in g[0].ContentSequence if i.ValueType == "IMAGE") for g in groups[:2]]
+    check(name, "ventricle's frames", images == [[1, 2], [3, 4]])
+    volumes = [i for i in groups[0][0].ContentSequence if i.ValueType == "NUM" and "ContentSequence" in i]
+    check(name, "volumes' frames", frames(i.ContentSequence[0] for i in volumes) == [1, 2])
 
 
 def stack(folder):

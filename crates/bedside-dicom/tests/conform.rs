@@ -7,7 +7,7 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::{tags, uids};
 use dicom_object::{DefaultDicomObject, InMemDicomObject};
 
-use crate::phantom::{context, file, image, levels, mask, origin, slice};
+use crate::phantom::{context, file, image, levels, mask, origin, slice, ventricle};
 
 /// Attributes that must be there with a value (type 1), of both objects (PS3.3, A.51 and A.35.3).
 const BOTH: &[Tag] = &[
@@ -211,7 +211,9 @@ fn written(
     let masks = drawn
         .to_dicom(&context(&source, &origin, &series[0]))
         .unwrap();
-    let measured = report(&drawn, &masks, &context(&source, &origin, &series[1])).unwrap();
+    let heart = ventricle(&source);
+    let context = context(&source, &origin, &series[1]);
+    let measured = report(&drawn, &masks, heart.as_ref(), &context).unwrap();
     [masks, measured]
 }
 
@@ -290,7 +292,7 @@ fn uids_follow_from_series_image_and_number() {
         let mut context = context(&source, &origin, &series);
         context.number = number;
         let masks = drawn.to_dicom(&context).unwrap();
-        let measured = report(&drawn, &masks, &context).unwrap();
+        let measured = report(&drawn, &masks, None, &context).unwrap();
         [masks, measured].map(|object| {
             object
                 .element(tags::SOP_INSTANCE_UID)

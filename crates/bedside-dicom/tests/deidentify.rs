@@ -134,7 +134,8 @@ fn an_image_and_its_segmentation_still_belong_together() {
     drawn.add(1, 3, &mask(9, 7, 1, 3)).unwrap();
     let (origin, series) = (origin(), Series::new(1, "masks").unwrap());
     let object = drawn.to_dicom(&context(&source, &origin, &series)).unwrap();
-    let report = report(&drawn, &object, &context(&source, &origin, &series)).unwrap();
+    let context = context(&source, &origin, &series);
+    let report = report(&drawn, &object, None, &context).unwrap();
 
     let one = Deidentifier::new().unwrap();
     let (image, _) = one.deidentify(&image).unwrap();

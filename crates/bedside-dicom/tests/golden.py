@@ -23,8 +23,10 @@ import zlib
 from pathlib import Path
 
 import gdcm
+import jpeg_ls
 import numpy as np
 import pydicom
+from pydicom.encaps import encapsulate
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_windowing, convert_color_space
 from pydicom.pixels.processing import apply_voi
@@ -124,6 +126,27 @@ def saved(ds):
 def encode(ds, syntax):
     plugin = "pydicom" if syntax == RLELossless else ""
     ds.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
+
+
+def by_charls(ds, values, mode, near):
+    """Values [frames, samples, rows, columns] as CharLS encodes them: components one after the other
+    (0), line by line (1) or sample by sample (2)."""
+    samples = ds.SamplesPerPixel
+    frames = []
+    for frame in values:
+        order = frame if mode == 0 else frame.transpose(1, 0, 2) if mode == 1 else frame.transpose(1, 2, 0)
+        data = np.ascontiguousarray(order).astype(f"<u{ds.BitsAllocated // 8}").tobytes()
+        try:
+            coded = jpeg_ls.encode_buffer(
+                data, ds.Rows, ds.Columns, samples, ds.BitsStored, near, mode if samples > 1 else None
+            )
+        except RuntimeError:
+            return None  # what is noise gets larger, for which it has no room
+        frames.append(bytes(coded))
+    ds.file_meta.TransferSyntaxUID = JPEGLSNearLossless if near else JPEGLSLossless
+    ds.PixelData = encapsulate(frames)
+    ds["PixelData"].is_undefined_length = True
+    return saved(ds)
 
 
 def by_gdcm(data, syntax, lossy=False):
@@ -352,6 +375,22 @@ def matrix():
                 # Rounded before colours are converted: a step of chroma is nearly two of blue.
                 most = 3 if photometric == "YBR_FULL" else 2
                 m.add(f"{title} JPEG baseline", by_gdcm(saved(ds), "JPEGBaselineProcess1"), most)
+    # JPEG-LS as CharLS makes it, in each way of interleaving.
+    for mode in (0, 1, 2):
+        for near in (0, 3):
+            for size, frames in (((40, 21), 1), ((34, 33), 2), ((257, 65), 1)):
+                make = smooth if size[0] > 200 else lambda w, h, s, f: pattern(w, h, s, 8, False, f)
+                ds, title = m.native(f"RGB {frames}", size, "RGB", 8, 8, False, frames)
+                values = make(*size, 3, frames)
+                # Flat parts, where runs are coded.
+                values[:, :, size[1] // 2 :, : size[0] // 2] //= 64
+                m.add(f"{title} JPEG-LS {mode} near {near}", by_charls(ds, values, mode, near))
+    for bits, near in ((2, 0), (3, 1), (5, 0), (7, 2), (10, 0), (12, 4), (16, 0)):
+        allocated = 8 if bits <= 8 else 16
+        ds, title = m.native(f"gray {bits}", (61, 47), "MONOCHROME2", bits, allocated)
+        values = pattern(61, 47, 1, bits, False, 1)
+        values[:, :, 20:] = values[:, :, :1, :1]
+        m.add(f"{title} JPEG-LS near {near}", by_charls(ds, values, 0, near))
     ds, title = m.native("near lossless", (34, 33), "MONOCHROME2", 8, 8)
     ds.compress(JPEGLSNearLossless, jls_error=3, generate_instance_uid=False)
     m.add(title, saved(ds))

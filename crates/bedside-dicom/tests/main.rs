@@ -18,6 +18,7 @@ mod golden;
 mod phantom;
 mod region;
 mod tags;
+mod video;
 mod view;
 mod write;
 

@@ -7,7 +7,7 @@ use dicom_dictionary_std::{tags, uids};
 use dicom_object::mem::InMemElement;
 use dicom_object::{DefaultDicomObject, FileMetaTableBuilder, InMemDicomObject};
 
-use bedside_dicom::write::{Context, Origin, Series, Source, new_uid};
+use bedside_dicom::write::{Beat, Context, Extreme, Origin, Series, Source, Ventricle, new_uid};
 
 fn element(tag: Tag, vr: VR, value: impl Into<PrimitiveValue>) -> InMemElement {
     InMemElement::new(tag, vr, value.into())
@@ -116,6 +116,25 @@ pub(crate) fn mask(width: u32, height: u32, segment: u16, frame: u32) -> Mask {
     let levels = levels(width, height, segment, frame);
     let set = levels.into_iter().map(|level| u8::from(level >= 100));
     Mask::from_bytes(width, height, set.collect()).unwrap()
+}
+
+/// Two beats of the first segment of a clip, and their mean; none of fewer than four frames.
+pub(crate) fn ventricle(source: &Source) -> Option<Ventricle> {
+    let at = |frame, volume| Extreme { frame, volume };
+    let beats = [
+        (at(1, Some(120.5)), at(2, Some(48.25)), Some(0.625)),
+        (at(3, None), at(4, None), Some(0.5)),
+    ];
+    let beat = |(diastole, systole, ejection_fraction)| Beat {
+        diastole,
+        systole,
+        ejection_fraction,
+    };
+    (source.frames() >= 4).then(|| Ventricle {
+        segment: 1,
+        beats: beats.map(beat).to_vec(),
+        mean_ejection_fraction: Some(0.5625),
+    })
 }
 
 pub(crate) fn origin() -> Origin {

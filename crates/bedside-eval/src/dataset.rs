@@ -1,7 +1,7 @@
 //! A dataset folder: `manifest.csv` and the pictures and masks that it names.
 //!
-//! Columns `file`, `mask`, `split`, `modality` and `object` must be there, `group` and `label`
-//! may; others are not read. A row without a mask needs the label "normal".
+//! Columns `file`, `mask`, `split`, `modality` and `object` must be there, `group`, `label` and
+//! `frame` may; others are not read. A row without a mask needs the label "normal".
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -91,7 +91,7 @@ impl fmt::Display for Place {
 pub struct Row {
     /// Where the row stands.
     pub place: Place,
-    /// Picture as the manifest names it.
+    /// Picture as the manifest names it; of a file of several, with the frame's number.
     pub file: String,
     /// Mask as the manifest names it; `None` for a frame that shows nothing to find.
     pub mask: Option<String>,
@@ -106,7 +106,13 @@ pub struct Row {
     /// "normal" for a frame that shows nothing to find.
     pub label: String,
     folder: PathBuf,
+    picture: String,
+    frame: Option<u32>,
 }
+
+/// Reads files that are no stills, and have frames: none where a file is of another kind. Frames
+/// count from 1; none is the only one.
+pub type Frames = fn(&Path, Option<u32>) -> Option<Result<Frame, String>>;
 
 /// A row that could not be evaluated, and why.
 #[derive(Debug, Clone, Serialize)]
@@ -148,6 +154,8 @@ struct Columns {
     group: String,
     #[serde(default)]
     label: String,
+    #[serde(default)]
+    frame: Option<u32>,
 }
 
 /// Read a folder's manifest: the rows of a split, at most `limit` of them, evenly spread.
@@ -291,8 +299,14 @@ fn row(
             )));
         }
     };
+    let picture = inside(fields.file, "file")?;
     Ok(Some(Row {
-        file: inside(fields.file, "file")?,
+        file: match fields.frame {
+            Some(frame) => format!("{picture}, frame {frame}"),
+            None => picture.clone(),
+        },
+        picture,
+        frame: fields.frame,
         mask,
         modality: fields
             .modality
@@ -350,12 +364,21 @@ fn spread<T>(items: &mut Vec<T>, limit: usize) {
 }
 
 impl Row {
-    /// The picture.
+    /// The picture, by way of `frames` where that reads files of its kind.
     ///
     /// # Errors
     /// [`ErrorKind::Input`] when its file can't be read.
-    pub(crate) fn frame(&self) -> Result<Frame, Error> {
-        Ok(still::read(&self.folder.join(&self.file))?)
+    pub(crate) fn frame(&self, frames: Option<Frames>) -> Result<Frame, Error> {
+        let path = self.folder.join(&self.picture);
+        let read = frames.and_then(|frames| frames(&path, self.frame));
+        match (read, self.frame) {
+            (Some(read), _) => read.map_err(|why| refuse(why).at(path.display())),
+            (None, None | Some(1)) => Ok(still::read(&path)?),
+            (None, Some(frame)) => Err(refuse(format!(
+                "has no frame {frame}; hint: column 'frame' is for DICOM files of several"
+            ))
+            .at(path.display())),
+        }
     }
 
     /// The true mask at the picture's size; without a pixel where the object is not there.
@@ -536,6 +559,42 @@ mod tests {
         };
         assert!(failed.place.line == 3, "{failed:?}");
         assert!(failed.error.to_string().contains("UTF-8"), "{failed:?}");
+    }
+
+    #[test]
+    fn frames_of_one_file_are_pictures_of_their_own() {
+        fn frames(path: &Path, frame: Option<u32>) -> Option<Result<Frame, String>> {
+            let gray = |v| Frame::new(1, 1, PixelFormat::Gray8, vec![v]).unwrap();
+            let read = || match frame.unwrap_or(1) {
+                frame @ 1..=9 => Ok(gray(frame as u8)),
+                _ => Err("has 9 frames".to_owned()),
+            };
+            path.ends_with("set/a.many").then(read)
+        }
+        let text = "frame,file,mask,split,group,modality,object,label\n\
+                    1,a.many,1.png,val,g,ultrasound,polyp,\n\
+                    7,a.many,7.png,val,g,ultrasound,polyp,\n\
+                    ,a.many,1.png,val,g,ultrasound,polyp,\n\
+                    10,a.many,1.png,val,g,ultrasound,polyp,\n\
+                    2,gone.png,1.png,val,g,ultrasound,polyp,\n\
+                    -1,a.many,1.png,val,g,ultrasound,polyp,\n";
+        let mut found = read(text, Split::Val);
+        name_beside(&mut found.rows);
+        assert!(matches!(&*found.failed, [failed] if failed.place.line == 7));
+        let files: Vec<_> = found.rows.iter().map(|row| row.file.as_str()).collect();
+        assert_eq!(files[..3], ["a.many, frame 1", "a.many, frame 7", "a.many"]);
+        let pictures: Vec<_> = found
+            .rows
+            .iter()
+            .map(|row| row.frame(Some(frames)))
+            .collect();
+        let values = pictures[..3].iter().map(|p| p.as_ref().unwrap().data()[0]);
+        assert_eq!(values.collect::<Vec<_>>(), [1, 7, 1]);
+        for (picture, why) in pictures[3..].iter().zip(["has 9 frames", "no frame 2"]) {
+            let error = picture.as_ref().unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains("set/"), "{error}");
+        }
+        assert!(found.rows[0].frame(None).is_err());
     }
 
     #[test]

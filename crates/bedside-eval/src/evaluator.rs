@@ -11,7 +11,7 @@ use bedside::{
 };
 
 use crate::absence::surely_absent;
-use crate::dataset::{Failed, Row};
+use crate::dataset::{Failed, Frames, Row};
 use crate::error::{Error, ErrorKind};
 use crate::record::{Answer, Other, Record};
 
@@ -25,6 +25,8 @@ pub struct Evaluator<'a> {
     presence_threshold: f32,
     /// Asked in place of the rows' objects.
     prompt: Option<&'a str>,
+    /// Reads pictures that are no stills.
+    frames: Option<Frames>,
     /// Prompts by what rows say of a frame: resolved once, outside the frame loop.
     asked: HashMap<Said, Result<Asked, Error>>,
 }
@@ -64,8 +66,15 @@ impl<'a> Evaluator<'a> {
             other_sides: HashMap::new(),
             presence_threshold,
             prompt,
+            frames: None,
             asked: HashMap::new(),
         }
+    }
+
+    /// Read pictures of one more kind than stills.
+    pub fn with_frames(mut self, frames: Frames) -> Self {
+        self.frames = Some(frames);
+        self
     }
 
     /// Look at each row with the side of the input that suits its prompt, as a person would who asks
@@ -114,7 +123,7 @@ impl<'a> Evaluator<'a> {
             others,
             prompts,
         } = self.asked(row)?;
-        let frame = row.frame()?;
+        let frame = row.frame(self.frames)?;
         let truth = row.truth(&frame)?;
         let segmentation = self.at_side(side)?.segment(&frame, &prompts)?;
         let mut findings = segmentation.findings.into_iter().zip(prompts.thresholds());

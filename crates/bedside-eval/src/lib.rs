@@ -21,7 +21,7 @@ mod report;
 mod video;
 
 pub use bootstrap::Estimate;
-pub use dataset::{Failed, Place, Row, Rows, Split, mask_of, rows};
+pub use dataset::{Failed, Frames, Place, Row, Rows, Split, mask_of, rows};
 pub use error::{Error, ErrorKind};
 pub use evaluator::Evaluator;
 pub use html::html_page;

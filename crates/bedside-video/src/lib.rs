@@ -5,6 +5,8 @@
 //!   lists the forms
 //! * [`sink::open_sink`] makes a [`sink::Sink`] likewise
 //! * [`still::read`] reads one picture; folders of pictures are read the same way
+//! * [`H264Source`] reads a clip that lies within something else
+//! * [`paced`] lets a source of another crate keep its own pace
 //!
 //! ```
 //! use std::sync::Arc;
@@ -42,8 +44,9 @@ use bedside_core::{Frame, Phi, PixelFormat, Timestamp, YuvSpace};
 
 pub use camera::{CameraInfo, Coding, cameras};
 pub use error::{SourceError, SourceErrorKind};
+pub use mp4::H264Source;
 pub use open::{CaptureFormat, OpenOptions, open};
-pub use pace::Pace;
+pub use pace::{Pace, paced};
 pub use phantom::phantom_config;
 pub use raw::RawFormat;
 pub use size::MAX_VIDEO_PIXELS;

@@ -14,8 +14,8 @@ use crate::camera::{self, Coding};
 use crate::feed::Feed;
 use crate::folder::FolderSource;
 use crate::mjpeg::MjpegSource;
-use crate::mp4::Mp4Source;
-use crate::pace::{Pace, Paced};
+use crate::mp4::H264Source;
+use crate::pace::{Pace, paced};
 use crate::phantom::PhantomSource;
 use crate::raw::{RawFormat, RawSource, parse_rate, parse_size};
 use crate::y4m::Y4mSource;
@@ -155,8 +155,8 @@ const FOLDER_RATE: f64 = 10.0;
 const MJPEG_RATE: f64 = 25.0;
 
 const FORMS: &str = "/dev/videoN, - for standard input, a pipe, a file that ends in .y4m, .avi, \
-                     .mjpeg, .mjpg, .mp4, .m4v or .mov, a folder of pictures, a raw file with its \
-                     format, phantom:polyp, phantom:breast-tumor or phantom:fetal-head";
+                     .mjpeg, .mjpg, .mp4, .m4v, .mov or .ts, a folder of pictures, a raw file with \
+                     its format, phantom:polyp, phantom:breast-tumor or phantom:fetal-head";
 
 /// Open the source that `spec` names: one of the forms in `docs/video.md`.
 ///
@@ -175,7 +175,7 @@ pub fn open(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, Source
         source
     };
     Ok(match options.pace {
-        Pace::Own => Paced::wrap(source, options.clock.clone()),
+        Pace::Own => paced(source, options.clock.clone()),
         Pace::Fast => source,
     })
 }
@@ -239,10 +239,10 @@ fn open_once(spec: &str, options: &OpenOptions) -> Result<Box<dyn Source>, Sourc
             let rate = rate.unwrap_or(MJPEG_RATE);
             Box::new(MjpegSource::new(name, feed, rate, clock)?)
         }
-        "mp4" | "m4v" | "mov" => {
-            let name = named("MP4 file");
+        "mp4" | "m4v" | "mov" | "ts" => {
+            let name = named("H.264 file");
             let file = File::open(path).map_err(|error| SourceError::io(&name, &error))?;
-            Box::new(Mp4Source::new(name, file, clock)?)
+            Box::new(H264Source::new(name, file, clock)?)
         }
         _ => {
             return Err(SourceError::fatal(format!(

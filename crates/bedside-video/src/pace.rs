@@ -20,9 +20,24 @@ pub enum Pace {
 /// Longest wait within one call.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// A source at its own pace, as [`Pace::Own`] has it: as it is, where a clock drives it or no rate is
+/// known.
+pub fn paced(source: Box<dyn Source>, clock: Arc<dyn Clock>) -> Box<dyn Source> {
+    if source.info().live || source.info().frames_per_second.is_none() {
+        return source;
+    }
+    Box::new(Paced {
+        inner: source,
+        clock,
+        sleep: |_, time| std::thread::sleep(time),
+        start: None,
+        given: 0,
+    })
+}
+
 /// A source whose frames come when they are due. Frame `n` is due `n` periods after the first, so
 /// that neither rounding nor lateness adds up.
-pub(crate) struct Paced {
+struct Paced {
     inner: Box<dyn Source>,
     clock: Arc<dyn Clock>,
     sleep: fn(&dyn Clock, Duration),
@@ -31,20 +46,6 @@ pub(crate) struct Paced {
 }
 
 impl Paced {
-    /// `inner` at its own pace; as it is, where a clock drives it or no rate is known.
-    pub(crate) fn wrap(inner: Box<dyn Source>, clock: Arc<dyn Clock>) -> Box<dyn Source> {
-        if inner.info().live || inner.info().frames_per_second.is_none() {
-            return inner;
-        }
-        Box::new(Self {
-            inner,
-            clock,
-            sleep: |_, time| std::thread::sleep(time),
-            start: None,
-            given: 0,
-        })
-    }
-
     /// How long until the next frame is due.
     fn until_due(&mut self) -> Duration {
         let now = self.clock.now();

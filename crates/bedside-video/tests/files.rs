@@ -134,6 +134,49 @@ fn h264_is_ffmpegs_to_the_bit() {
 }
 
 #[test]
+fn pictures_in_a_transport_stream_are_the_same() {
+    for clip in golden().mp4.iter().filter(|clip| clip.file != "full.mp4") {
+        let path = fixture(&clip.file.replace("mp4", "ts"));
+        let mut source = opened(&path);
+        assert_eq!(source.info().frames_per_second, Some(25.0));
+        let (frames, broken) = drain(&mut *source);
+        let crcs: Vec<u32> = frames.iter().map(|f| crc32fast::hash(f.data())).collect();
+        assert_eq!((&crcs, broken), (&clip.crc32, 0), "{}", path.display());
+    }
+}
+
+#[test]
+fn a_transport_stream_that_is_cut_or_changed_loses_pictures_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.ts");
+    let whole = fs::read(fixture("high.ts")).unwrap();
+    assert_eq!(whole.len() % 188, 0);
+    let mut most = 0;
+    for packets in 1..whole.len() / 188 {
+        // In the midst of a packet, too.
+        fs::write(&path, &whole[..packets * 188 + packets % 188]).unwrap();
+        match open(path.to_str().unwrap(), &options()) {
+            Ok(mut source) => {
+                let (frames, broken) = drain(&mut *source);
+                assert!(frames.len() + broken >= most, "{packets}");
+                most = frames.len() + broken;
+            }
+            Err(error) => assert!(error.to_string().contains("hint:") && most == 0, "{error}"),
+        }
+    }
+    assert!(most >= 13, "{most}");
+    // A packet less, at any place.
+    for packet in 0..whole.len() / 188 {
+        let (before, after) = whole.split_at(packet * 188);
+        fs::write(&path, [before, &after[188..]].concat()).unwrap();
+        if let Ok(mut source) = open(path.to_str().unwrap(), &options()) {
+            let (frames, broken) = drain(&mut *source);
+            assert!((1..=14).contains(&(frames.len() + broken)), "{packet}");
+        }
+    }
+}
+
+#[test]
 fn a_cut_mp4_gives_the_frames_before_the_cut() {
     let folder = tempfile::tempdir().unwrap();
     // FFmpeg writes the table of contents last; QuickTime's order is free, so move it.

@@ -27,6 +27,9 @@ pub(super) struct Answer {
     /// Why what was found is not shown.
     pub withheld: Option<Withheld>,
     pub area_pixels: u64,
+    /// Column and row of its middle; that of the first pixel is at 0.5, 0.5.
+    pub centre_x: Option<f64>,
+    pub centre_y: Option<f64>,
     pub area_mm2: Option<f64>,
     pub long_diameter_mm: Option<f64>,
     pub short_diameter_mm: Option<f64>,

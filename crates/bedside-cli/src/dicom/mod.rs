@@ -1,6 +1,7 @@
 //! DICOM in and out: `bedside segment` of DICOM files and studies, and `bedside dicom`.
 
 mod answer;
+mod cine;
 mod images;
 mod info;
 mod montage;
@@ -13,10 +14,12 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use bedside::Frame;
 use bedside_dicom::Dicom;
 use clap::Subcommand;
 
-pub(crate) use segment::{Outputs, Question, segment};
+pub(crate) use cine::Cine;
+pub(crate) use segment::{Ask, Outputs, Question, segment};
 
 use crate::failure::{Exit, Failure};
 use crate::model::ModelArgs;
@@ -64,8 +67,12 @@ pub(crate) fn are_dicom(paths: &[PathBuf]) -> bool {
 }
 
 /// Whether a file begins as DICOM files do.
-fn is_dicom(path: &Path) -> bool {
+pub(crate) fn is_dicom(path: &Path) -> bool {
     let mut head = [0; 132];
+    // Not a pipe or camera, which may never answer.
+    if !path.is_file() {
+        return false;
+    }
     let read = File::open(path).and_then(|mut file| file.read_exact(&mut head));
     read.is_ok() && head.ends_with(b"DICM")
 }
@@ -75,6 +82,24 @@ fn open(path: &Path) -> Result<Dicom, Failure> {
         let message = format!("{}: {error}", path.display());
         Failure::new(Exit::Input, message)
     })
+}
+
+/// A frame of a DICOM file, counted from 1, or the only one; none for a file of another kind.
+pub(crate) fn frame(path: &Path, number: Option<u32>) -> Option<Result<Frame, String>> {
+    let read = || {
+        let mut dicom = Dicom::open(path).map_err(|error| error.to_string())?;
+        let index = match (number, dicom.frames()) {
+            (None, 1) => 0,
+            (Some(number), frames) if (1..=frames).contains(&number) => number - 1,
+            (_, frames) => {
+                return Err(format!(
+                    "has {frames} frames; hint: name one in the column 'frame', from 1"
+                ));
+            }
+        };
+        dicom.frame(index).map_err(|error| error.to_string())
+    };
+    is_dicom(path).then(read)
 }
 
 /// The files, and the DICOM files in folders and theirs, in the order of their names.

@@ -16,8 +16,8 @@ use crate::ui::{SAFETY, Ui};
 
 use super::images::Images;
 use super::segment::{
-    Outputs, Question, SEG_DESCRIPTION, SEG_SERIES, SR_DESCRIPTION, SR_SERIES, answer, objects,
-    origin,
+    Ask, Outputs, Question, SEG_DESCRIPTION, SEG_SERIES, SR_DESCRIPTION, SR_SERIES, answer,
+    objects, origin,
 };
 
 /// Arguments of `bedside dicom node` and of `bedside dicom queue`.
@@ -117,7 +117,7 @@ fn make(
         files: &[],
         out: None,
         outputs: &Outputs::default(),
-        prompts: &rule.prompts,
+        ask: Ask::These(&rule.prompts),
         modality: None,
         site: None,
     };

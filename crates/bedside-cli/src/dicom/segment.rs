@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use bedside::{ErrorKind, Finding, Frame, Modality, Prompt, PromptSet, Segmenter};
+use bedside::{ErrorKind, Finding, Frame, FrameView, Modality, Prompt, PromptSet, Segmenter};
 use bedside_dicom::Dicom;
 use bedside_dicom::view::View;
 use bedside_dicom::write::{
-    Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, derived_uid,
+    Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, centre, derived_uid,
     measure, report, report_volumes,
 };
 use serde_json::json;
@@ -61,12 +61,20 @@ impl Outputs {
     }
 }
 
+/// What is looked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Ask<'a> {
+    These(&'a [String]),
+    /// All that is known of the kind of imaging and site.
+    All,
+}
+
 /// What is asked of every file.
 pub(crate) struct Question<'a> {
     pub files: &'a [PathBuf],
     pub out: Option<&'a PathBuf>,
     pub outputs: &'a Outputs,
-    pub prompts: &'a [String],
+    pub ask: Ask<'a>,
     pub modality: Option<Modality>,
     pub site: Option<&'a String>,
 }
@@ -90,7 +98,7 @@ pub(crate) fn segment(question: &Question<'_>, model: &ModelArgs, ui: Ui) -> Res
         open(file)?;
     }
     let bundle = model.bundle(None)?;
-    let asked: Vec<Prompt> = question.prompts.iter().map(Prompt::new).collect();
+    let asked: Vec<Prompt> = question.texts().iter().map(Prompt::new).collect();
     let options = model.options_for(&bundle, &asked, ui)?;
     let mut segmenter = Segmenter::new(bundle, options.backend()?, &options)?;
     ui.note(SAFETY);
@@ -141,15 +149,76 @@ pub(crate) fn segment(question: &Question<'_>, model: &ModelArgs, ui: Ui) -> Res
     failure.map_or(Ok(()), Err)
 }
 
-/// The words as they are asked of this file: what its header says of modality and site settles
-/// what a word alone leaves open.
-fn prompts(question: &Question<'_>, dicom: &Dicom, site: Option<&str>) -> Vec<Prompt> {
-    let prompt = |text: &String| Prompt {
-        text: text.clone(),
-        modality: question.modality.or(dicom.modality()),
-        site: question.site.cloned().or(site.map(str::to_owned)),
-    };
-    question.prompts.iter().map(prompt).collect()
+impl Question<'_> {
+    fn texts(&self) -> &[String] {
+        match self.ask {
+            Ask::These(texts) => texts,
+            Ask::All => &[],
+        }
+    }
+}
+
+/// A question as it is asked of one file: what its header says of modality and site settles what a
+/// word alone leaves open.
+enum Asked {
+    These(PromptSet),
+    All(Modality, Option<String>),
+}
+
+impl Asked {
+    fn of(
+        question: &Question<'_>,
+        dicom: &Dicom,
+        segmenter: &mut Segmenter,
+    ) -> Result<Self, Failure> {
+        let modality = question.modality.or(dicom.modality());
+        let site = |told: Option<&str>| question.site.cloned().or(told.map(str::to_owned));
+        let texts = match question.ask {
+            Ask::These(texts) => texts,
+            Ask::All => {
+                let modality = modality.ok_or_else(|| {
+                    let why = "the header does not tell the kind of imaging; hint: --modality does";
+                    Failure::new(Exit::Prompt, why)
+                })?;
+                // A header may name a site at which nothing is known where something beside it is.
+                let known = dicom.site().filter(|site| {
+                    let mut forms = segmenter.prompt_table().trained_forms();
+                    forms.any(|form| form.modality == modality && &*form.site == *site)
+                });
+                return Ok(Self::All(modality, site(known)));
+            }
+        };
+        let prompts = |told: Option<&str>| {
+            let prompt = |text: &String| Prompt {
+                text: text.clone(),
+                modality,
+                site: site(told),
+            };
+            texts.iter().map(prompt).collect::<Vec<_>>()
+        };
+        let set = match segmenter.prompts(&prompts(dicom.site())) {
+            // Likewise.
+            Err(error) if error.kind() == ErrorKind::Prompt && dicom.site().is_some() => {
+                segmenter.prompts(&prompts(None)).map_err(|_| error)
+            }
+            other => other,
+        };
+        Ok(Self::These(set?))
+    }
+
+    fn answered(
+        &self,
+        segmenter: &mut Segmenter,
+        picture: FrameView<'_>,
+    ) -> Result<Vec<Finding>, Failure> {
+        let answer = match self {
+            Self::These(prompts) => segmenter.segment(picture, prompts)?,
+            Self::All(modality, site) => {
+                segmenter.recognize(picture, Some(*modality), site.as_deref())?
+            }
+        };
+        Ok(answer.findings)
+    }
 }
 
 pub(super) fn answer(
@@ -161,21 +230,13 @@ pub(super) fn answer(
     let name = images.name().display();
     let bad = |error: ObjectError| Failure::new(Exit::Input, format!("{name}: {error}"));
     let mut opened = images.open(question.outputs.whole_frame)?;
-    let dicom = &opened.dicom;
-    let set = match segmenter.prompts(&prompts(question, dicom, dicom.site())) {
-        // A header may name a site that has no such object where one beside it has.
-        Err(error) if error.kind() == ErrorKind::Prompt && dicom.site().is_some() => segmenter
-            .prompts(&prompts(question, dicom, None))
-            .map_err(|_| error),
-        other => other,
-    };
-    let set = set?;
+    let asked = Asked::of(question, &opened.dicom, segmenter).map_err(|e| e.at(&name))?;
     let bar = ui.progress(u64::from(opened.frames()), "frames");
     let mut masks = None;
     let mut answers = Vec::new();
     for frame in 1..=opened.frames() {
         let picture = opened.frame(frame)?;
-        let findings = look(&picture, opened.view, segmenter, &set)?;
+        let findings = look(&picture, opened.view, segmenter, &asked)?;
         let masks = match &mut masks {
             Some(masks) => masks,
             None => masks.insert(empty(&opened.source, &findings).map_err(bad)?),
@@ -189,6 +250,7 @@ pub(super) fn answer(
             let measured = mask
                 .zip(within)
                 .and_then(|(mask, at)| measure(mask, at.x, at.y));
+            let middle = mask.and_then(centre);
             answers.push(Answer {
                 file: opened.file(frame).display().to_string(),
                 frame,
@@ -200,6 +262,8 @@ pub(super) fn answer(
                 presence: finding.presence,
                 withheld: finding.withheld,
                 area_pixels: finding.area,
+                centre_x: middle.map(|(x, _)| x),
+                centre_y: middle.map(|(_, y)| y),
                 area_mm2: measured.map(|m| m.area),
                 long_diameter_mm: measured.map(|m| m.long),
                 short_diameter_mm: measured.map(|m| m.short),
@@ -234,12 +298,12 @@ fn look(
     frame: &Frame,
     view: Option<View>,
     segmenter: &mut Segmenter,
-    prompts: &PromptSet,
+    asked: &Asked,
 ) -> Result<Vec<Finding>, Failure> {
     let Some((view, picture)) = view.and_then(|view| Some((view, view.cut(frame)?))) else {
-        return Ok(segmenter.segment(frame, prompts)?.findings);
+        return asked.answered(segmenter, frame.into());
     };
-    let mut findings = segmenter.segment(picture, prompts)?.findings;
+    let mut findings = asked.answered(segmenter, picture)?;
     for finding in &mut findings {
         let whole = |mask| view.put_back(mask, frame.width(), frame.height());
         finding.mask = finding.mask.as_ref().map(whole);
@@ -346,9 +410,10 @@ pub(super) fn objects(
         ..context
     };
     let volumes = answered.about.series.as_ref().map(SeriesJson::millilitres);
+    let ventricle = answered.about.ventricle.as_ref().map(Ventricle::measured);
     let measured = match volumes {
         Some(volumes) => report_volumes(&answered.masks, &masks, &volumes, &context),
-        None => report(&answered.masks, &masks, &context),
+        None => report(&answered.masks, &masks, ventricle.as_ref(), &context),
     };
     let mut bytes = Vec::new();
     let encoded = measured.map_err(failed)?.write_all(&mut bytes);
@@ -411,12 +476,12 @@ fn montage(answered: &mut Answered) -> Result<Vec<u8>, Failure> {
     let shown = montage::spread(&shown);
     let segments = answered.masks.segments();
     let tile = |frame: &u32| {
+        let masks = (1_u16..).zip(segments);
+        let masks = masks.map(|(segment, _)| answered.masks.mask(segment, *frame));
+        let masks = masks.collect::<Result<Vec<_>, _>>();
         Ok(Tile {
             frame: answered.opened.frame(*frame)?,
-            masks: (1_u16..)
-                .zip(segments)
-                .map(|(segment, _)| answered.masks.mask(segment, *frame))
-                .collect(),
+            masks: masks.map_err(|e| Failure::new(Exit::Internal, e.to_string()))?,
         })
     };
     let tiles = shown

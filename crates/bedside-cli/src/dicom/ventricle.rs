@@ -2,7 +2,7 @@
 //! example of a measurement that a person checks.
 
 use bedside_dicom::heart::{Beat, Turn, beats, discs};
-use bedside_dicom::write::{Segmentation, Source};
+use bedside_dicom::write::{self, Extreme, Segmentation, Source};
 use serde::Serialize;
 
 use super::answer::Answer;
@@ -29,6 +29,9 @@ pub(super) struct Ventricle {
     fractional_area_change: Option<f64>,
     ejection_fraction: Option<f64>,
     beats: Vec<BeatJson>,
+    /// Which of the masks' segments it is.
+    #[serde(skip)]
+    segment: u16,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,7 +92,7 @@ impl Ventricle {
         }
         let turn = |turn: Turn| {
             let answer = own.get(turn.at)?;
-            let mask = masks.mask(segment, answer.frame)?;
+            let mask = masks.mask(segment, answer.frame).ok()??;
             let (_, extents) = mask.measure_rows(0..mask.height());
             let pixel = source.spacing(extents?).filter(|_| in_mm);
             let pixel = pixel.map_or((1.0, 1.0), |at| (at.x, at.y));
@@ -130,7 +133,26 @@ impl Ventricle {
             fractional_area_change: mean(beats.iter().map(|b| b.fractional_area_change).collect()),
             ejection_fraction: mean(beats.iter().filter_map(|b| b.ejection_fraction).collect()),
             beats,
+            segment,
         })
+    }
+
+    /// What the report tells of it.
+    pub(super) fn measured(&self) -> write::Ventricle {
+        let extreme = |turn: &TurnJson| Extreme {
+            frame: turn.frame,
+            volume: turn.volume_ml,
+        };
+        let beat = |beat: &BeatJson| write::Beat {
+            diastole: extreme(&beat.diastole),
+            systole: extreme(&beat.systole),
+            ejection_fraction: beat.ejection_fraction,
+        };
+        write::Ventricle {
+            segment: self.segment,
+            beats: self.beats.iter().map(beat).collect(),
+            mean_ejection_fraction: self.ejection_fraction.filter(|_| self.beats.len() > 1),
+        }
     }
 
     /// Frames at the ends of diastole and systole.

@@ -32,7 +32,8 @@ Examples:
   bedside eval --video clip.mp4 --masks masks/ --prompt polyp
 
 DIR holds manifest.csv with the columns file, mask, split, group, modality, object, label; masks are
-0 and 255 at the picture's size. A frame of label 'normal' needs no mask. Frames of one group (a
+0 and 255 at the picture's size. In builds that read DICOM, a file may be one, and a column frame tells
+which of its frames, from 1. A frame of label 'normal' needs no mask. Frames of one group (a
 patient, a clip) stay together when the confidence intervals are drawn.
 
 Every frame is asked for its own object and, in the same pass, for all others that the weights
@@ -87,6 +88,10 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let mut evaluator = Evaluator::new(segmenter, args.prompt.as_deref());
     if options.side.is_none() {
         evaluator = evaluator.with_suiting_sides();
+    }
+    #[cfg(feature = "dicom")]
+    {
+        evaluator = evaluator.with_frames(crate::dicom::frame);
     }
     let setting = Setting {
         model: facts,

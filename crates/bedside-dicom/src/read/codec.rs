@@ -6,9 +6,9 @@ use dicom_dictionary_std::uids;
 use hayro_jpeg2000::{DecodeSettings, DecoderContext, Image};
 use jpeg_decoder::{ColorTransform, PixelFormat};
 
-use super::Error;
 use super::file::BIG_ENDIAN;
 use super::stored::{Photometric, Stored};
+use super::{Error, jpeg_ls as ls};
 
 /// How frames are encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,10 +106,12 @@ fn unread(syntax: &str) -> Error {
         .collect();
     Error::unsupported(
         format_args!("pixels in transfer syntax {shown} ({name})"),
-        if name == "MPEG video" {
-            "export the video as MP4, or the object uncompressed"
-        } else {
-            "convert it to an uncompressed one (for example by `dcmconv`, `dcmdjpls` or `gdcmconv --raw`)"
+        match name {
+            "MPEG video" => "export the video as H.264, or the object uncompressed",
+            "another" => "convert it to an uncompressed one (for example by `dcmconv`)",
+            _ => {
+                "have the archive send it uncompressed or as JPEG 2000 (pydicom with                  pylibjpeg-openjpeg converts it)"
+            }
         },
     )
 }
@@ -290,14 +292,13 @@ fn is_ybr(bytes: &[u8]) -> Option<bool> {
 }
 
 fn jpeg_ls(bytes: &[u8], stored: &Stored) -> Result<Decoded, Error> {
-    if stored.samples() != 1 {
-        return Err(Error::unsupported(
-            "colours in JPEG-LS",
-            "convert it to an uncompressed one (for example by `dcmdjpls`)",
-        ));
+    let samples = ls::decode(bytes, (stored.width, stored.height), stored.samples());
+    let samples = samples.ok_or_else(|| {
+        broken("it is no whole JPEG-LS of the size and colours that the header says")
+    })?;
+    if stored.bytes == 1 && samples.iter().any(|sample| *sample > 255) {
+        return Err(broken("its samples are others than the header says"));
     }
-    let (samples, ..) = jpegls::decode(bytes, stored.width, stored.height)
-        .map_err(|_| broken("it is no whole JPEG-LS"))?;
     let words = samples.into_iter().map(u16::to_le_bytes);
     plain(
         words

@@ -23,6 +23,8 @@ pub(crate) enum Photometric {
     YbrFull422,
     /// RGB by way of JPEG 2000's own transforms, which its decoder undoes.
     YbrJpeg2000,
+    /// Of video alone, which says itself what its colours are.
+    YbrPartial420,
 }
 
 /// Layout of the stored pixels of one frame.
@@ -119,6 +121,18 @@ impl Stored {
         self.pixels() * self.samples() * self.bytes
     }
 
+    /// That so many bytes have room for all frames, where these are not encoded.
+    pub(crate) fn check_room(&self, len: u64) -> Result<(), Error> {
+        let room = len / self.native_len() as u64;
+        if room < u64::from(self.frames) {
+            return Err(Error::damaged(format_args!(
+                "its header tells of {} frames, but there is room for {room}",
+                self.frames
+            )));
+        }
+        Ok(())
+    }
+
     /// Bytes of a frame that is not encoded.
     pub(crate) fn native_len(&self) -> usize {
         if self.photometric == Photometric::YbrFull422 {
@@ -145,6 +159,7 @@ fn photometric(header: &InMemDicomObject) -> Result<Photometric, Error> {
         "YBR_FULL" => Photometric::YbrFull,
         "YBR_FULL_422" => Photometric::YbrFull422,
         "YBR_RCT" | "YBR_ICT" => Photometric::YbrJpeg2000,
+        "YBR_PARTIAL_420" => Photometric::YbrPartial420,
         _ => {
             return Err(Error::unsupported(
                 "colours other than gray, RGB, YBR and a palette",

@@ -24,11 +24,16 @@ pub(super) fn unpack(packed: &[u8], start: u64, count: u64) -> Option<Vec<u8>> {
     )
 }
 
-/// Append packed frames of so many bits each as one run of bits.
-pub(super) fn join(frames: impl Iterator<Item = Vec<u8>>, bits: u64, joined: &mut Vec<u8>) {
+/// Append packed frames of so many bits each as one run of bits, up to the first that can't be had.
+pub(super) fn join<E>(
+    frames: impl Iterator<Item = Result<Vec<u8>, E>>,
+    bits: u64,
+    joined: &mut Vec<u8>,
+) -> Result<(), E> {
     let start = joined.len();
     let mut used = 0_u64;
     for frame in frames {
+        let frame = frame?;
         let shift = used % 8;
         for byte in &frame {
             // The low bits fill up the last byte; the rest begins the next.
@@ -45,6 +50,7 @@ pub(super) fn join(frames: impl Iterator<Item = Vec<u8>>, bits: u64, joined: &mu
         // The last frame's own padding.
         joined.truncate(start + used.div_ceil(8) as usize);
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -62,7 +68,8 @@ mod tests {
         let ones = pack(&[1; 9]);
         let corners = pack(&[1, 0, 1, 0, 0, 0, 1, 0, 1]);
         let mut joined = vec![0x55];
-        join([ones.clone(), corners, ones].into_iter(), 9, &mut joined);
+        let frames = [ones.clone(), corners, ones].map(Ok::<_, ()>);
+        join(frames.into_iter(), 9, &mut joined).unwrap();
         assert_eq!(joined, [0x55, 0xff, 0b1000_1011, 0b1111_1110, 0b0000_0111]);
     }
 
@@ -76,7 +83,7 @@ mod tests {
                 frames.iter().map(|f| (0..bits).map(|i| (f >> i & 1) as u8).collect()).collect();
             let packed: Vec<_> = frames.iter().map(|f| pack(f)).collect();
             let mut joined = Vec::new();
-            join(packed.into_iter(), bits as u64, &mut joined);
+            join(packed.into_iter().map(Ok::<_, ()>), bits as u64, &mut joined).unwrap();
             prop_assert_eq!(joined.len(), (bits * frames.len()).div_ceil(8));
             prop_assert_eq!(&joined, &pack(&frames.concat()));
             for (i, frame) in frames.iter().enumerate() {

@@ -46,6 +46,20 @@ pub fn measure(mask: &Mask, width: f64, height: f64) -> Option<Measures> {
     })
 }
 
+/// Where the middle of a mask is: column and row as DICOM counts them in images, from the upper left
+/// corner of the first pixel (PS3.3, C.18.6.1.1), so that the middle of that pixel is at 0.5, 0.5.
+/// `None` for a mask with none set.
+pub fn centre(mask: &Mask) -> Option<(f64, f64)> {
+    let across = (mask.width() as usize).max(1);
+    let set = (0..).zip(mask.data()).filter(|(_, v)| **v == 1);
+    let place = |(i, _): (usize, &u8)| (i % across, i / across);
+    let add =
+        |(n, x, y): (u64, u64, u64), at: (usize, usize)| (n + 1, x + at.0 as u64, y + at.1 as u64);
+    let (n, x, y) = set.map(place).fold((0, 0, 0), add);
+    let middle = |sum: u64| sum as f64 / n as f64 + 0.5;
+    (n > 0).then(|| (middle(x), middle(y)))
+}
+
 /// The outer corners of each row's first and last pixel, ordered from top to bottom.
 fn corners(mask: &Mask, width: f64, height: f64) -> Vec<Point> {
     let mut corners = Vec::new();

@@ -27,10 +27,40 @@ impl Packed {
         })
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    /// A frame that does not come back whole is an error: a short one would be a wrong mask.
+    pub(super) fn bytes(&self) -> Result<Vec<u8>, ObjectError> {
         let mut bytes = Vec::with_capacity(self.len);
-        let read = DeflateDecoder::new(&*self.deflated).read_to_end(&mut bytes);
-        debug_assert!(read.is_ok(), "what was deflated here");
-        bytes
+        let inflated = DeflateDecoder::new(&*self.deflated).read_to_end(&mut bytes);
+        match inflated {
+            Ok(len) if len == self.len => Ok(bytes),
+            _ => Err(ObjectError::Library(
+                "a mask that was kept deflated can't be inflated; hint: run it again".to_owned(),
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_comes_back_whole_or_not_at_all() {
+        let frame: Vec<u8> = (0..999_u32).map(|i| (i * i % 251) as u8).collect();
+        let whole = Packed::of(&frame).unwrap();
+        assert_eq!(whole.bytes(), Ok(frame));
+        for len in 0..whole.deflated.len() {
+            let cut = Packed {
+                deflated: whole.deflated.get(..len).unwrap().into(),
+                ..whole.clone()
+            };
+            assert!(cut.bytes().is_err(), "{len}");
+        }
+        let mut changed = whole.clone();
+        changed.deflated = [6, 0, 0].into();
+        assert!(changed.bytes().is_err());
+        changed = whole.clone();
+        changed.len += 1;
+        assert!(changed.bytes().is_err());
     }
 }

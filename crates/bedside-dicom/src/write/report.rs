@@ -15,7 +15,7 @@ use dicom_transfer_syntax_registry::{TransferSyntaxIndex, TransferSyntaxRegistry
 use super::code::Code;
 use super::element::{code, coded, element, item, sequence};
 use super::error::ObjectError;
-use super::measure::measure;
+use super::measure::{centre, measure};
 use super::origin::{Context, file};
 use super::segmentation::{Segment, Segmentation};
 use super::source::{reference, referenced_series};
@@ -25,13 +25,49 @@ use crate::read::header::text;
 type Concept = (&'static str, &'static str, &'static str);
 
 const CONTAINS: &str = "CONTAINS";
+const INFERRED: &str = "INFERRED FROM";
 const MODIFIER: &str = "HAS CONCEPT MOD";
+const SELECTED: &str = "SELECTED FROM";
 const CONTEXT: &str = "HAS OBS CONTEXT";
 const GROUP: Concept = ("125007", "DCM", "Measurement Group");
+const SOURCE: Concept = ("121112", "DCM", "Source of Measurement");
+const MILLILITRE: Concept = ("mL", "UCUM", "milliliter");
 
-/// The report of measurements of a segmentation: area and long and short diameter of each mask,
-/// with the frame of the image and of the Segmentation object that it is of. Masks of one segment
-/// on several frames are tied together by its tracking UID.
+/// The left ventricle over a cine, by the single-plane method of discs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ventricle {
+    /// Number of the segment that it is, from 1.
+    pub segment: u16,
+    /// Its beats, in their order.
+    pub beats: Vec<Beat>,
+    /// The mean of the beats' ejection fractions, where there are several.
+    pub mean_ejection_fraction: Option<f64>,
+}
+
+/// A beat of the left ventricle.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Beat {
+    /// End of diastole.
+    pub diastole: Extreme,
+    /// End of systole.
+    pub systole: Extreme,
+    /// A share: 0.6 for 60 %.
+    pub ejection_fraction: Option<f64>,
+}
+
+/// The left ventricle at its largest or smallest.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Extreme {
+    /// Number of the frame, from 1.
+    pub frame: u32,
+    /// Volume in ml, where pixels have a size.
+    pub volume: Option<f64>,
+}
+
+/// The report of measurements of a segmentation: area, centre and long and short diameter of each
+/// mask, with the frame of the image and of the Segmentation object that it is of. Masks of one
+/// segment on several frames are tied together by its tracking UID. Of a cine of the left ventricle
+/// also volumes and ejection fraction of each beat.
 ///
 /// Lengths are in mm where the image tells the size of its pixels there, else in pixels. Segments
 /// without a mask on any frame are reported as absent.
@@ -41,10 +77,12 @@ const GROUP: Concept = ("125007", "DCM", "Measurement Group");
 ///
 /// # Errors
 /// [`ObjectError::Mismatch`] where the context's image is not that of the segmentation,
-/// [`ObjectError::Attribute`] where `stored` has no UIDs, [`ObjectError::Library`].
+/// [`ObjectError::Attribute`] where `stored` has no UIDs, [`ObjectError::NoSegment`] for a ventricle
+/// of none, [`ObjectError::Library`].
 pub fn report(
     segmentation: &Segmentation,
     stored: &DefaultDicomObject,
+    ventricle: Option<&Ventricle>,
     context: &Context,
 ) -> Result<DefaultDicomObject, ObjectError> {
     let drawn = Stored::of(segmentation, stored, context)?;
@@ -57,7 +95,7 @@ pub fn report(
         {
             // Probabilities below one half everywhere are no finding.
             let mask = segmentation
-                .mask(segment, frame)
+                .mask(segment, frame)?
                 .filter(|mask| !mask.is_empty());
             let drawn = drawn.reference(tags::REFERENCED_FRAME_NUMBER, VR::IS, at.to_string());
             if let Some(group) = mask.and_then(|mask| present(of, frame, &mask, drawn, context)) {
@@ -67,6 +105,16 @@ pub fn report(
         }
         if is_absent {
             groups.push(&absent(of, context))?;
+        }
+    }
+    if let Some(ventricle) = ventricle {
+        let segments = (1_u16..).zip(segmentation.segments());
+        let mut own = segments.filter(|(segment, _)| *segment == ventricle.segment);
+        let (_, of) = own
+            .next()
+            .ok_or(ObjectError::NoSegment(ventricle.segment))?;
+        for group in beats(of, ventricle, context) {
+            groups.push(&group)?;
         }
     }
     document(groups, &drawn, context)
@@ -268,7 +316,11 @@ fn present(
     let image = context.source.frame_reference(frame);
     items.extend([
         image_content(("121214", "DCM", "Referenced Segmentation Frame"), drawn),
-        image_content(("121233", "DCM", "Source image for segmentation"), image),
+        image_content(
+            ("121233", "DCM", "Source image for segmentation"),
+            image.clone(),
+        ),
+        point(("111010", "DCM", "Center"), centre(mask)?, image),
         measured(("42798000", "SCT", "Area"), measures.area, area),
         measured(("103339001", "SCT", "Long axis"), measures.long, length),
         measured(("103340004", "SCT", "Short axis"), measures.short, length),
@@ -284,7 +336,6 @@ fn volumetric(
     context: &Context,
 ) -> InMemDicomObject {
     let series = element(tags::UID, VR::UI, context.source.series.as_str());
-    let millilitre = ("mL", "UCUM", "milliliter");
     let mut items = found(of, None, context);
     items.extend([
         image_content(("121191", "DCM", "Referenced Segment"), drawn),
@@ -294,9 +345,62 @@ fn volumetric(
             ("121232", "DCM", "Source series for segmentation"),
             [series],
         ),
-        measured(("118565006", "SCT", "Volume"), volume, millilitre),
+        measured(("118565006", "SCT", "Volume"), volume, MILLILITRE),
     ]);
     container(GROUP, Some("1411"), items)
+}
+
+/// Measurement and Qualitative Evaluation Groups (TID 1501) of the left ventricle (CID 12202): one of
+/// each beat, and of their mean.
+fn beats(of: &Segment, ventricle: &Ventricle, context: &Context) -> Vec<InMemDicomObject> {
+    let method = coded_content(
+        MODIFIER,
+        ("370129005", "SCT", "Measurement Method"),
+        &Code::new("125208", "DCM", "Method of Disks, Single Plane"),
+    );
+    let group = |images: Vec<InMemDicomObject>, measures: Vec<InMemDicomObject>| {
+        let mut items = found(of, None, context);
+        items.push(method.clone());
+        items.extend(images.into_iter().map(|image| image_content(SOURCE, image)));
+        items.extend(measures);
+        container(GROUP, Some("1501"), items)
+    };
+    let fraction = |share: f64| {
+        let name = ("18043-0", "LN", "Left Ventricular Ejection Fraction by US");
+        measured(name, 100.0 * share, ("%", "UCUM", "Percent"))
+    };
+    let volume = |name, at: Extreme| {
+        let mut volume = measured(name, at.volume?, MILLILITRE);
+        let mut image = image_content(SOURCE, context.source.frame_reference(at.frame));
+        image.put(element(tags::RELATIONSHIP_TYPE, VR::CS, INFERRED));
+        volume.put(sequence(tags::CONTENT_SEQUENCE, vec![image]));
+        Some(volume)
+    };
+    let beat = |beat: &Beat| {
+        let images = [beat.diastole, beat.systole];
+        let images = images.map(|at| context.source.frame_reference(at.frame));
+        let diastolic = ("18026-5", "LN", "Left Ventricular End Diastolic Volume");
+        let systolic = ("18148-7", "LN", "Left Ventricular End Systolic Volume");
+        let measures = [
+            volume(diastolic, beat.diastole),
+            volume(systolic, beat.systole),
+            beat.ejection_fraction.map(fraction),
+        ];
+        let measures: Vec<_> = measures.into_iter().flatten().collect();
+        (!measures.is_empty()).then(|| group(images.to_vec(), measures))
+    };
+    let mean = |share: f64| {
+        let mut mean = fraction(share);
+        let derivation = ("121401", "DCM", "Derivation");
+        let of_beats = Code::new("373098007", "SCT", "Mean");
+        let derivation = coded_content(MODIFIER, derivation, &of_beats);
+        mean.put(sequence(tags::CONTENT_SEQUENCE, vec![derivation]));
+        group(context.source.references(), vec![mean])
+    };
+    let beats = ventricle.beats.iter().filter_map(beat);
+    beats
+        .chain(ventricle.mean_ejection_fraction.map(mean))
+        .collect()
 }
 
 /// Measurement and Qualitative Evaluation Group (TID 1501) of what is on no frame.
@@ -306,9 +410,7 @@ fn absent(of: &Segment, context: &Context) -> InMemDicomObject {
     let absent = coded_content(MODIFIER, presence, &Code::new("272519000", "SCT", "Absent"));
     let mut items = found(of, Some(absent), context);
     let images = context.source.references().into_iter();
-    items.extend(
-        images.map(|image| image_content(("121112", "DCM", "Source of Measurement"), image)),
-    );
+    items.extend(images.map(|image| image_content(SOURCE, image)));
     container(GROUP, Some("1501"), items)
 }
 
@@ -419,6 +521,28 @@ fn coded_content(relationship: &str, name: Concept, value: &Code) -> InMemDicomO
 fn image_content(name: Concept, reference: InMemDicomObject) -> InMemDicomObject {
     let reference = sequence(tags::REFERENCED_SOP_SEQUENCE, vec![reference]);
     content(CONTAINS, "IMAGE", name, [reference])
+}
+
+/// A place in an image, as column and row.
+fn point(name: Concept, (x, y): (f64, f64), image: InMemDicomObject) -> InMemDicomObject {
+    let place = PrimitiveValue::F32([x as f32, y as f32].into_iter().collect());
+    let reference = sequence(tags::REFERENCED_SOP_SEQUENCE, vec![image]);
+    let image = InMemDicomObject::from_element_iter([
+        element(tags::RELATIONSHIP_TYPE, VR::CS, SELECTED),
+        element(tags::VALUE_TYPE, VR::CS, "IMAGE"),
+        reference,
+    ]);
+    let mut point = content(
+        CONTAINS,
+        "SCOORD",
+        name,
+        [
+            element(tags::GRAPHIC_TYPE, VR::CS, "POINT"),
+            element(tags::GRAPHIC_DATA, VR::FL, place),
+        ],
+    );
+    point.put(sequence(tags::CONTENT_SEQUENCE, vec![image]));
+    point
 }
 
 fn measured(name: Concept, value: f64, (unit, scheme, meaning): Concept) -> InMemDicomObject {

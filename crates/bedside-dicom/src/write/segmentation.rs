@@ -150,21 +150,31 @@ impl Segmentation {
 
     /// The mask of a segment on a frame, both counted from 1; of probabilities the pixels of at
     /// least one half. `None` where nothing is set.
-    pub fn mask(&self, segment: u16, frame: u32) -> Option<Mask> {
-        let data = self.frames.get(&(segment, frame))?.bytes();
-        let data = match self.kind {
-            Kind::Binary => bits::unpack(&data, 0, self.pixels())?,
-            Kind::Probability => data.iter().map(|v| u8::from(*v > 127)).collect(),
+    ///
+    /// # Errors
+    /// [`ObjectError::Library`] where what is kept of it is damaged.
+    pub fn mask(&self, segment: u16, frame: u32) -> Result<Option<Mask>, ObjectError> {
+        let Some(data) = self.frames.get(&(segment, frame)) else {
+            return Ok(None);
         };
-        Mask::from_bytes(self.width, self.height, data)
+        let data = data.bytes()?;
+        let data = match self.kind {
+            Kind::Binary => bits::unpack(&data, 0, self.pixels()),
+            Kind::Probability => Some(data.iter().map(|v| u8::from(*v > 127)).collect()),
+        };
+        Ok(data.and_then(|data| Mask::from_bytes(self.width, self.height, data)))
     }
 
     /// The probabilities of a segment on a frame, both counted from 1, in 255ths. `None` where
     /// all are 0, or where masks are kept.
-    pub fn levels(&self, segment: u16, frame: u32) -> Option<Vec<u8>> {
+    ///
+    /// # Errors
+    /// As [`mask`](Self::mask).
+    pub fn levels(&self, segment: u16, frame: u32) -> Result<Option<Vec<u8>>, ObjectError> {
         let data = self.frames.get(&(segment, frame));
         data.filter(|_| self.kind == Kind::Probability)
             .map(Packed::bytes)
+            .transpose()
     }
 
     fn pixels(&self) -> u64 {
@@ -229,7 +239,7 @@ impl Segmentation {
     pub fn to_dicom(&self, context: &Context) -> Result<DefaultDicomObject, ObjectError> {
         let mut object = self.head(context)?;
         let mut data = Vec::new();
-        self.put_pixels(&mut data);
+        self.put_pixels(&mut data)?;
         object.put(element(tags::PIXEL_DATA, VR::OB, data));
         Ok(object)
     }
@@ -250,7 +260,7 @@ impl Segmentation {
         // VR, little endian.
         file.extend([0xe0, 0x7f, 0x10, 0x00, b'O', b'B', 0, 0]);
         file.extend((self.pixel_bytes() as u32).to_le_bytes());
-        self.put_pixels(&mut file);
+        self.put_pixels(&mut file)?;
         Ok((file, object))
     }
 
@@ -302,7 +312,7 @@ impl Segmentation {
             element(tags::HIGH_BIT, VR::US, stored - 1),
             element(tags::PIXEL_REPRESENTATION, VR::US, 0_u16),
             element(tags::SEGMENTATION_TYPE, VR::CS, label),
-            element(tags::SEGMENTS_OVERLAP, VR::CS, self.overlap()),
+            element(tags::SEGMENTS_OVERLAP, VR::CS, self.overlap()?),
             sequence(tags::SEGMENT_SEQUENCE, segments),
             item(
                 tags::DIMENSION_ORGANIZATION_SEQUENCE,
@@ -368,41 +378,40 @@ impl Segmentation {
 
     /// Append all frames, one after the other: bits run on from one to the next, and one byte pads
     /// the whole to an even length (PS3.5, 8.1.1).
-    fn put_pixels(&self, data: &mut Vec<u8>) {
+    fn put_pixels(&self, data: &mut Vec<u8>) -> Result<(), ObjectError> {
         let end = data.len() + self.pixel_bytes() as usize;
         // With the padding that a frame has until the next one comes.
         data.reserve_exact(self.pixel_bytes() as usize + 1);
-        let frames = self.frames.values().map(Packed::bytes);
+        let mut frames = self.frames.values().map(Packed::bytes);
         match self.kind {
-            Kind::Binary => bits::join(frames, self.pixels(), data),
-            Kind::Probability => frames.for_each(|frame| data.extend(frame)),
+            Kind::Binary => bits::join(frames, self.pixels(), data)?,
+            Kind::Probability => frames.try_for_each(|frame| frame.map(|f| data.extend(f)))?,
         }
         data.resize(end, 0);
+        Ok(())
     }
 
     /// Whether a pixel is in two segments; probabilities may always be.
-    fn overlap(&self) -> &'static str {
+    fn overlap(&self) -> Result<&'static str, ObjectError> {
         if self.kind == Kind::Probability {
-            return "UNDEFINED";
+            return Ok("UNDEFINED");
         }
         let mut by_frame: BTreeMap<u32, Vec<&Packed>> = BTreeMap::new();
         for ((_, frame), data) in &self.frames {
             by_frame.entry(*frame).or_default().push(data);
         }
-        let overlap = |masks: &Vec<&Packed>| {
+        for masks in by_frame.values().filter(|masks| masks.len() > 1) {
             let mut all: Vec<u8> = Vec::new();
-            masks.iter().any(|mask| {
-                let own = mask.bytes();
+            for mask in masks {
+                let own = mask.bytes()?;
                 all.resize(own.len(), 0);
                 let mut pairs = all.iter_mut().zip(own);
-                pairs.any(|(all, own)| std::mem::replace(all, *all | own) & own != 0)
-            })
-        };
-        let several = by_frame.values().filter(|masks| masks.len() > 1);
-        match several.into_iter().any(overlap) {
-            true => "YES",
-            false => "NO",
+                if pairs.any(|(all, own)| std::mem::replace(all, *all | own) & own != 0) {
+                    return Ok("YES");
+                }
+            }
         }
+        Ok("NO")
     }
 }
 

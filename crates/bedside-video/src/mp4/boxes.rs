@@ -1,7 +1,6 @@
 //! Where an MP4 file has its pictures: boxes within boxes, each with a length and a name
 //! (ISO/IEC 14496-12 and -15). Every length is checked against what is there.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 /// Most boxes that are looked at for the table of contents.
@@ -9,9 +8,9 @@ const MAX_BOXES: usize = 4096;
 /// Most bytes of the table of contents, which has up to 32 a picture.
 const MAX_MOOV: u64 = 32 << 20;
 /// Most pictures, and so most rows of any table: ten hours of 30 a second.
-const MAX_PICTURES: usize = 1 << 20;
+pub(crate) const MAX_PICTURES: usize = 1 << 20;
 /// Most bytes of one compressed picture.
-const MAX_SAMPLE: u32 = 16 << 20;
+pub(crate) const MAX_SAMPLE: u32 = 16 << 20;
 
 /// One compressed picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,12 +32,12 @@ pub(crate) struct Movie {
     pub(crate) parameter_sets: Vec<Vec<u8>>,
     pub(crate) frames_per_second: Option<f64>,
     /// Bytes of the length before each NAL unit: 1 to 4.
-    length_size: usize,
+    pub(crate) length_size: usize,
 }
 
 impl Movie {
     /// The inner error says why the file is of no use.
-    pub(crate) fn read(file: &mut File) -> io::Result<Result<Self, String>> {
+    pub(crate) fn read(file: &mut (impl Read + Seek)) -> io::Result<Result<Self, String>> {
         let end = file.seek(SeekFrom::End(0))?;
         let mut at = 0;
         for _ in 0..MAX_BOXES {
@@ -176,7 +175,11 @@ impl<'a> Fields<'a> {
 }
 
 /// Name, bytes of the head, and bytes of the whole of the box at `at`; `None` where it is no box.
-fn box_head(file: &mut File, at: u64, end: u64) -> io::Result<Option<([u8; 4], u64, u64)>> {
+fn box_head(
+    file: &mut (impl Read + Seek),
+    at: u64,
+    end: u64,
+) -> io::Result<Option<([u8; 4], u64, u64)>> {
     let mut head = [0; 16];
     let wanted = usize::try_from(end - at).unwrap_or(16).min(16);
     let Some(bytes) = head.get_mut(..wanted) else {

@@ -1,11 +1,11 @@
-//! H.264 in MP4 and QuickTime files.
+//! H.264 in MP4 and QuickTime files, and in MPEG transport streams.
 
 mod boxes;
 mod sps;
+mod transport;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Cursor, Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -25,9 +25,13 @@ const MAX_REORDER: usize = 16;
 /// (level 5.2 in A.3.1): five pictures of 4096x2304, or sixteen of 1920x1088.
 const MAX_REFERENCE_BLOCKS: usize = 184_320;
 
-/// Pictures of an MP4 file.
-pub(crate) struct Mp4Source {
-    file: File,
+/// Bytes of a file, wherever they are.
+trait Bytes: Read + Seek + Send {}
+impl<T: Read + Seek + Send> Bytes for T {}
+
+/// H.264 pictures of an MP4 or an MPEG transport stream, wherever its bytes are.
+pub struct H264Source {
+    file: Box<dyn Bytes>,
     movie: Movie,
     /// Place of each sample in the order of showing.
     ranks: Vec<u32>,
@@ -48,21 +52,34 @@ pub(crate) struct Mp4Source {
     clock: Arc<dyn Clock>,
 }
 
-impl Mp4Source {
-    pub(crate) fn new(
+impl H264Source {
+    /// The first video track; no picture is decoded yet. `name` is what errors call it.
+    ///
+    /// # Errors
+    /// [`Fatal`](crate::SourceErrorKind::Fatal) for what is neither MP4 nor transport stream, or not
+    /// of the kinds of H.264 that `docs/video.md` lists.
+    pub fn new(
         name: Phi<String>,
-        mut file: File,
+        file: impl Read + Seek + Send + 'static,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SourceError> {
+        let mut file: Box<dyn Bytes> = Box::new(file);
         let refuse = |why: &str| {
             SourceError::fatal(format!(
                 "{name}: {why}; hint: `ffmpeg -i FILE -c:v libx264 -pix_fmt yuv420p out.mp4` \
                  converts it"
             ))
         };
-        let movie = Movie::read(&mut file)
-            .map_err(|error| SourceError::io(&name, &error))?
-            .map_err(|why| refuse(&why))?;
+        let io = |error| SourceError::io(&name, &error);
+        let movie = if transport::is_stream(&mut file).map_err(io)? {
+            let read = transport::read(&mut file).map_err(io)?;
+            let (movie, units) = read.map_err(|why| refuse(&why))?;
+            file = Box::new(Cursor::new(units));
+            movie
+        } else {
+            let read = Movie::read(&mut file).map_err(io)?;
+            read.map_err(|why| refuse(&why))?
+        };
         let sps = movie.parameter_sets.first().and_then(|nal| Sps::parse(nal));
         let sps = sps.ok_or_else(|| refuse("has no readable H.264 sequence header"))?;
         if !sps.is_420_of_8_bits {
@@ -117,6 +134,20 @@ impl Mp4Source {
             info,
             clock,
         })
+    }
+
+    /// Number of its pictures.
+    pub fn pictures(&self) -> usize {
+        self.movie.samples.len()
+    }
+
+    /// Begin again: the next picture is the first.
+    pub fn rewind(&mut self) {
+        self.sample = 0;
+        self.decoder = Decoder::new();
+        self.fresh = true;
+        self.ready.clear();
+        self.shown = 0;
     }
 
     /// Decode the next sample into `ready`.
@@ -183,7 +214,7 @@ fn bounded(nal: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-impl Source for Mp4Source {
+impl Source for H264Source {
     fn info(&self) -> &SourceInfo {
         &self.info
     }

@@ -53,6 +53,22 @@ def mp4(name, w, h, count, codec="libx264", **options):
     return {"file": name, "width": w, "height": h, "kinds": kinds, "crc32": crcs}
 
 
+def remuxed(name, out):
+    """The same pictures in a transport stream, with a sound track beside them."""
+    with av.open(HERE / name) as clip, av.open(HERE / out, "w", format="mpegts") as stream:
+        sound = stream.add_stream("mp2", rate=48000)
+        video = stream.add_stream_from_template(clip.streams.video[0])
+        silence = av.AudioFrame(format="s16", layout="stereo", samples=1152)
+        silence.sample_rate = 48000
+        for plane in silence.planes:
+            plane.update(bytes(plane.buffer_size))
+        for packet in clip.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = video
+                stream.mux(packet)
+                stream.mux(sound.encode(silence))
+
+
 def jpegs():
     """Pillow's YCbCr, chroma averaged to 4:2:0."""
     w, h = 31, 22
@@ -123,6 +139,8 @@ golden = {
     "mjpeg": jpegs(),
     "avi": avi(),
 }
+remuxed("high.mp4", "high.ts")
+remuxed("baseline.mp4", "baseline.ts")
 # What is refused.
 mp4("chroma.mp4", 48, 32, 1, pix_fmt="yuv444p")
 mp4("mpeg4.mp4", 48, 32, 1, codec="mpeg4")

@@ -1,0 +1,1 @@
+../../../crates/bedside-video/tests/golden/baseline.ts

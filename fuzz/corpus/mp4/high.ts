@@ -1,0 +1,1 @@
+../../../crates/bedside-video/tests/golden/high.ts
