@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bedside_core::{Clock, Frame, Timestamp};
+use socket2::SockRef;
 
 use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
@@ -29,6 +30,11 @@ const MESSAGE_PATIENCE: Duration = Duration::from_secs(10);
 const SERVER_PATIENCE: Duration = Duration::from_secs(15);
 /// Time between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Bytes that the system keeps of what is sent and did not yet reach the peer; it takes twice as many
+/// for them with what it needs itself. What waits there grows old, and no newer answer overtakes it: left
+/// to itself, the system keeps some megabytes. Fewer bytes than these would make each message wait for
+/// acknowledgements.
+const UNSENT: usize = 64 << 10;
 /// Pictures whose place in the world is known to the sender.
 const REMEMBERED: usize = 64;
 /// Texts that may wait to be taken; more are lost.
@@ -135,8 +141,8 @@ impl Sender {
         texts.unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// Send whole messages; without a peer they are dropped. Waits while the peer takes them slowly,
-    /// so it is for a thread of its own.
+    /// Send whole messages; without a peer they are dropped. Waits until all but some hundred kilobytes
+    /// have reached the peer's system, so it is for a thread of its own.
     ///
     /// # Errors
     /// [`ErrorKind::Lost`] when the peer takes nothing for five seconds or is gone. The connection is
@@ -187,6 +193,7 @@ impl Connection {
     fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
+        SockRef::from(&stream).set_send_buffer_size(UNSENT)?;
         stream.set_read_timeout(Some(READ_PATIENCE))?;
         stream.set_write_timeout(Some(WRITE_PATIENCE))?;
         Ok(Self {

@@ -20,12 +20,21 @@ libdir=${libdir:-$prefix/lib}
 cargo build --locked --release --manifest-path "$here/../Cargo.toml" --package bedside-capi
 built=${CARGO_TARGET_DIR:-$here/../target}/release
 version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$here/../Cargo.toml" | head -1)
-soname=$(readelf --dynamic "$built/libbedside.so" | sed -n 's/.*SONAME.*\[\(.*\)\]/\1/p')
+# Before 1.0, a new minor version may take something away.
+case $version in
+    0.*) abi=${version%.*} ;;
+    *) abi=${version%%.*} ;;
+esac
+soname=libbedside.so.$abi
+system=$(sed -n 's/^Libs.private: //p' "$here/bedside.pc.in")
 
 lib=${DESTDIR-}$libdir include=${DESTDIR-}$prefix/include
 install -d "$lib/pkgconfig" "$include"
 install -m 644 "$here/include/bedside.h" "$here/include/bedside.hpp" "$include"
-install -m 755 "$built/libbedside.so" "$lib/libbedside.so.$version"
+# rustc versions no symbols, and lets nobody else: so the linker makes the shared library of the static one.
+${CC:-cc} -shared -o "$lib/libbedside.so.$version" -Wl,-soname,"$soname" -Wl,--gc-sections -Wl,-z,noexecstack,-z,relro,-z,now \
+    -Wl,--version-script=<(printf 'BEDSIDE_%s { global: bedside_*; local: *; };\n' "$abi") \
+    -Wl,--whole-archive "$built/libbedside.a" -Wl,--no-whole-archive $system
 install -m 644 "$built/libbedside.a" "$lib"
 strip --strip-debug "$lib/libbedside.so.$version" "$lib/libbedside.a"
 ln -sf "libbedside.so.$version" "$lib/$soname"

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use bedside::{Prompt, Segmenter};
 use bedside_dicom::Dicom;
-use bedside_dicom::write::{Origin, Series, derived_uid};
+use bedside_dicom::write::{
+    Origin, SEG_DESCRIPTION, SEG_SERIES, SR_DESCRIPTION, SR_SERIES, Series,
+};
 use bedside_dicom_node::{Config, Error, ErrorKind, Made, Rule, Status};
 use serde_json::json;
 
@@ -15,10 +17,7 @@ use crate::table::Table;
 use crate::ui::{SAFETY, Ui};
 
 use super::images::Images;
-use super::segment::{
-    Ask, Outputs, Question, SEG_DESCRIPTION, SEG_SERIES, SR_DESCRIPTION, SR_SERIES, answer,
-    objects, origin,
-};
+use super::segment::{Ask, Outputs, Question, answer, objects, origin};
 
 /// Arguments of `bedside dicom node` and of `bedside dicom queue`.
 #[derive(Debug, clap::Args)]
@@ -124,14 +123,9 @@ fn make(
     let answered = answer(&Images::File(image.to_owned()), &question, segmenter, ui)?;
     // The same image, model and prompts give objects of the same UIDs: sent again after a crash, they
     // are in the archive once. What is made of one series makes one series.
-    let digest = segmenter.bundle().digest().to_string();
-    let prompts = rule.prompts.join("\n");
-    let source = &answered.opened.source;
-    let series = |number: u32, description: &str| Series {
-        uid: derived_uid(&[source.series(), &digest, &prompts, description]),
-        number,
-        description: description.to_owned(),
-    };
+    let (source, digest) = (&answered.opened.source, segmenter.bundle().digest());
+    let series =
+        |number, description| Series::derived(number, description, source, digest, &rule.prompts);
     let series = [
         series(SEG_SERIES, SEG_DESCRIPTION),
         series(SR_SERIES, SR_DESCRIPTION),

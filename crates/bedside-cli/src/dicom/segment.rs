@@ -6,8 +6,8 @@ use bedside::{ErrorKind, Finding, Frame, FrameView, Modality, Prompt, PromptSet,
 use bedside_dicom::Dicom;
 use bedside_dicom::view::View;
 use bedside_dicom::write::{
-    Context, Kind, ObjectError, Origin, Segment, Segmentation, Series, Source, centre, derived_uid,
-    measure, report, report_volumes,
+    Context, Kind, ObjectError, Origin, SEG_DESCRIPTION, SEG_SERIES, SR_DESCRIPTION, SR_SERIES,
+    Segment, Segmentation, Series, Source, centre, derived_uid, measure, report, report_volumes,
 };
 use serde_json::json;
 
@@ -23,12 +23,6 @@ use super::montage::{self, Tile};
 use super::plot::{self, Curve};
 use super::ventricle::Ventricle;
 use super::{files, open};
-
-/// Numbers of the series that objects go into: above those that devices give.
-pub(super) const SEG_SERIES: u32 = 9101;
-pub(super) const SR_SERIES: u32 = 9102;
-pub(super) const SEG_DESCRIPTION: &str = "Segmentation by bedside";
-pub(super) const SR_DESCRIPTION: &str = "Measurements by bedside";
 
 /// Endings of the names of their files.
 const SEG: &str = "seg.dcm";
@@ -315,30 +309,13 @@ fn look(
 }
 
 fn empty(source: &Source, findings: &[Finding]) -> Result<Segmentation, ObjectError> {
-    // The same object by the same prompt is tracked as the same, whenever it was looked for.
-    let segment = |f: &Finding| {
-        let tracking_uid = derived_uid(&[source.instance(), &f.prompt]);
-        let segment = Segment::new(&f.prompt, f.object.as_deref())?;
-        Ok(Segment {
-            tracking_uid,
-            ..segment
-        })
-    };
-    let segments = findings.iter().map(segment).collect::<Result<_, _>>()?;
-    Segmentation::new(source, Kind::Binary, segments)
+    let segment = |f: &Finding| Segment::of(source, &f.prompt, f.object.as_deref());
+    Segmentation::new(source, Kind::Binary, findings.iter().map(segment).collect())
 }
 
 pub(super) fn origin(segmenter: &Segmenter) -> Origin {
-    let manifest = segmenter.manifest();
-    Origin {
-        manufacturer: "bedside".to_owned(),
-        model_name: "bedside".to_owned(),
-        serial_number: String::new(),
-        software_version: env!("CARGO_PKG_VERSION").to_owned(),
-        bundle: manifest.name.clone(),
-        bundle_version: manifest.version.clone(),
-        bundle_hash: format!("sha256:{}", segmenter.bundle().digest()),
-    }
+    let (bundle, manifest) = (segmenter.bundle(), segmenter.manifest());
+    Origin::bedside(&manifest.name, &manifest.version, bundle.digest())
 }
 
 /// Write what is wanted of one file or series: all of it or nothing.

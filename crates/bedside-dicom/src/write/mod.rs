@@ -21,7 +21,10 @@ pub use code::{Code, Property};
 pub use deidentify::{Action, Deidentified, Deidentifier};
 pub use error::ObjectError;
 pub use measure::{Measures, centre, measure};
-pub use origin::{Context, Origin, Series, derived_uid, new_uid};
+pub use origin::{
+    Context, Origin, SEG_DESCRIPTION, SEG_SERIES, SR_DESCRIPTION, SR_SERIES, Series, derived_uid,
+    new_uid,
+};
 pub use report::{Beat, Extreme, Ventricle, report, report_volumes};
 pub use segmentation::{Kind, Segment, Segmentation, read_segmentation, segmentation_from_bytes};
 pub use source::Source;

@@ -33,6 +33,21 @@ pub struct Origin {
     pub bundle_hash: String,
 }
 
+impl Origin {
+    /// This program, with a bundle of that name, version and digest.
+    pub fn bedside(bundle: &str, version: &str, digest: &str) -> Self {
+        Self {
+            manufacturer: "bedside".to_owned(),
+            model_name: "bedside".to_owned(),
+            serial_number: String::new(),
+            software_version: env!("CARGO_PKG_VERSION").to_owned(),
+            bundle: bundle.to_owned(),
+            bundle_version: version.to_owned(),
+            bundle_hash: format!("sha256:{digest}"),
+        }
+    }
+}
+
 /// A series that objects go into. Segmentations and reports go into series of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Series {
@@ -56,7 +71,33 @@ impl Series {
             description: description.to_owned(),
         })
     }
+
+    /// The series of what a model finds on the images of one series, where it is asked for these prompts:
+    /// the same whenever it is made, so that objects which are made and sent again are the same ones.
+    pub fn derived(
+        number: u32,
+        description: &str,
+        source: &Source,
+        digest: &str,
+        prompts: &[String],
+    ) -> Self {
+        let prompts = prompts.join("\n");
+        Self {
+            uid: derived_uid(&[source.series(), digest, &prompts, description]),
+            number,
+            description: description.to_owned(),
+        }
+    }
 }
+
+/// Numbers of the series that masks and reports by bedside go into: above those that devices give.
+pub const SEG_SERIES: u32 = 9101;
+/// As [`SEG_SERIES`], of reports.
+pub const SR_SERIES: u32 = 9102;
+/// What people read of these series.
+pub const SEG_DESCRIPTION: &str = "Segmentation by bedside";
+/// As [`SEG_DESCRIPTION`], of reports.
+pub const SR_DESCRIPTION: &str = "Measurements by bedside";
 
 /// What an object is made of besides its content. Its UID follows from image, series and number: two
 /// objects of one class that have these in common are one.

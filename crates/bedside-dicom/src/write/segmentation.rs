@@ -14,7 +14,7 @@ use super::bits;
 use super::code::{Code, Property};
 use super::element::{code, coded, element, item, number, read_code, sequence};
 use super::error::ObjectError;
-use super::origin::{Context, file, new_uid};
+use super::origin::{Context, derived_uid, file, new_uid};
 use super::packed::Packed;
 use super::source::{Source, referenced_series};
 use crate::read::file::{File, PixelData};
@@ -55,6 +55,16 @@ impl Segment {
             property: Property::of(object),
             tracking_uid: new_uid()?,
         })
+    }
+
+    /// The same with a tracking UID that follows from image and prompt: the same object, whenever it is
+    /// looked for there.
+    pub fn of(source: &Source, prompt: &str, object: Option<&str>) -> Self {
+        Self {
+            label: prompt.to_owned(),
+            property: Property::of(object),
+            tracking_uid: derived_uid(&[source.instance(), prompt]),
+        }
     }
 }
 

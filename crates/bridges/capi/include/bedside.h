@@ -4,14 +4,15 @@
  *
  * Written by cbindgen from crates/bridges/capi/src; don't edit.
  *
- * Order: open a segmenter, make prompts ready, then for each frame: segment, read the answer, free it.
+ * Order: open a segmenter, make prompts ready, then for each frame: segment, read the answer, free it. To ask several sets of
+ * prompts of a frame: encode it, decode for each.
  *
  * Errors. Every call but bedside_version and bedside_last_error returns a bedside_status. Where it is
  * not BEDSIDE_STATUS_OK, nothing was done, what the call would have written is all zero, and
  * bedside_last_error has the cause and a remedy. No input makes the library end the program.
  *
- * Handles. Segmenters, prompts and answers are numbers that are given once: a handle that was freed,
- * made up or is of another kind gets BEDSIDE_STATUS_HANDLE. Nothing that a handle names is lent out;
+ * Handles. Segmenters, prompts, encoded frames and answers are numbers that are given once: a handle
+ * that was freed, made up or is of another kind gets BEDSIDE_STATUS_HANDLE. Nothing that a handle names is lent out;
  * texts and masks are copied to where the caller says, and stay there.
  *
  * Addresses. NULL is refused with BEDSIDE_STATUS_ARGUMENT where it is not allowed. Any other address
@@ -80,7 +81,8 @@ enum bedside_status
      */
     BEDSIDE_STATUS_SELF_TEST = 7,
     /**
-     * Prompts of another bundle or precision.
+     * Prompts of another bundle or precision, or an encoded frame of another segmenter, or one that
+     * was encoded for prompts that see frames the other way round.
      */
     BEDSIDE_STATUS_MISMATCH = 8,
     /**
@@ -455,6 +457,16 @@ typedef struct bedside_answer {
 } bedside_answer;
 
 /**
+ * A frame after the image encoder, which any prompts can be asked of. `{0}` is none.
+ */
+typedef struct bedside_encoded {
+    /**
+     * For bedside alone.
+     */
+    uint64_t id;
+} bedside_encoded;
+
+/**
  * An answer as a whole.
  */
 typedef struct bedside_summary {
@@ -479,7 +491,8 @@ typedef struct bedside_summary {
      */
     float looks_like_probability;
     /**
-     * Wall time of the passes in nanoseconds: the frame made ready for the model,
+     * Wall time of the passes in nanoseconds, 0 for those that this answer took none of: the frame made
+     * ready for the model,
      */
     uint64_t preprocess_ns;
     /**
@@ -640,6 +653,31 @@ bedside_status bedside_segment(struct bedside_segmenter segmenter,
                                struct bedside_prompts prompts,
                                const struct bedside_frame *frame,
                                struct bedside_answer *answer);
+
+/**
+ * Run the image encoder on a frame, to ask several sets of prompts of it by `bedside_decode`, these and
+ * others, now and later. What is encoded is good for this segmenter alone, takes some megabytes, and
+ * is to be freed; the frame's memory is not needed any more.
+ */
+bedside_status bedside_encode(struct bedside_segmenter segmenter,
+                              struct bedside_prompts prompts,
+                              const struct bedside_frame *frame,
+                              struct bedside_encoded *encoded);
+
+/**
+ * Answer each prompt on an encoded frame, with the masks that `bedside_segment` gives, for the time of
+ * the mask decoder alone. The model sees some objects' frames turned: a frame that was encoded for
+ * others is refused with `BEDSIDE_STATUS_MISMATCH`. The answer is to be freed.
+ */
+bedside_status bedside_decode(struct bedside_segmenter segmenter,
+                              struct bedside_encoded encoded,
+                              struct bedside_prompts prompts,
+                              struct bedside_answer *answer);
+
+/**
+ * Free an encoded frame; `{0}` is none, and done.
+ */
+bedside_status bedside_encoded_free(struct bedside_encoded encoded);
 
 /**
  * Ask for every object that the model knows in a modality and at a site, of which no two share a

@@ -142,6 +142,12 @@ public:
     using Owned::Owned;
 };
 
+/// A frame after the image encoder; see bedside_encode.
+class Encoded : public detail::Owned<bedside_encoded, bedside_encoded_free> {
+public:
+    using Owned::Owned;
+};
+
 /// A loaded bundle that has passed its self-test.
 class Segmenter : public detail::Owned<bedside_segmenter, bedside_segmenter_free> {
 public:
@@ -167,6 +173,19 @@ public:
     Answer segment(const Prompts &prompts, const bedside_frame &frame) const {
         bedside_answer answer;
         check(bedside_segment(get(), prompts.get(), &frame, &answer));
+        return Answer(answer);
+    }
+
+    /// To ask these prompts and others of one frame; see bedside_encode.
+    Encoded encode(const Prompts &prompts, const bedside_frame &frame) const {
+        bedside_encoded encoded;
+        check(bedside_encode(get(), prompts.get(), &frame, &encoded));
+        return Encoded(encoded);
+    }
+
+    Answer decode(const Encoded &encoded, const Prompts &prompts) const {
+        bedside_answer answer;
+        check(bedside_decode(get(), encoded.get(), prompts.get(), &answer));
         return Answer(answer);
     }
 

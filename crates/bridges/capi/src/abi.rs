@@ -162,6 +162,44 @@ pub unsafe extern "C" fn bedside_segment(
     })
 }
 
+/// Run the image encoder on a frame, to ask several sets of prompts of it by `bedside_decode`, these and
+/// others, now and later. What is encoded is good for this segmenter alone, takes some megabytes, and
+/// is to be freed; the frame's memory is not needed any more.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn bedside_encode(
+    segmenter: bedside_segmenter,
+    prompts: bedside_prompts,
+    frame: Option<&bedside_frame>,
+    encoded: Option<&mut MaybeUninit<bedside_encoded>>,
+) -> bedside_status {
+    give(encoded, "encoded", || {
+        // SAFETY: the rules at the top.
+        let frame = unsafe { view(frame)? };
+        calls::encode(segmenter, prompts, frame)
+    })
+}
+
+/// Answer each prompt on an encoded frame, with the masks that `bedside_segment` gives, for the time of
+/// the mask decoder alone. The model sees some objects' frames turned: a frame that was encoded for
+/// others is refused with `BEDSIDE_STATUS_MISMATCH`. The answer is to be freed.
+#[unsafe(no_mangle)]
+pub extern "C" fn bedside_decode(
+    segmenter: bedside_segmenter,
+    encoded: bedside_encoded,
+    prompts: bedside_prompts,
+    answer: Option<&mut MaybeUninit<bedside_answer>>,
+) -> bedside_status {
+    give(answer, "answer", || {
+        calls::decode(segmenter, encoded, prompts)
+    })
+}
+
+/// Free an encoded frame; `{0}` is none, and done.
+#[unsafe(no_mangle)]
+pub extern "C" fn bedside_encoded_free(encoded: bedside_encoded) -> bedside_status {
+    status_of(|| calls::free_encoded(encoded))
+}
+
 /// Ask for every object that the model knows in a modality and at a site, of which no two share a
 /// pixel. Without a modality (NULL) it is the one that the frame looks like, without a site (NULL) all.
 /// The answer is to be freed.

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 
 use runtime::vision::rle;
 use runtime::{
-    Bundle, Finding, FrameView, LooksLike, Mask, Modality, Options, Prompt, PromptSet,
+    Bundle, Features, Finding, FrameView, LooksLike, Mask, Modality, Options, Prompt, PromptSet,
     Segmentation, Segmenter, Timings, Withheld,
 };
 
@@ -14,6 +14,7 @@ use crate::types::*;
 
 static SEGMENTERS: Registry<Mutex<Segmenter>> = Registry::new("segmenter");
 static PROMPTS: Registry<PromptSet> = Registry::new("set of prompts");
+static ENCODED: Registry<Features> = Registry::new("encoded frame");
 static ANSWERS: Registry<Answer> = Registry::new("answer");
 
 /// A segmentation of a frame of some size.
@@ -87,7 +88,28 @@ pub(crate) fn segment(
 ) -> Result<bedside_answer, Failure> {
     let prompts = PROMPTS.get(prompts.id)?;
     let segmentation = with(segmenter, |segmenter| segmenter.segment(frame, &prompts))?;
-    Ok(answered(segmentation, frame))
+    Ok(answered(segmentation, frame.width(), frame.height()))
+}
+
+pub(crate) fn encode(
+    segmenter: bedside_segmenter,
+    prompts: bedside_prompts,
+    frame: FrameView<'_>,
+) -> Result<bedside_encoded, Failure> {
+    let orientation = PROMPTS.get(prompts.id)?.orientation();
+    let features = with(segmenter, |segmenter| segmenter.encode(frame, orientation))?;
+    let id = ENCODED.add(features);
+    Ok(bedside_encoded { id })
+}
+
+pub(crate) fn decode(
+    segmenter: bedside_segmenter,
+    encoded: bedside_encoded,
+    prompts: bedside_prompts,
+) -> Result<bedside_answer, Failure> {
+    let (features, prompts) = (ENCODED.get(encoded.id)?, PROMPTS.get(prompts.id)?);
+    let segmentation = with(segmenter, |segmenter| segmenter.decode(&features, &prompts))?;
+    Ok(answered(segmentation, features.width(), features.height()))
 }
 
 pub(crate) fn recognize(
@@ -97,7 +119,8 @@ pub(crate) fn recognize(
     site: Option<&str>,
 ) -> Result<bedside_answer, Failure> {
     let recognize = |segmenter: &mut Segmenter| segmenter.recognize(frame, modality, site);
-    Ok(answered(with(segmenter, recognize)?, frame))
+    let segmentation = with(segmenter, recognize)?;
+    Ok(answered(segmentation, frame.width(), frame.height()))
 }
 
 pub(crate) fn free_segmenter(segmenter: bedside_segmenter) -> Result<(), Failure> {
@@ -106,6 +129,10 @@ pub(crate) fn free_segmenter(segmenter: bedside_segmenter) -> Result<(), Failure
 
 pub(crate) fn free_prompts(prompts: bedside_prompts) -> Result<(), Failure> {
     PROMPTS.remove(prompts.id)
+}
+
+pub(crate) fn free_encoded(encoded: bedside_encoded) -> Result<(), Failure> {
+    ENCODED.remove(encoded.id)
 }
 
 pub(crate) fn free_answer(answer: bedside_answer) -> Result<(), Failure> {
@@ -205,14 +232,14 @@ fn added(segmenter: Segmenter) -> bedside_segmenter {
     bedside_segmenter { id }
 }
 
-fn answered(segmentation: Segmentation, frame: FrameView<'_>) -> bedside_answer {
+fn answered(segmentation: Segmentation, width: u32, height: u32) -> bedside_answer {
     let found = |finding| Found {
         finding,
         runs: OnceLock::new(),
     };
     let id = ANSWERS.add(Answer {
-        width: frame.width(),
-        height: frame.height(),
+        width,
+        height,
         findings: segmentation.findings.into_iter().map(found).collect(),
         looks_like: segmentation.looks_like,
         timings: segmentation.timings,

@@ -25,7 +25,8 @@ pub enum bedside_status {
     Engine = 6,
     /// One of the bundle's own test frames got another mask here: there is no segmenter.
     SelfTest = 7,
-    /// Prompts of another bundle or precision.
+    /// Prompts of another bundle or precision, or an encoded frame of another segmenter, or one that
+    /// was encoded for prompts that see frames the other way round.
     Mismatch = 8,
     /// An option is out of its range.
     Config = 9,
@@ -47,6 +48,14 @@ pub struct bedside_segmenter {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(C)]
 pub struct bedside_prompts {
+    /// For bedside alone.
+    pub id: u64,
+}
+
+/// A frame after the image encoder, which any prompts can be asked of. `{0}` is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct bedside_encoded {
     /// For bedside alone.
     pub id: u64,
 }
@@ -223,7 +232,8 @@ pub struct bedside_summary {
     pub looks_like: bedside_modality,
     /// How probable that is, 0 to 1; NaN where the bundle does not tell.
     pub looks_like_probability: f32,
-    /// Wall time of the passes in nanoseconds: the frame made ready for the model,
+    /// Wall time of the passes in nanoseconds, 0 for those that this answer took none of: the frame made
+    /// ready for the model,
     pub preprocess_ns: u64,
     /// the image encoder,
     pub encoder_ns: u64,

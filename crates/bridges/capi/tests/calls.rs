@@ -97,7 +97,19 @@ fn segment(
 enum Kind {
     Segmenter,
     Prompts,
+    Encoded,
     Answer,
+}
+
+impl Kind {
+    fn free(self, id: u64) -> bedside_status {
+        match self {
+            Self::Segmenter => bedside_segmenter_free(bedside_segmenter { id }),
+            Self::Prompts => bedside_prompts_free(bedside_prompts { id }),
+            Self::Encoded => bedside_encoded_free(bedside_encoded { id }),
+            Self::Answer => bedside_answer_free(bedside_answer { id }),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -105,6 +117,8 @@ enum Step {
     Share(usize),
     Prompts(usize),
     Segment(usize, usize),
+    Encode(usize, usize),
+    Decode(usize, usize, usize),
     Read(usize),
     Free(Kind, usize),
 }
@@ -115,11 +129,14 @@ fn step() -> impl Strategy<Value = Step> {
         any.clone().prop_map(Step::Share),
         any.clone().prop_map(Step::Prompts),
         (any.clone(), any.clone()).prop_map(|(s, p)| Step::Segment(s, p)),
+        (any.clone(), any.clone()).prop_map(|(s, p)| Step::Encode(s, p)),
+        (any.clone(), any.clone(), any.clone()).prop_map(|(s, e, p)| Step::Decode(s, e, p)),
         any.clone().prop_map(Step::Read),
         (
             prop_oneof![
                 Just(Kind::Segmenter),
                 Just(Kind::Prompts),
+                Just(Kind::Encoded),
                 Just(Kind::Answer)
             ],
             any
@@ -158,6 +175,8 @@ proptest! {
             (model.segmenter.id, Kind::Segmenter),
             (model.prompts.id, Kind::Prompts),
         ]);
+        // The segmenter that each encoded frame is of.
+        let mut encoded_by = BTreeMap::new();
         for step in steps {
             let id = |at: usize| ids[at % ids.len()];
             let is = |id: u64, kind| alive.get(&id) == Some(&kind);
@@ -182,6 +201,31 @@ proptest! {
                     prop_assert_eq!(answer.is_ok(), right);
                     answer.map(|made| (made.id, Kind::Answer))
                 }
+                Step::Encode(s, p) => {
+                    let (segmenter, prompts) = (bedside_segmenter { id: id(s) }, bedside_prompts { id: id(p) });
+                    // SAFETY: the plane is as large as it says.
+                    let encoded = given(|encoded| unsafe { bedside_encode(segmenter, prompts, Some(&frame), encoded) });
+                    let right = is(segmenter.id, Kind::Segmenter) && is(prompts.id, Kind::Prompts);
+                    prop_assert_eq!(encoded.is_ok(), right);
+                    encoded.map(|made| {
+                        encoded_by.insert(made.id, segmenter.id);
+                        (made.id, Kind::Encoded)
+                    })
+                }
+                Step::Decode(s, e, p) => {
+                    let (segmenter, prompts) = (bedside_segmenter { id: id(s) }, bedside_prompts { id: id(p) });
+                    let encoded = bedside_encoded { id: id(e) };
+                    let answer = given(|answer| bedside_decode(segmenter, encoded, prompts, answer));
+                    let right = is(segmenter.id, Kind::Segmenter)
+                        && is(encoded.id, Kind::Encoded)
+                        && is(prompts.id, Kind::Prompts);
+                    let own = encoded_by.get(&encoded.id) == Some(&segmenter.id);
+                    prop_assert_eq!(answer.is_ok(), right && own);
+                    match answer {
+                        Err(bedside_status::Mismatch) if right && !own => unknown,
+                        other => other.map(|made: bedside_answer| (made.id, Kind::Answer)),
+                    }
+                }
                 Step::Read(at) => {
                     let answer = bedside_answer { id: id(at) };
                     let mut mask = [9; 16 * 16];
@@ -196,11 +240,7 @@ proptest! {
                 }
                 Step::Free(kind, at) => {
                     let id = id(at);
-                    let status = match kind {
-                        Kind::Segmenter => bedside_segmenter_free(bedside_segmenter { id }),
-                        Kind::Prompts => bedside_prompts_free(bedside_prompts { id }),
-                        Kind::Answer => bedside_answer_free(bedside_answer { id }),
-                    };
+                    let status = kind.free(id);
                     let freed = is(id, kind);
                     prop_assert_eq!(status == bedside_status::Ok, freed || id == 0);
                     if freed {
@@ -219,12 +259,7 @@ proptest! {
             }
         }
         for (id, kind) in alive {
-            let status = match kind {
-                Kind::Segmenter => bedside_segmenter_free(bedside_segmenter { id }),
-                Kind::Prompts => bedside_prompts_free(bedside_prompts { id }),
-                Kind::Answer => bedside_answer_free(bedside_answer { id }),
-            };
-            prop_assert_eq!(status, bedside_status::Ok);
+            prop_assert_eq!(kind.free(id), bedside_status::Ok);
         }
     }
 }

@@ -55,7 +55,7 @@ static void masks(bedside_answer answer) {
     bedside_finding finding;
     EXPECT(OK, bedside_answer_summary(answer, &summary));
     EXPECT(OK, bedside_answer_finding(answer, 0, &finding));
-    CHECK(summary.findings == 1 && finding.present && summary.encoder_ns > 0);
+    CHECK(summary.findings == 1 && finding.present && summary.decoder_ns > 0);
     size_t width = summary.width, height = summary.height, stride = width + 13;
 
     uint8_t *mask = fenced(width * height);
@@ -113,6 +113,47 @@ static void masks(bedside_answer answer) {
     CHECK(!finding.present && finding.area == 0);
     EXPECT(ARGUMENT, bedside_answer_finding(answer, 0, NULL));
     EXPECT(ARGUMENT, bedside_answer_summary(answer, NULL));
+}
+
+/* An encoded frame gives the answer that the frame gives, to any prompts and as often as they are asked,
+ * on its segmenter alone. */
+static void encoded(bedside_segmenter segmenter, bedside_prompts prompts, bedside_prompts others,
+                    const bedside_frame *frame, bedside_answer answer) {
+    bedside_encoded once;
+    bedside_answer asked;
+    bedside_summary summary;
+    EXPECT(OK, bedside_encode(segmenter, prompts, frame, &once));
+    EXPECT(OK, bedside_decode(segmenter, once, others, &asked));
+    EXPECT(OK, bedside_answer_free(asked));
+    EXPECT(OK, bedside_decode(segmenter, once, prompts, &asked));
+    masks(asked);
+    EXPECT(OK, bedside_answer_summary(asked, &summary));
+    CHECK(summary.encoder_ns == 0);
+    EXPECT(OK, bedside_answer_summary(answer, &summary));
+    CHECK(summary.encoder_ns > 0);
+    size_t count, length;
+    EXPECT(OK, bedside_answer_runs(answer, 0, NULL, 0, &count));
+    uint32_t *runs = calloc(2 * count, sizeof *runs);
+    EXPECT(OK, bedside_answer_runs(answer, 0, runs, count, &length));
+    EXPECT(OK, bedside_answer_runs(asked, 0, runs + count, count, &length));
+    CHECK(length == count && memcmp(runs, runs + count, count * sizeof *runs) == 0);
+    free(runs);
+    EXPECT(OK, bedside_answer_free(asked));
+
+    bedside_segmenter shared;
+    bedside_encoded none = {77};
+    EXPECT(OK, bedside_segmenter_share(segmenter, &shared));
+    EXPECT(MISMATCH, bedside_decode(shared, once, prompts, &asked));
+    CHECK(asked.id == 0);
+    EXPECT(OK, bedside_segmenter_free(shared));
+    EXPECT(ARGUMENT, bedside_encode(segmenter, prompts, NULL, &none));
+    CHECK(none.id == 0);
+    EXPECT(ARGUMENT, bedside_encode(segmenter, prompts, frame, NULL));
+    EXPECT(ARGUMENT, bedside_decode(segmenter, once, prompts, NULL));
+    EXPECT(OK, bedside_encoded_free(once));
+    EXPECT(HANDLE, bedside_encoded_free(once));
+    EXPECT(HANDLE, bedside_decode(segmenter, once, prompts, &asked));
+    EXPECT(OK, bedside_encoded_free((bedside_encoded){0}));
 }
 
 static void frames(bedside_segmenter segmenter, bedside_prompts prompts, const ppm *picture) {
@@ -232,15 +273,19 @@ static void handles(bedside_segmenter segmenter, bedside_prompts prompts, const 
         uint64_t id = other == 3 ? none[i] : kinds[other];
         bedside_segmenter s = {id};
         bedside_prompts p = {id};
+        bedside_encoded e = {id};
         bedside_answer a = {id}, out;
         size_t length;
         uint8_t byte;
         bedside_summary summary;
         bedside_finding finding;
+        EXPECT(HANDLE, bedside_decode(segmenter, e, prompts, &out));
+        if (id) EXPECT(HANDLE, bedside_encoded_free(e));
         if (other != 0) {
             EXPECT(HANDLE, bedside_segmenter_share(s, &shared));
             EXPECT(HANDLE, bedside_prompts_new(s, &prompt, 1, &again));
             EXPECT(HANDLE, bedside_segment(s, prompts, frame, &out));
+            EXPECT(HANDLE, bedside_encode(s, prompts, frame, &e));
             EXPECT(HANDLE, bedside_recognize(s, frame, "endoscopy", NULL, &out));
             if (id) EXPECT(HANDLE, bedside_segmenter_free(s));
         }
@@ -318,6 +363,11 @@ int main(int argc, char **argv) {
     masks(answer);
     frames(segmenter, prompts, &picture);
     prompts_and_options(argv[1], segmenter, argv[3]);
+    bedside_prompts others;
+    bedside_prompt head = {"fetal head", NULL, NULL};
+    EXPECT(OK, bedside_prompts_new(segmenter, &head, 1, &others));
+    encoded(segmenter, prompts, others, &frame, answer);
+    EXPECT(OK, bedside_prompts_free(others));
     handles(segmenter, prompts, &frame, answer, argv[3]);
     threads(segmenter, prompts, &frame);
 

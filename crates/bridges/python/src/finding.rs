@@ -88,12 +88,20 @@ impl Finding {
         })
     }
 
+    pub(crate) fn prompt(&self) -> &str {
+        &self.prompt
+    }
+
+    pub(crate) fn object(&self) -> Option<&str> {
+        self.object.as_deref()
+    }
+
     fn name(&self) -> &str {
         self.object.as_deref().unwrap_or(&self.prompt)
     }
 
     /// The mask as it is now, for drawing.
-    fn drawn(&self, py: Python<'_>) -> PyResult<Option<Mask>> {
+    pub(crate) fn drawn(&self, py: Python<'_>) -> PyResult<Option<Mask>> {
         let Some(mask) = &self.mask else {
             return Ok(None);
         };
@@ -162,10 +170,13 @@ impl Findings {
         })
     }
 
-    fn drawn<'py>(&self, py: Python<'py>) -> PyResult<Overlay> {
+    pub(crate) fn each<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, Finding>>> {
         let findings = self.findings.bind(py).iter();
-        let findings = findings.map(|finding| Ok(finding.cast_into()?));
-        overlay_of(py, &findings.collect::<PyResult<Vec<_>>>()?)
+        findings.map(|finding| Ok(finding.cast_into()?)).collect()
+    }
+
+    fn drawn<'py>(&self, py: Python<'py>) -> PyResult<Overlay> {
+        overlay_of(py, &self.each(py)?)
     }
 }
 

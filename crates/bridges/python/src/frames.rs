@@ -86,7 +86,7 @@ impl Rest {
 }
 
 /// The memory of a frame as an array's; frames in YUV become RGB first.
-fn array(py: Python<'_>, frame: Frame) -> PyResult<Bound<'_, PyArrayDyn<u8>>> {
+pub(crate) fn array(py: Python<'_>, frame: Frame) -> PyResult<Bound<'_, PyArrayDyn<u8>>> {
     let (height, width) = (frame.height() as usize, frame.width() as usize);
     let (shape, bytes) = match frame.format() {
         PixelFormat::Gray8 => (vec![height, width], frame.into_data()),

@@ -57,6 +57,19 @@ impl Image {
         })
     }
 
+    /// The same image, and the same memory.
+    pub(crate) fn again(&self, py: Python<'_>) -> Self {
+        Self {
+            array: self.array.clone_ref(py),
+            ..*self
+        }
+    }
+
+    /// Its size, as in 640x480.
+    pub(crate) fn name(&self) -> String {
+        format!("{}x{}", self.width, self.height)
+    }
+
     /// The pixels, which the array keeps as long as this lives.
     pub(crate) fn pixels<'py>(&self, py: Python<'py>) -> PyResult<Pixels<'py>> {
         let array = self.array.bind(py).try_readonly();

@@ -1,6 +1,8 @@
 //! bedside for Python: arrays in, findings with masks as arrays out. What is done is done by the crate
 //! `bedside`; here it is put into Python's terms.
 
+mod dicom;
+mod encoded;
 mod error;
 mod finding;
 mod frames;
@@ -11,6 +13,10 @@ mod segmenter;
 /// bedside's Rust side; the package `bedside` is what to import.
 #[pyo3::pymodule]
 mod _bedside {
+    #[pymodule_export]
+    use crate::dicom::{Dicom, Segmentation};
+    #[pymodule_export]
+    use crate::encoded::Encoded;
     #[pymodule_export]
     use crate::finding::{Finding, Findings};
     #[pymodule_export]

@@ -14,6 +14,7 @@ use bedside::{
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use crate::encoded::Encoded;
 use crate::error::{exception, raise};
 use crate::finding::Findings;
 use crate::image::{Image, Order, Pixels};
@@ -124,12 +125,18 @@ impl Segmenter {
         let prompts = self::prompts(prompts)?;
         let pixels = image.pixels(py)?;
         let frame = pixels.frame()?;
-        let answer = py.detach(|| {
-            let mut loaded = self.lock();
-            let Asked { set, side } = loaded.asked(prompts)?;
-            loaded.single(side)?.segment(frame, &set)
-        });
+        let answer =
+            py.detach(|| self.ask(prompts, |segmenter, set| segmenter.segment(frame, set)));
         Findings::new(py, answer.map_err(exception)?, image)
+    }
+
+    /// Make an image ready for several sets of prompts, one after the other: `encode(image).segment(...)`.
+    /// The image encoder runs once for them, not once for each. The image is as for `segment`, and not to
+    /// be written to as long as it is asked.
+    #[pyo3(signature = (image, *, order = "rgb"))]
+    fn encode(slf: Bound<'_, Self>, image: &Bound<'_, PyAny>, order: &str) -> PyResult<Encoded> {
+        let image = Image::new(image, Order::named(order)?)?;
+        Ok(Encoded::new(slf.unbind(), image))
     }
 
     /// Answer each prompt on each image; the images are answered side by side, one a thread.
@@ -270,6 +277,21 @@ impl Segmenter {
 }
 
 impl Segmenter {
+    pub(crate) fn bundle(&self) -> &Bundle {
+        &self.bundle
+    }
+
+    /// Have the segmenter of the side that suits some prompts answer them. Only without the GIL.
+    pub(crate) fn ask<R>(
+        &self,
+        prompts: Vec<Prompt>,
+        answer: impl FnOnce(&mut bedside::Segmenter, &PromptSet) -> Result<R, bedside::Error>,
+    ) -> Result<R, bedside::Error> {
+        let mut loaded = self.lock();
+        let Asked { set, side } = loaded.asked(prompts)?;
+        answer(loaded.single(side)?, &set)
+    }
+
     /// Only without the GIL, which its holder may wait for.
     fn lock(&self) -> MutexGuard<'_, Loaded> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)

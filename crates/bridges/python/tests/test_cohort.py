@@ -17,7 +17,6 @@ from conftest import SAMPLES
 
 pytest.importorskip("pyarrow", reason="skipped: no pyarrow; hint: pip install 'bedside[cohort]'")
 from bedside import cohort
-from bedside.cohort._dicom import Dicom
 from pyarrow import parquet
 
 OPTIONS = {"precision": "int8", "side": 192}
@@ -238,14 +237,15 @@ def test_one_run_writes_at_a_time(archive, tmp_path):
             cohort.run(archive, "polyp", tmp_path, **OPTIONS)
 
 
-def dicom(path, pixels, **fields):
+def dicom(path, pixels, kind="UltrasoundMultiFrameImageStorage", **fields):
     """A file of gray frames, (frames, height, width), as pydicom writes it."""
     pydicom = pytest.importorskip("pydicom", reason="skipped: no pydicom; hint: pip install 'bedside[dicom]'")
     uid = pydicom.uid
     file = pydicom.Dataset()
     file.file_meta = pydicom.dataset.FileMetaDataset()
     file.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = uid.UltrasoundMultiFrameImageStorage
+    file.SOPClassUID = file.file_meta.MediaStorageSOPClassUID = getattr(uid, kind)
+    file.StudyInstanceUID, file.SeriesInstanceUID = uid.generate_uid(), uid.generate_uid()
     file.SOPInstanceUID = file.file_meta.MediaStorageSOPInstanceUID = uid.generate_uid()
     file.NumberOfFrames, file.Rows, file.Columns = pixels.shape
     file.SamplesPerPixel, file.PhotometricInterpretation = 1, "MONOCHROME2"
@@ -268,6 +268,12 @@ def test_a_dicom_file_gives_frames_and_millimetres(tmp_path):
     table = rows(tmp_path / "out")
     segmenter = bedside.Segmenter.open(**OPTIONS)
     assert [row["frame"] for row in table] == [0, 1]
+    file = bedside.Dicom.open(tmp_path / "without-an-ending")
+    assert (len(file), file.modality, file.size) == (2, "ultrasound", breast.shape[::-1])
+    for shown, frame in zip(file, pixels, strict=True):
+        assert numpy.array_equal(shown, frame)
+    with pytest.raises(IndexError):
+        file[2]
     for row, frame in zip(table, pixels, strict=True):
         assert row["area_px"] == segmenter.segment(frame, prompt)[0].area > 0
         assert row["area_mm2"] == pytest.approx(row["area_px"] * 0.02)
@@ -278,18 +284,19 @@ def test_more_than_8_bits_go_through_the_files_window(tmp_path):
     stored = numpy.linspace(-500, 1500, 64 * 64).astype(numpy.int16).reshape(1, 64, 64)
     scale = {"RescaleSlope": 0.5, "RescaleIntercept": -200}
     window = {"WindowCenter": 40, "WindowWidth": 400}
-    (shown,) = Dicom(dicom(tmp_path / "ct.dcm", stored, **scale, **window))
+    kind = {"kind": "CTImageStorage"}
+    (shown,) = bedside.Dicom.open(dicom(tmp_path / "ct.dcm", stored, **kind, **scale, **window))
     units = stored[0] * 0.5 - 200
     wanted = (((units - (40 - 0.5)) / (400 - 1) + 0.5) * 255).clip(0, 255)
     assert shown.dtype == numpy.uint8 and numpy.abs(shown - wanted).max() <= 0.5 + 1e-6
-    negative = dicom(tmp_path / "x.dcm", stored, **scale, **window, PhotometricInterpretation="MONOCHROME1")
-    assert numpy.array_equal(next(iter(Dicom(negative))), 255 - shown)
-    with pytest.raises(bedside.FrameError, match="without a window.*hint: "):
-        next(iter(Dicom(dicom(tmp_path / "no-window.dcm", stored, **scale))))
+    negative = dicom(
+        tmp_path / "x.dcm", stored, **kind, **scale, **window, PhotometricInterpretation="MONOCHROME1"
+    )
+    assert numpy.array_equal(bedside.Dicom.open(negative)[0], 255 - shown)
     cut = tmp_path / "cut.dcm"
     cut.write_bytes((tmp_path / "ct.dcm").read_bytes()[:-1000])
-    with pytest.raises(bedside.FrameError, match="hint: "):
-        list(Dicom(cut))
+    with pytest.raises(bedside.FrameError, match="cut.dcm: .*hint: "):
+        list(bedside.Dicom.open(cut))
 
 
 def test_ultrasound_regions_have_scales_of_their_own(tmp_path):
@@ -301,19 +308,141 @@ def test_ultrasound_regions_have_scales_of_their_own(tmp_path):
     region.PhysicalDeltaX, region.PhysicalDeltaY = 0.02, -0.03
     path = tmp_path / "us.dcm"
     pixels = numpy.zeros((1, 64, 64), numpy.uint8)
-    file = Dicom(dicom(path, pixels, SequenceOfUltrasoundRegions=[region]))
+    file = bedside.Dicom.open(dicom(path, pixels, SequenceOfUltrasoundRegions=[region]))
+    assert file.picture == (0, 0, 64, 64)
     assert file.spacing((10, 20, 40, 40)) == pytest.approx((0.2, 0.3))
     assert file.spacing((10, 20, 41, 40)) is None and file.spacing((9, 20, 10, 10)) is None
+    # Of tissue in two dimensions: the picture that the model is shown, whose places are told.
+    region.RegionSpatialFormat = region.RegionDataType = 1
+    pixels[0, 20:60, 10:50] = numpy.arange(1600).reshape(40, 40) % 251
+    file = bedside.Dicom.open(dicom(path, pixels, SequenceOfUltrasoundRegions=[region]))
+    assert file.picture == (10, 20, 40, 40) and numpy.array_equal(file[0], pixels[0, 20:60, 10:50])
+    assert file.spacing((0, 0, 40, 40)) == pytest.approx((0.2, 0.3))
     region.PhysicalUnitsYDirection = 4
-    assert Dicom(dicom(path, pixels, SequenceOfUltrasoundRegions=[region])).spacing((10, 20, 5, 5)) is None
+    file = bedside.Dicom.open(dicom(path, pixels, SequenceOfUltrasoundRegions=[region]))
+    assert file.spacing((0, 0, 5, 5)) is None
 
 
-def test_ray_gives_the_same_rows(archive, tmp_path):
+@pytest.fixture(scope="module")
+def cine(tmp_path_factory):
+    """A folder with a cart's screen of two frames, a picture in its middle, and what is no DICOM."""
+    folder = tmp_path_factory.mktemp("cine")
+    breast = bedside.read_image(SAMPLES / "breast-tumor.png")
+    height, width = breast.shape
+    pixels = numpy.zeros((2, height + 50, width + 90), numpy.uint8)
+    pixels[0, 20 : 20 + height, 60 : 60 + width] = breast
+    pixels[1, 20 : 20 + height, 60 : 60 + width] = breast[:, ::-1]
+    pixels[:, 5:15, 5:200] = 255
+    pydicom = pytest.importorskip("pydicom", reason="skipped: no pydicom; hint: pip install 'bedside[test]'")
+    region = pydicom.Dataset()
+    region.RegionLocationMinX0, region.RegionLocationMinY0 = 60, 20
+    region.RegionLocationMaxX1, region.RegionLocationMaxY1 = 59 + width, 19 + height
+    region.PhysicalUnitsXDirection = region.PhysicalUnitsYDirection = 3
+    region.PhysicalDeltaX = region.PhysicalDeltaY = 0.02
+    region.RegionSpatialFormat = region.RegionDataType = 1
+    dicom(folder / "cine.dcm", pixels, SequenceOfUltrasoundRegions=[region], PatientID="7")
+    shutil.copy(SAMPLES / "polyp.png", folder)
+    return folder
+
+
+TUMOR = "tumor in breast ultrasound"
+
+
+def masks_of(path, shape):
+    """Masks by frame of the image, from 0, as pydicom reads them."""
+    import pydicom
+
+    file = pydicom.dcmread(path)
+    frames = file.pixel_array.reshape(-1, *shape)
+    found = {}
+    for frame, groups in zip(frames, file.PerFrameFunctionalGroupsSequence, strict=True):
+        image = groups.DerivationImageSequence[0].SourceImageSequence[0]
+        found[image.ReferencedFrameNumber - 1] = frame.astype(bool)
+    return file, found
+
+
+def test_masks_are_segmentation_objects_of_the_image(cine, tmp_path):
+    summary = cohort.run(cine, TUMOR, tmp_path, workers=1, seg=True, **OPTIONS)
+    assert summary.answered == 2
+    table = [row for row in rows(tmp_path) if row["source"].endswith("cine.dcm")]
+    (path,) = (tmp_path / "_seg").iterdir()
+    assert path.name == table[0]["source_sha256"] + ".dcm"
+    image = bedside.Dicom.open(cine / "cine.dcm")
+    width, height = image.size
+    file, found = masks_of(path, (height, width))
+    assert (file.Modality, file.PatientID, file.SegmentSequence[0].SegmentLabel) == ("SEG", "7", TUMOR)
+    segmenter = bedside.Segmenter.open(**OPTIONS)
+    x, y, *_ = image.picture
+    assert (x, y) == (60, 20) and set(found) == {0, 1}
+    for row in table:
+        mask = segmenter.segment(image[row["frame"]], TUMOR)[0].mask
+        whole = numpy.zeros((height, width), bool)
+        whole[y : y + mask.shape[0], x : x + mask.shape[1]] = mask
+        assert numpy.array_equal(found[row["frame"]], whole)
+        assert row["area_px"] == whole.sum() and row["area_mm2"] == pytest.approx(whole.sum() * 0.04)
+        left, top = row["box_x"], row["box_y"]
+        assert whole[top : top + row["box_height"], left : left + row["box_width"]].sum() == whole.sum()
+
+    # A run that is interrupted, and begun again, writes the same object.
+    uid = file.SOPInstanceUID
+    for part in tmp_path.glob("part-*"):
+        part.unlink()
+    (tmp_path / "_seg" / ".left-over").touch()
+    cohort.run(cine, TUMOR, tmp_path, workers=1, seg=True, **OPTIONS)
+    assert [p.name for p in (tmp_path / "_seg").iterdir()] == [path.name]
+    assert masks_of(path, (height, width))[0].SOPInstanceUID == uid
+    assert cohort.run(cine, TUMOR, tmp_path, workers=1, seg=True, **OPTIONS).answered == 0
+    with pytest.raises(bedside.ConfigError, match="another question"):
+        cohort.run(cine, TUMOR, tmp_path, workers=1, **OPTIONS)
+
+
+def test_segmentation_objects_are_the_commands(cine, tmp_path, command):
+    if subprocess.run([command, "dicom", "info", cine / "cine.dcm"], capture_output=True).returncode:
+        pytest.skip("skipped: the command can't read DICOM; hint: build it with --features bedside-cli/dicom")
+    by_command = tmp_path / "by-command.dcm"
+    precision = ["--bundle", bedside.EDGE_BUNDLE, "--precision", "int8"]
+    wanted = ["--prompt", TUMOR, "--seg", by_command]
+    subprocess.run([command, "segment", cine / "cine.dcm", *wanted, *precision], check=True)
+    cohort.run(cine / "cine.dcm", TUMOR, tmp_path, workers=1, seg=True, precision="int8")
+    (path,) = (tmp_path / "_seg").iterdir()
+    width, height = bedside.Dicom.open(cine / "cine.dcm").size
+    (_, ours), (_, theirs) = (masks_of(file, (height, width)) for file in (path, by_command))
+    assert ours.keys() == theirs.keys() == {0, 1}
+    assert all(numpy.array_equal(ours[frame], theirs[frame]) and ours[frame].any() for frame in ours)
+
+
+def test_wrong_use_of_a_segmentation(cine, segmenter, colon, tmp_path):
+    image = bedside.Dicom.open(cine / "cine.dcm")
+    found = segmenter.segment(image[0], TUMOR)
+    masks = bedside.Segmentation(image, segmenter)
+    with pytest.raises(bedside.FrameError, match="no findings; hint: "):
+        masks.to_bytes()
+    masks.add(0, found)
+    for frame in (0, 2, 2**32 - 1):
+        with pytest.raises(bedside.FrameError):
+            masks.add(frame, found)
+    with pytest.raises(bedside.MismatchError, match="other prompts.*hint: "):
+        masks.add(1, segmenter.segment(image[1], "fetal head"))
+    polyp = bedside.Segmentation(image, segmenter)
+    with pytest.raises(bedside.FrameError, match="where the picture has.*hint: "):
+        polyp.add(0, segmenter.segment(colon[20:], "polyp"))
+    for text in (cine / "polyp.png", tmp_path / "not-there.dcm"):
+        with pytest.raises(bedside.FrameError):
+            bedside.Dicom.open(text)
+
+
+def test_ray_gives_the_same_rows(archive, cine, tmp_path):
     ray = pytest.importorskip("ray", reason="skipped: no Ray; hint: pip install 'bedside[ray]'")
-    cohort.run(archive, "polyp", tmp_path / "local", workers=1, part=3, **OPTIONS)
+    asked = ([archive, cine], ["polyp", TUMOR])
+    cohort.run(*asked, tmp_path / "local", workers=1, part=3, seg=True, **OPTIONS)
     try:
-        cohort.run(archive, "polyp", tmp_path / "ray", workers=2, part=2, engine="ray", **OPTIONS)
+        cohort.run(*asked, tmp_path / "ray", workers=2, part=2, engine="ray", seg=True, **OPTIONS)
     finally:
         ray.shutdown()
     ours, theirs = (sorted(rows(tmp_path / name), key=str) for name in ("local", "ray"))
     assert ours == theirs
+    (ours,), (theirs,) = ([*(tmp_path / name / "_seg").iterdir()] for name in ("local", "ray"))
+    shape = bedside.Dicom.open(cine / "cine.dcm").size[::-1]
+    masks = [masks_of(path, shape)[1] for path in (ours, theirs)]
+    assert ours.name == theirs.name and masks[0].keys() == masks[1].keys() == {0, 1}
+    assert all(numpy.array_equal(masks[0][frame], masks[1][frame]) for frame in masks[0])

@@ -118,6 +118,23 @@ def test_a_batch_gives_the_masks_of_single_images(segmenter, colon):
     assert segmenter.segment_batch([], "polyp") == []
 
 
+def test_an_encoded_image_gives_the_masks_of_a_single_one(segmenter, colon):
+    """Of optic discs the side is another. Only the first set of prompts of a side waits for the encoder."""
+    encoded = segmenter.encode(colon)
+    for prompts in (PROMPTS, "polyp", ["optic disc"], ["fetal head", "polyp"], "retinal vessel"):
+        for one, other in zip(segmenter.segment(colon, prompts), encoded.segment(prompts), strict=True):
+            assert (one.prompt, one.presence, one.area) == (other.prompt, other.presence, other.area)
+            assert numpy.array_equal(one.mask, other.mask)
+    assert encoded.segment("polyp").milliseconds["encoder"] == 0
+    assert repr(encoded) == "<Encoded 352x240>"
+    bgr = segmenter.encode(colon[..., ::-1], order="bgr")
+    assert numpy.array_equal(bgr.segment("polyp")[0].mask, encoded.segment("polyp")[0].mask)
+    with pytest.raises(bedside.FrameError, match="hint: "):
+        segmenter.encode(colon / 255.0)
+    with pytest.raises(bedside.PromptError, match="hint: "):
+        encoded.segment("tumor")
+
+
 def test_recognize_finds_what_the_picture_shows(segmenter, colon):
     findings = segmenter.recognize(colon)
     assert findings.looks_like[0] == "endoscopy"

@@ -11,7 +11,18 @@ Research use only. Not a medical device. Not for clinical decisions.
 
 from pathlib import Path
 
-from ._bedside import Finding, Findings, Frames, Prompt, Segmenter, __version__, read_image
+from ._bedside import (
+    Dicom,
+    Encoded,
+    Finding,
+    Findings,
+    Frames,
+    Prompt,
+    Segmentation,
+    Segmenter,
+    __version__,
+    read_image,
+)
 from .errors import (
     BundleError,
     CacheError,
@@ -32,6 +43,8 @@ __all__ = [
     "BundleError",
     "CacheError",
     "ConfigError",
+    "Dicom",
+    "Encoded",
     "EngineError",
     "Error",
     "Finding",
@@ -41,6 +54,7 @@ __all__ = [
     "MismatchError",
     "Prompt",
     "PromptError",
+    "Segmentation",
     "Segmenter",
     "SelfTestError",
     "__version__",

@@ -7,7 +7,18 @@ import numpy
 import pandas
 from numpy.typing import NDArray
 
-__all__ = ["Finding", "Findings", "Frames", "Prompt", "Segmenter", "read_image", "__version__"]
+__all__ = [
+    "Dicom",
+    "Encoded",
+    "Finding",
+    "Findings",
+    "Frames",
+    "Prompt",
+    "Segmentation",
+    "Segmenter",
+    "read_image",
+    "__version__",
+]
 
 __version__: str
 
@@ -22,6 +33,7 @@ class _Array(Protocol):
 # Of uint8, (height, width) or (height, width, 3): an array, a picture of PIL, a tensor on the CPU.
 _Image: TypeAlias = NDArray[numpy.uint8] | _DLPack | _Array
 _Prompts: TypeAlias = str | Prompt | Iterable[str | Prompt]
+_Box: TypeAlias = tuple[int, int, int, int]  # x, y, width, height
 _Order: TypeAlias = Literal["rgb", "bgr"]
 _Modality: TypeAlias = Literal[
     "ct", "mri", "x-ray", "ultrasound", "pathology", "endoscopy", "dermoscopy", "fundus", "oct"
@@ -99,6 +111,7 @@ class Segmenter:
         cache: str | PathLike[str] | None = None,
     ) -> Segmenter: ...
     def segment(self, image: _Image, prompts: _Prompts, *, order: _Order = "rgb") -> Findings: ...
+    def encode(self, image: _Image, *, order: _Order = "rgb") -> Encoded: ...
     def segment_batch(
         self, images: Iterable[_Image], prompts: _Prompts, *, order: _Order = "rgb"
     ) -> list[Findings]: ...
@@ -128,6 +141,32 @@ class Segmenter:
     def threads(self) -> int: ...
     @property
     def sides(self) -> list[int]: ...
+
+@final
+class Encoded:
+    def segment(self, prompts: _Prompts) -> Findings: ...
+
+@final
+class Dicom:
+    @staticmethod
+    def open(path: str | PathLike[str]) -> Dicom: ...
+    @property
+    def picture(self) -> _Box: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def modality(self) -> _Modality | None: ...
+    @property
+    def site(self) -> str | None: ...
+    def spacing(self, within: _Box) -> tuple[float, float] | None: ...
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> NDArray[numpy.uint8]: ...
+
+@final
+class Segmentation:
+    def __new__(cls, image: Dicom, segmenter: Segmenter) -> Segmentation: ...
+    def add(self, frame: int, findings: Findings) -> None: ...
+    def to_bytes(self) -> bytes: ...
 
 @final
 class Frames:

@@ -6,7 +6,7 @@
     pandas.read_parquet("findings")
 
 The same from a shell: ``python -m bedside.cohort archive --prompt polyp --out findings``. Needs pyarrow
-(``pip install 'bedside[cohort]'``), pydicom for DICOM files, and Ray for ``engine="ray"``.
+(``pip install 'bedside[cohort]'``), and Ray for ``engine="ray"``.
 
 The output is a folder of Parquet files, which together are the table. Each holds the rows of one part, some
 sources, and appears whole or not at all. A run that is begun again goes on where it was: a source whose
@@ -43,7 +43,7 @@ import numpy
 
 from .. import ConfigError, Prompt, Segmenter, __version__
 from ._engines import Local, Ray
-from ._parts import Part, Question, answered, failed, write
+from ._parts import SEG, Part, Question, answered, failed, write
 from ._sources import files
 
 __all__ = ["Summary", "run"]
@@ -77,6 +77,7 @@ def run(
     precision: Literal["f32", "f16", "int8"] | None = None,
     side: int | None = None,
     every: int = 1,
+    seg: bool = False,
     part: int = 100,
     progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
@@ -90,6 +91,9 @@ def run(
         to, else of this machine. Workers of a cluster read sources and write `out` by the same paths.
     bundle, precision, side: as for `Segmenter.open`.
     every: of each clip and multi-frame file, only every so manieth frame.
+    seg: write the masks of each DICOM file as a Segmentation object, `_seg/` in `out` with
+        `source_sha256` and `.dcm` as its name. What was found is in the table all the same where that
+        can't be made, and why not.
     part: most sources of a part, the least that is answered again after a worker died.
     progress: called with the sources that are done and all that are to be done.
 
@@ -101,16 +105,18 @@ def run(
     if engine not in ("local", "ray"):
         raise ConfigError(f"no engine '{engine}'; hint: 'local' or 'ray'")
     workers = workers or os.cpu_count() or 1
-    question = _question(prompts, bundle, precision, side, every)
+    question = _question(prompts, bundle, precision, side, every, seg)
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
+    if seg:
+        (folder / SEG).mkdir(exist_ok=True)
     with open(folder / "_lock", "w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(f"{folder}: another run writes here; hint: wait for it") from None
         _same_question(folder, question)
-        for left in folder.glob(".part-*"):
+        for left in [*folder.glob(".part-*"), *folder.glob(f"{SEG}/.*")]:
             left.unlink()
         contents, unreadable = _hashed(files(sources), workers)
         done = answered(folder)
@@ -173,6 +179,7 @@ def _question(
     precision: Literal["f32", "f16", "int8"] | None,
     side: int | None,
     every: int,
+    seg: bool,
 ) -> Question:
     """What is asked, seen to be askable; and the bundle is proved here, which workers find remembered."""
     several = [prompts] if isinstance(prompts, (str, Prompt)) else prompts
@@ -186,6 +193,7 @@ def _question(
         precision=segmenter.precision,
         side=side,
         every=every,
+        seg=seg,
         bedside_version=__version__,
     )
 

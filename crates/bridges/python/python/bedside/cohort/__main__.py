@@ -31,6 +31,9 @@ def main() -> int:
         "--every", type=int, default=1, metavar="N", help="every Nth frame of clips [default: 1]"
     )
     parser.add_argument(
+        "--seg", action="store_true", help="write the masks of DICOM files as Segmentation objects to DIR/_seg"
+    )
+    parser.add_argument(
         "--part", type=int, default=100, metavar="N", help="most sources of a part [default: 100]"
     )
     options = vars(parser.parse_args())

@@ -103,7 +103,7 @@ class Ray:
 
 
 def _see_to(part: Part, question: Question, out: Path) -> None:
-    write(out, part.name, answer(part, question))
+    write(out, part.name, answer(part, question, out))
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:

@@ -3,17 +3,23 @@
 import dataclasses
 import functools
 import hashlib
+import io
 import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pyarrow
+from numpy.typing import NDArray
 from pyarrow import parquet
 
-from .. import EngineError, FrameError, Frames, Prompt, Segmenter
-from ._dicom import Dicom, is_dicom
+from .. import Dicom, EngineError, FrameError, Frames, Prompt, Segmentation, Segmenter
+from ._sources import is_dicom
+
+SEG = "_seg"
+"""Folder of Segmentation objects within that of the table."""
 
 SCHEMA = pyarrow.schema(
     [
@@ -52,6 +58,7 @@ class Question:
     precision: str
     side: int | None
     every: int
+    seg: bool
     bedside_version: str
 
 
@@ -79,22 +86,29 @@ def write(
     out: Path, name: str, rows: list[dict[str, Any]], unless: Callable[[], bool] = lambda: False
 ) -> None:
     """Put the file of a part in its place, whole, unless there is a reason not to when it is written."""
-    aside = out / f".{name}-{os.getpid()}"
+    file = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows, SCHEMA), file)
+    _put(file.getvalue(), out / f"{name}.parquet", unless)
+
+
+def _put(content: bytes, path: Path, unless: Callable[[], bool] = lambda: False) -> None:
+    aside = path.with_name(f".{path.stem}-{os.getpid()}")
     with aside.open("wb") as file:
-        parquet.write_table(pyarrow.Table.from_pylist(rows, SCHEMA), file)
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
     if unless():
         aside.unlink()
     else:
-        aside.replace(out / f"{name}.parquet")
+        aside.replace(path)
 
 
-def answer(part: Part, question: Question) -> list[dict[str, Any]]:
-    """The rows of a part. The model is loaded by the first part of a process, be it an empty one."""
+def answer(part: Part, question: Question, out: Path) -> list[dict[str, Any]]:
+    """The rows of a part, whose Segmentation objects are in their place then. The model is loaded by the
+    first part of a process, be it an empty one."""
     model = _model(question.bundle, question.precision, question.side)
     prompts = [Prompt(*prompt) for prompt in question.prompts]
-    rows = [_rows(path, sha256, question, model, prompts) for path, sha256 in part.sources]
+    rows = [_rows(path, sha256, question, model, prompts, out) for path, sha256 in part.sources]
     return list(itertools.chain.from_iterable(rows))
 
 
@@ -115,31 +129,45 @@ def _who(path: str, sha256: str | None, frame: int | None, question: Question) -
 
 
 def _rows(
-    path: str, sha256: str, question: Question, segmenter: Segmenter, prompts: list[Prompt]
+    path: str, sha256: str, question: Question, segmenter: Segmenter, prompts: list[Prompt], out: Path
 ) -> Iterator[dict[str, Any]]:
     frame = None
     try:
-        source = Dicom(Path(path)) if is_dicom(Path(path)) else Frames.open(path)
-        for frame, image in enumerate(source):
-            if frame % question.every == 0:
-                for finding in segmenter.segment(image, prompts):
-                    box = finding.bounding_box
-                    spacing = source.spacing(box) if box and isinstance(source, Dicom) else None
-                    yield _who(path, sha256, frame, question) | {
-                        "prompt": finding.prompt,
-                        "object": finding.object,
-                        "present": finding.present,
-                        "presence": finding.presence,
-                        "area_px": finding.area,
-                        "area_mm2": finding.area * spacing[0] * spacing[1] if spacing else None,
-                        **dict(zip(("box_x", "box_y", "box_width", "box_height"), box or ())),
-                        "mean_probability": finding.mean_probability,
-                        "validity": finding.validity,
-                        "fit": finding.fit,
-                        "withheld": finding.withheld,
-                    }
+        source = Dicom.open(path) if is_dicom(Path(path)) else Frames.open(path)
+        dicom = source if isinstance(source, Dicom) else None
+        left, top, *_ = dicom.picture if dicom else (0, 0)
+        masks = Segmentation(dicom, segmenter) if dicom and question.seg else None
+        for frame, image in _frames(source, question.every):
+            findings = segmenter.segment(image, prompts)
+            for finding in findings:
+                box = finding.bounding_box
+                spacing = dicom.spacing(box) if box and dicom else None
+                place: tuple[int, ...] = (box[0] + left, box[1] + top, *box[2:]) if box else ()
+                yield _who(path, sha256, frame, question) | {
+                    "prompt": finding.prompt,
+                    "object": finding.object,
+                    "present": finding.present,
+                    "presence": finding.presence,
+                    "area_px": finding.area,
+                    "area_mm2": finding.area * spacing[0] * spacing[1] if spacing else None,
+                    **dict(zip(("box_x", "box_y", "box_width", "box_height"), place)),
+                    "mean_probability": finding.mean_probability,
+                    "validity": finding.validity,
+                    "fit": finding.fit,
+                    "withheld": finding.withheld,
+                }
+            if masks:
+                masks.add(frame, findings)
+        if masks:
+            _put(masks.to_bytes(), out / SEG / f"{sha256}.dcm")
     except (FrameError, EngineError) as error:
         yield failed(path, sha256, frame, question, str(error))
+
+
+def _frames(source: Dicom | Frames, every: int) -> Iterator[tuple[int, NDArray[numpy.uint8]]]:
+    if isinstance(source, Dicom):
+        return ((frame, source[frame]) for frame in range(0, len(source), every))
+    return itertools.islice(enumerate(source), 0, None, every)
 
 
 @functools.cache

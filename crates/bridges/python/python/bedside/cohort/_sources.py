@@ -7,12 +7,20 @@ from os import PathLike
 from pathlib import Path
 
 from .. import ConfigError
-from ._dicom import is_dicom
 
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 CLIPS = {".y4m", ".avi", ".mjpeg", ".mjpg", ".mp4", ".m4v", ".mov"}
 KNOWN = PICTURES | CLIPS | {".dcm"}
 TABLES = {".csv", ".parquet"}
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file begins as DICOM files do."""
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def files(sources: str | PathLike[str] | Iterable[str | PathLike[str]]) -> Iterator[Path]:

@@ -11,20 +11,20 @@ from ._parts import Part, Question, answer, write
 def main() -> None:
     fields, out = json.loads(sys.argv[1])
     fields["prompts"] = [tuple(prompt) for prompt in fields["prompts"]]
-    question = Question(**fields)
+    question, folder = Question(**fields), Path(out)
     parent = os.getppid()
 
     def orphaned() -> bool:
         """Whether another run may be giving out the same sources."""
         return os.getppid() != parent
 
-    answer(Part([]), question)
+    answer(Part([]), question, folder)
     print("ready", flush=True)
     for line in sys.stdin:
         part = Part([(path, sha256) for path, sha256 in json.loads(line)])
         why = None
         try:
-            write(Path(out), part.name, answer(part, question), unless=orphaned)
+            write(folder, part.name, answer(part, question, folder), unless=orphaned)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
         if orphaned():
