@@ -568,7 +568,7 @@ fn p_12_a_stuck_model_is_restarted_within_a_budget_and_then_a_fault() {
 }
 
 #[test]
-fn a_model_that_panics_once_is_loaded_again() {
+fn p_28_a_model_that_panics_once_is_loaded_again() {
     let script = Scripted::new(|pass| {
         assert!(pass != 3, "the model panics once, as this test wants");
         Ok(0.95)
