@@ -271,6 +271,7 @@ def videos():
     put("avi", "longest-picture", avi(640, 480, b"00dc\xff\xff\xff\xff" + b"\1" * 50))
     put("avi", "no-rate", avi(8, 8, whole, rate=0))
     put("avi", "many-streams", b"RIFF\0\0\0\0AVI " + chunk(b"strh", b"auds" + b"\0" * 8) * 300 + avi(8, 8, whole)[12:])
+    put("avi", "short-headers", b"RIFF\0\0\0\0AVI " + chunk(b"strh", b"vids") + chunk(b"strf", b"\0" * 9))
     put("avi", "long-header", b"RIFF\0\0\0\0AVI strf\xff\xff\xff\xff" + b"\1" * 50)
 
     put("mjpeg", "headers", jpeg(8, 8) * 3)

@@ -1,4 +1,5 @@
-//! Each kept promise of `docs/promises.md` has its test, and each such test its promise.
+//! Each kept promise of `docs/promises.md` has its test, and each such test its promise;
+//! `docs/mutations.md` says what was broken to see one fail.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -14,32 +15,42 @@ struct Promise {
     tests: BTreeSet<String>,
 }
 
+/// The rows that begin with a promise's id: its number, and the other cells.
+fn rows<const N: usize>(page: &str) -> Result<Vec<(u8, [&str; N])>, String> {
+    let mut rows = Vec::new();
+    for line in page.lines().filter(|line| line.starts_with("| P-")) {
+        let mut cells = line.trim_matches('|').split('|').map(str::trim);
+        let id = cells.next().unwrap_or_default();
+        let number = id
+            .trim_start_matches("P-")
+            .parse::<u8>()
+            .map_err(|e| format!("{id}: {e}"))?;
+        let cells = cells.collect::<Vec<_>>().try_into();
+        let cells = cells.map_err(|_| format!("not {} columns: {line}", N + 1))?;
+        rows.push((number, cells));
+    }
+    Ok(rows)
+}
+
+/// What stands in backticks.
+fn names(cell: &str) -> impl Iterator<Item = String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned)
+}
+
 /// Promises by number.
 fn promises(page: &str) -> Result<BTreeMap<u8, Promise>, String> {
     let mut promises = BTreeMap::new();
-    for line in page.lines().filter(|line| line.starts_with("| P-")) {
-        let cells: Vec<_> = line.trim_matches('|').split('|').map(str::trim).collect();
-        let [id, _, state, tests] = cells.as_slice() else {
-            return Err(format!("not four columns: {line}"));
-        };
-        let number = id
-            .trim_start_matches("P-")
-            .parse()
-            .map_err(|e| format!("{id}: {e}"))?;
-        let kept = match *state {
+    for (number, [_, state, tests]) in rows(page)? {
+        let kept = match state {
             "kept" => true,
             "open" => false,
-            other => return Err(format!("{id}: state is kept or open, not {other}")),
+            other => {
+                return Err(format!("P-{number:02}: state is kept or open, not {other}"));
+            }
         };
-        // Names stand in backticks, so every second piece is one.
-        let tests = tests
-            .split('`')
-            .skip(1)
-            .step_by(2)
-            .map(str::to_owned)
-            .collect();
+        let tests = names(tests).collect();
         if promises.insert(number, Promise { kept, tests }).is_some() {
-            return Err(format!("{id} stands there twice"));
+            return Err(format!("P-{number:02} stands there twice"));
         }
     }
     Ok(promises)
@@ -105,6 +116,27 @@ fn contradictions(promises: &BTreeMap<u8, Promise>, tests: &[(u8, String, bool)]
     problems
 }
 
+/// The kept promises that nothing was broken for, and the tests that a mutation names without their
+/// keeping its promise.
+fn unshown(promises: &BTreeMap<u8, Promise>, mutations: &str) -> Result<Vec<String>, String> {
+    let mut failed: BTreeMap<u8, BTreeSet<String>> = BTreeMap::new();
+    for (number, [_, tests]) in rows(mutations)? {
+        failed.entry(number).or_default().extend(names(tests));
+    }
+    let mut problems = Vec::new();
+    for (number, promise) in promises {
+        let failed = failed.remove(number).unwrap_or_default();
+        if promise.kept && failed.is_empty() {
+            problems.push(format!("P-{number:02} was not seen to fail"));
+        }
+        for name in failed.difference(&promise.tests) {
+            problems.push(format!("{name} does not keep P-{number:02}"));
+        }
+    }
+    problems.extend(failed.keys().map(|number| format!("no P-{number:02}")));
+    Ok(problems)
+}
+
 fn collect(folder: &Path, found: &mut Vec<(u8, String, bool)>) -> Result<(), Box<dyn Error>> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -130,6 +162,38 @@ fn p_30_promises_and_tests_agree() -> Result<(), Box<dyn Error>> {
         collect(&member.folder, &mut tests)?;
     }
     assert_eq!(contradictions(&promises, &tests), Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn p_30_every_kept_promise_was_seen_to_fail() -> Result<(), Box<dyn Error>> {
+    let promises = promises(&workspace::read("docs/promises.md")?)?;
+    let problems = unshown(&promises, &workspace::read("docs/mutations.md")?)?;
+    assert_eq!(problems, Vec::<String>::new());
+    Ok(())
+}
+
+#[test]
+fn a_mutation_that_shows_nothing_is_noticed() -> Result<(), Box<dyn Error>> {
+    let promises = promises(
+        "| P-01 | shown | kept | `p_01_sound`, `p_01_also` |\n\
+         | P-02 | forgotten | kept | `p_02_sound` |\n\
+         | P-03 | in words alone | kept | `p_03_sound` |\n\
+         | P-04 | renamed | kept | `p_04_new_name` |\n\
+         | P-05 | modest | open | |\n",
+    )?;
+    let mutations = "| P-01 | a bound | `p_01_also` |\n| P-01 | a loop | `p_01_sound` |\n\
+         | P-03 | a sign | some test |\n| P-04 | a name | `p_04_old_name` |\n\
+         | P-06 | nothing | `p_06_sound` |\n";
+    assert_eq!(
+        unshown(&promises, mutations)?,
+        [
+            "P-02 was not seen to fail",
+            "P-03 was not seen to fail",
+            "p_04_old_name does not keep P-04",
+            "no P-06",
+        ]
+    );
     Ok(())
 }
 

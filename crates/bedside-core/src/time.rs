@@ -110,6 +110,10 @@ impl Clock for ManualClock {
 mod tests {
     use super::*;
 
+    /// Set for the process that runs on a machine which slept.
+    #[cfg(target_os = "linux")]
+    const SLEPT: &str = "BEDSIDE_TEST_SLEPT";
+
     #[test]
     fn the_systems_clock_starts_at_zero_and_goes_on() {
         let clock = MonotonicClock::new();
@@ -123,6 +127,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn p_04_a_suspended_machines_time_counts() {
+        use std::process::Command;
+
         // The kernel's count of seconds since boot, suspended ones among them.
         let uptime = || {
             let text = std::fs::read_to_string("/proc/uptime").unwrap();
@@ -136,6 +142,31 @@ mod tests {
             boot + coarse >= before && boot <= after + coarse,
             "{boot:?}"
         );
+        // A machine that was never suspended has the same time on every clock: once more as one that
+        // slept for a day.
+        if std::env::var_os(SLEPT).is_some() {
+            return;
+        }
+        let slept = |program: &std::ffi::OsStr| {
+            let mut command = Command::new("unshare");
+            command.args(["-rT", "--boottime", "86400"]).arg(program);
+            command.env(SLEPT, "1");
+            command
+        };
+        let probed = slept("true".as_ref()).output();
+        if !probed.is_ok_and(|probed| probed.status.success()) {
+            println!("skipped: no time of one's own to be had");
+            return;
+        }
+        let ran = slept(std::env::current_exe().unwrap().as_os_str())
+            .args([
+                "time::tests::p_04_a_suspended_machines_time_counts",
+                "--exact",
+            ])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && told.contains("1 passed"), "{told}");
     }
 
     #[test]

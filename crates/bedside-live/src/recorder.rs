@@ -355,7 +355,7 @@ mod tests {
 
     use super::*;
     use crate::log::Reader;
-    use crate::record::{Counts, MaskRecord, SessionRecord};
+    use crate::record::{Counts, MaskRecord};
     use crate::tally::Condition;
 
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -389,20 +389,6 @@ mod tests {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             let _ = self.0.recv();
             Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// Writes once its gate is gone.
-    struct Gated(Receiver<()>, Page);
-
-    impl Write for Gated {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _ = self.0.recv();
-            self.1.write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -559,58 +545,6 @@ mod tests {
         let error = recorder.finish(PATIENCE).unwrap_err();
         assert_eq!(error.io_kind(), Some(io::ErrorKind::StorageFull));
         assert_eq!(page.lines().len(), 11);
-    }
-
-    #[test]
-    fn behind_a_stall_no_frame_is_taken_for_one_of_the_session_before() {
-        let (gate, stalled) = sync_channel(1);
-        let page = Page::default();
-        let targets = vec![lines("pipe", Gated(stalled, page.clone()))];
-        let mut recorder = Recorder::start(targets).unwrap();
-        let opening = |model: &str| {
-            Record::Session(SessionRecord {
-                bedside: String::new(),
-                model: model.to_owned(),
-                precision: String::new(),
-                backend: String::new(),
-                source: String::new(),
-                started_unix_ms: 0,
-            })
-        };
-        recorder.record(&opening("first"));
-        for number in 0..2 * WAITING as u64 {
-            recorder.frame(&frame(number));
-        }
-        // Patients change twice in the stall; of the one between nobody will know.
-        for model in ["second", "third"] {
-            recorder.record(&Record::End(Counts::default()));
-            recorder.record(&opening(model));
-            recorder.record(&Record::Prompts(vec!["tumor".into()]));
-            recorder.frame(&frame(1000));
-        }
-        let taken = page.lines().len();
-        drop(gate);
-        wait_for(|| page.lines().len() > taken + WAITING / 2);
-        recorder.frame(&frame(2000));
-        recorder.record(&Record::End(Counts::default()));
-        recorder.finish(PATIENCE).unwrap_err();
-
-        let mut model = String::new();
-        let mut ended = 0;
-        for line in page.lines() {
-            if let Some(session) = line.get("session") {
-                model = session["model"].as_str().unwrap().to_owned();
-            } else if let Some(frame) = line.get("frame") {
-                let number = frame["frame"].as_u64().unwrap();
-                let expected = if number < 1000 { "first" } else { "third" };
-                assert!(
-                    number != 1000 && model == expected,
-                    "{number} as of {model}"
-                );
-            }
-            ended += u32::from(line.get("end").is_some());
-        }
-        assert_eq!((model.as_str(), ended), ("third", 2));
     }
 
     #[test]

@@ -1,17 +1,21 @@
 //! What hosts share: the records of a session, and what a bundle's loader knows before it loads.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use bedside::engine::TractCpu;
 use bedside::{Bundle, Options, Phi, Prompt};
-use bedside_live::record::{Counts, SessionRecord};
-use bedside_live::{BundleLoader, Journal, Monitor, Recorder, SessionConfig, Target, Watcher};
+use bedside_live::record::{Counts, FrameRecord, SessionRecord};
+use bedside_live::{
+    BundleLoader, Journal, Monitor, Record, Recorder, SessionConfig, Target, Watcher,
+};
 use serde_json::Value;
 
-use crate::rig::{Bench, Scripted};
+use crate::rig::{Bench, Scripted, wait_for};
 
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -24,6 +28,80 @@ fn opening() -> SessionRecord {
         source: "test".to_owned(),
         started_unix_ms: 0,
     }
+}
+
+/// Writes once its gate is gone.
+struct Gated(Receiver<()>, File);
+
+impl Write for Gated {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        self.1.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn behind_a_stall_no_frame_is_taken_for_one_of_the_session_before() {
+    let (gate, stalled) = sync_channel(1);
+    let page = tempfile::NamedTempFile::new().unwrap();
+    let read = || -> Vec<Value> {
+        let text = fs::read_to_string(page.path()).unwrap();
+        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let lines = whole.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().unwrap()
+    };
+    let to = Box::new(Gated(stalled, page.reopen().unwrap()));
+    let name = "pipe".to_owned();
+    let mut recorder = Recorder::start(vec![Target::JsonLines { name, to }]).unwrap();
+    let opening = |model: &str| {
+        Record::Session(SessionRecord {
+            model: model.to_owned(),
+            ..opening()
+        })
+    };
+    let frame = |frame| FrameRecord {
+        frame,
+        ..FrameRecord::default()
+    };
+    recorder.record(&opening("first"));
+    // More than may wait.
+    for number in 0..500 {
+        recorder.frame(&frame(number));
+    }
+    // Patients change twice in the stall; of the one between nobody will know.
+    for model in ["second", "third"] {
+        recorder.record(&Record::End(Counts::default()));
+        recorder.record(&opening(model));
+        recorder.record(&Record::Prompts(vec!["tumor".into()]));
+        recorder.frame(&frame(1000));
+    }
+    drop(gate);
+    wait_for("room", || read().len() > 200);
+    recorder.frame(&frame(2000));
+    recorder.record(&Record::End(Counts::default()));
+    // Frames were lost, and that is told.
+    recorder.finish(PATIENCE).unwrap_err();
+
+    let mut model = String::new();
+    let mut ended = 0;
+    for line in read() {
+        if let Some(session) = line.get("session") {
+            model = session["model"].as_str().unwrap().to_owned();
+        } else if let Some(frame) = line.get("frame") {
+            let number = frame["frame"].as_u64().unwrap();
+            let expected = if number < 1000 { "first" } else { "third" };
+            assert!(
+                number != 1000 && model == expected,
+                "{number} as of {model}"
+            );
+        }
+        ended += u32::from(line.get("end").is_some());
+    }
+    assert_eq!((model.as_str(), ended), ("third", 2));
 }
 
 #[test]

@@ -21,7 +21,9 @@ use std::time::Duration;
 use std::{env, fs, thread};
 
 use bedside::engine::TractCpu;
-use bedside::{Bundle, Fault, Finding, Frame, Mask, Options, PixelFormat, Prompt, Stall, State};
+use bedside::{
+    Bundle, Fault, Finding, Frame, Mask, Options, PixelFormat, Prompt, Stall, State, YuvSpace,
+};
 use bedside_live::{BundleLoader, Error, ErrorKind, Loader, Model, ProcessLoader, resident_memory};
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -583,16 +585,28 @@ fn p_13_a_process_of_its_own_gives_the_same_bits() {
     let mut present = 0;
     for test in &manifest.self_tests {
         let rgb = facts.bundle().part(&test.part).unwrap();
-        let frame = Frame::new(test.width, test.height, PixelFormat::Rgb8, rgb).unwrap();
+        // As a camera has it, in colours that another space would show otherwise.
+        let luma = rgb
+            .as_chunks()
+            .0
+            .iter()
+            .map(|[_, green, _]: &[u8; 3]| *green);
+        let pixels = luma.len();
+        let yuv = luma.chain([90, 190].into_iter().cycle().take(pixels / 2));
+        let yuv = Frame::new(test.width, test.height, PixelFormat::Nv12, yuv.collect()).unwrap();
+        let yuv = yuv.with_yuv_space(YuvSpace::Bt709Limited);
+        let rgb = Frame::new(test.width, test.height, PixelFormat::Rgb8, rgb).unwrap();
         for prompt in &prompts {
             for model in [&mut here, &mut there] {
                 model
                     .set_prompts(std::slice::from_ref(prompt), None)
                     .unwrap();
             }
-            let found = here.segment(&frame, 0..1).unwrap();
-            assert_eq!(found, there.segment(&frame, 0..1).unwrap());
-            present += found.iter().filter(|finding| finding.present).count();
+            for frame in [&rgb, &yuv] {
+                let found = here.segment(frame, 0..1).unwrap();
+                assert_eq!(found, there.segment(frame, 0..1).unwrap());
+                present += found.iter().filter(|finding| finding.present).count();
+            }
         }
     }
     assert!(present > 0, "a mask was compared");

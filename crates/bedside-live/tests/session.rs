@@ -577,7 +577,7 @@ fn p_12_a_stuck_model_is_restarted_within_a_budget_and_then_a_fault() {
 }
 
 #[test]
-fn a_model_that_panics_once_is_loaded_again() {
+fn p_28_a_model_that_panics_once_is_loaded_again() {
     let script = Scripted::new(|pass| {
         assert!(pass != 3, "the model panics once, as this test wants");
         Ok(0.95)
@@ -802,7 +802,7 @@ impl Watcher for Onlooker {
 }
 
 #[test]
-fn p_02_p_04_the_last_picture_of_a_source_that_ended_has_no_mask_and_says_so() {
+fn p_02_the_last_picture_of_a_source_that_ended_has_no_mask_and_says_so() {
     for frozen in [false, true] {
         let mut bench = Bench::new(&Scripted::sure(), quick());
         let masked = Arc::new(AtomicBool::new(false));

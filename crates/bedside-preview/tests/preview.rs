@@ -458,7 +458,7 @@ fn viewers_who_go_before_the_first_picture_leave_their_places() {
 }
 
 #[test]
-fn addresses_that_others_reach_need_consent() {
+fn p_20_addresses_that_others_reach_need_consent() {
     let refused = preview::bind("0.0.0.0:0".parse().unwrap(), false).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Exposed);
     assert!(refused.to_string().contains("hint: 127.0.0.1"), "{refused}");
