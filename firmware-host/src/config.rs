@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use bedside::{Modality, Precision, Prompt};
 use bedside_core::text::explain_toml;
+use bedside_display::Connector;
 use bedside_live::MAX_PROMPTS;
 use bedside_video::{CaptureFormat, RawFormat};
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ pub(crate) struct Config {
     pub prompts: Vec<Ask>,
     pub recording: Recording,
     pub snapshots: Snapshots,
+    pub display: Display,
     pub link: Link,
     pub control: Control,
 }
@@ -78,6 +80,13 @@ pub(crate) struct Recording {
 pub(crate) struct Snapshots {
     pub folder: PathBuf,
     pub most: u32,
+}
+
+/// The display that shows the annotated video, without a desktop.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Display {
+    pub connector: Option<String>,
 }
 
 /// The line to the microcontroller.
@@ -228,6 +237,7 @@ impl Config {
         within("video", !piped, hint)?;
         self.raw()?;
         self.capture()?;
+        self.display()?;
         self.mode().map(|_| ())
     }
 
@@ -239,6 +249,11 @@ impl Config {
     /// What a camera is asked for.
     pub(crate) fn capture(&self) -> Result<Option<CaptureFormat>, String> {
         parsed("video.capture", self.video.capture.as_deref())
+    }
+
+    /// Which display, if one.
+    pub(crate) fn display(&self) -> Result<Option<Connector>, String> {
+        parsed("display.connector", self.display.connector.as_deref())
     }
 
     /// Permissions of the control socket.
@@ -308,6 +323,7 @@ mod tests {
         let text: Vec<String> = EXAMPLE.lines().map(said).collect();
         let config = Config::parse(&text.join("\n")).unwrap();
         assert!(config.link.port.is_some() && config.video.raw.is_some());
+        assert!(config.display.connector.is_some());
     }
 
     #[test]
@@ -334,6 +350,7 @@ mod tests {
             ("[video]\nmax_age_ms = 0", "video.max_age_ms"),
             ("[video]\nsource = \"-\"", "video"),
             ("[video]\nraw = \"huge\"", "video.raw"),
+            ("[display]\nconnector = \"card0\"", "display.connector"),
             ("[link]\nbrightness = 0", "link.brightness"),
             ("[control]\nmode = \"0666\"", "control.mode"),
             ("[control]\nmode = \"wide\"", "control.mode"),
