@@ -55,12 +55,12 @@ pub(crate) fn open(wanted: &Connector) -> Result<Box<dyn Screen>, SinkError> {
             Err(error) => why = Some(refused(&error)),
         }
     }
-    Err(why.unwrap_or_else(|| {
-        away(
-            format_args!("nothing is plugged in at {wanted}"),
-            "it is used as soon as it is there; `ls /sys/class/drm` names the connectors",
-        )
-    }))
+    let nothing = match *wanted {
+        Connector::ANY => "nothing is plugged in".to_owned(),
+        named => format!("nothing is plugged in at {named}"),
+    };
+    let hint = "it is used as soon as it is there; `ls /sys/class/drm` names the connectors";
+    Err(why.unwrap_or_else(|| away(nothing, hint)))
 }
 
 /// Cards by number; what only computes is among them, and says so when it is asked.
