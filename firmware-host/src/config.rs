@@ -6,6 +6,7 @@ use std::str::FromStr;
 
 use bedside::{Modality, Precision, Prompt};
 use bedside_core::text::explain_toml;
+use bedside_display::Connector;
 use bedside_live::MAX_PROMPTS;
 use bedside_video::{CaptureFormat, RawFormat};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ pub(crate) struct Config {
     pub prompts: Vec<Ask>,
     pub recording: Recording,
     pub snapshots: Snapshots,
+    pub display: Display,
     pub link: Link,
     pub gpio: Gpio,
     pub control: Control,
@@ -80,6 +82,13 @@ pub(crate) struct Recording {
 pub(crate) struct Snapshots {
     pub folder: PathBuf,
     pub most: u32,
+}
+
+/// The display that shows the annotated video, without a desktop.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Display {
+    pub connector: Option<String>,
 }
 
 /// The line to the microcontroller.
@@ -273,6 +282,7 @@ impl Config {
         within("video", !piped, hint)?;
         self.raw()?;
         self.capture()?;
+        self.display()?;
         self.mode().map(|_| ())
     }
 
@@ -291,6 +301,11 @@ impl Config {
     /// What a camera is asked for.
     pub(crate) fn capture(&self) -> Result<Option<CaptureFormat>, String> {
         parsed("video.capture", self.video.capture.as_deref())
+    }
+
+    /// Which display, if one.
+    pub(crate) fn display(&self) -> Result<Option<Connector>, String> {
+        parsed("display.connector", self.display.connector.as_deref())
     }
 
     /// Permissions of the control socket.
@@ -364,6 +379,7 @@ mod tests {
         assert!(why.starts_with("gpio.chip: "), "{why}");
         let config = Config::parse(&text.replace("port = ", "# port = ")).unwrap();
         assert!(config.gpio.chip.is_some() && config.video.raw.is_some());
+        assert!(config.display.connector.is_some());
     }
 
     #[test]
@@ -390,6 +406,7 @@ mod tests {
             ("[video]\nmax_age_ms = 0", "video.max_age_ms"),
             ("[video]\nsource = \"-\"", "video"),
             ("[video]\nraw = \"huge\"", "video.raw"),
+            ("[display]\nconnector = \"card0\"", "display.connector"),
             ("[link]\nbrightness = 0", "link.brightness"),
             ("[gpio]\nchip = \"/dev/gpiochip0\"", "gpio"),
             ("[gpio]\npedal = 1", "gpio"),

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bedside::{Bundle, Clock, Frame, MonotonicClock, Options, Prompt};
+use bedside_display::DisplaySink;
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
     AgePolicy, BundleLoader, CadenceConfig, Control, Input, Journal, LiveSession, Loader, Log,
@@ -82,7 +83,7 @@ pub(crate) fn run(config: &Config) -> Result<(), Failure> {
     let source = bedside_video::open(&config.video.source, &options)
         .map_err(|e| Failure::new(format!("video.source: {e}")))?;
     let rate = source.info().frames_per_second;
-    let outputs = outputs(config, rate)?;
+    let outputs = outputs(config, rate, clock.clone())?;
     let recorder = recorder(config)?;
 
     let memory = config.model.memory_mib.map(|mib| u64::from(mib) << 20);
@@ -179,16 +180,26 @@ fn session(config: &Config) -> SessionConfig {
     }
 }
 
-fn outputs(config: &Config, rate: Option<f64>) -> Result<Vec<Output>, Failure> {
+fn outputs(
+    config: &Config,
+    rate: Option<f64>,
+    clock: Arc<dyn Clock>,
+) -> Result<Vec<Output>, Failure> {
     let options = SinkOptions {
         frames_per_second: rate.unwrap_or(25.0),
         max_bytes: u64::from(config.video.max_file_mib) << 20,
         ..SinkOptions::default()
     };
-    let outputs = config.video.outputs.iter().enumerate();
-    outputs
-        .map(|(place, spec)| Ok(Output::open(place + 1, spec, &options)?))
-        .collect()
+    let specs = config.video.outputs.iter().enumerate();
+    let opened = specs.map(|(place, spec)| Ok(Output::open(place + 1, spec, &options)?));
+    let mut outputs: Vec<_> = opened.collect::<Result<_, Failure>>()?;
+    let display = config.display().map_err(Failure::config)?;
+    outputs.extend(display.map(|connector| Output {
+        label: "display".into(),
+        sink: Box::new(DisplaySink::new(connector, clock)),
+        keeps: false,
+    }));
+    Ok(outputs)
 }
 
 fn recorder(config: &Config) -> Result<Recorder, Failure> {

@@ -64,6 +64,21 @@ fn a_model_that_crashes_or_hangs_is_started_anew_while_the_video_goes_on() {
     assert!(frames(&cart) > before);
 }
 
+/// No machine has this connector.
+#[test]
+fn a_display_that_is_not_there_is_told_and_the_rest_goes_on() {
+    let mut cart = Cart::start("[display]\nconnector = \"USB-4000000000\"\n");
+    cart.until_answers(None);
+    cart.until("a display that failed", |cart| {
+        let session = &cart.ask("status")["session"];
+        let display = &session["outputs"][0];
+        display["output"] == "display" && display["condition"] == "failed"
+    });
+    let before = frames(&cart);
+    cart.until("more frames", |cart| frames(cart) > before);
+    assert!(cart.said().contains("note: display: "), "{}", cart.said());
+}
+
 #[test]
 fn a_bundle_that_was_damaged_is_a_fault_until_it_is_mended_and_the_daemon_started_again() {
     let folder = tempfile::tempdir().unwrap();

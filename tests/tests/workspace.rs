@@ -24,6 +24,7 @@ const ORDER: &[&str] = &[
     "bedside-kernels",
     "bedside-update",
     "bedside-bundle",
+    "bedside-display",
     "bedside-map",
     "bedside-video",
     "bedside-vision",

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bedside::{Clock, Frame, Modality, MonotonicClock, Prompt, State};
+use bedside_display::{Connector, DisplaySink};
 use bedside_live::record::{Counts, SessionRecord};
 use bedside_live::{
     AgePolicy, BundleLoader, CadenceConfig, Control, Input, Journal, LiveSession, Loader, Log,
@@ -32,6 +33,7 @@ Examples:
   ffmpeg -i rtsp://tower/1 -f yuv4mpegpipe - | bedside live - --prompt polyp --out annotated.y4m
   bedside live phantom:polyp --prompt polyp --records frames.jsonl --log session.log
   bedside live /dev/video0 --prompt polyp --preview 127.0.0.1:8080
+  bedside live /dev/video0 --prompt polyp --display
   bedside live --igtl-listen 18944 --prompt polyp
 
 Video never waits for the model: a mask of an older frame is carried to the newest along the
@@ -68,6 +70,11 @@ pub(crate) struct Args {
     /// given repeatedly
     #[arg(short, long, value_name = "SINK")]
     out: Vec<String>,
+
+    /// Show the annotated video full-screen on a display, without a desktop: on the first that is plugged
+    /// in, or on that at a connector which `ls /sys/class/drm` names, such as --display=HDMI-A-1
+    #[arg(long, value_name = "CONNECTOR", num_args = 0..=1, require_equals = true, default_missing_value = "any")]
+    display: Option<Connector>,
 
     /// One JSON object a frame into this file; - for standard output
     #[arg(long, value_name = "FILE")]
@@ -209,7 +216,7 @@ pub(crate) fn run(args: &Args, model: &ModelArgs, ui: Ui) -> Result<(), Failure>
     let bundle_loader = Arc::new(BundleLoader::new(bundle, backend, options)?);
     let loader = args.loader(&bundle_loader);
     let control = Arc::new(Control::new(loader.clone(), &prompts)?);
-    let sinks = sinks(args, source.info())?;
+    let sinks = sinks(args, source.info(), clock.clone())?;
     let recorder = recorder(args)?;
     let metrics = Arc::new(Metrics::new());
     let monitor = Arc::new(Monitor::default());
@@ -371,14 +378,25 @@ fn open(
     Ok((source.map_err(failed)?, None))
 }
 
-fn sinks(args: &Args, info: &SourceInfo) -> Result<Vec<Output>, Failure> {
+fn sinks(args: &Args, info: &SourceInfo, clock: Arc<dyn Clock>) -> Result<Vec<Output>, Failure> {
     let options = SinkOptions {
         frames_per_second: info.frames_per_second.unwrap_or(25.0),
         overwrite: args.overwrite,
         max_bytes: args.max_video << 20,
     };
     let open = |(place, spec): (usize, &String)| Ok(Output::open(place + 1, spec, &options)?);
-    args.out.iter().enumerate().map(open).collect()
+    let mut sinks: Vec<_> = args
+        .out
+        .iter()
+        .enumerate()
+        .map(open)
+        .collect::<Result<_, Failure>>()?;
+    sinks.extend(args.display.map(|connector| Output {
+        label: "display".into(),
+        sink: Box::new(DisplaySink::new(connector, clock)),
+        keeps: false,
+    }));
+    Ok(sinks)
 }
 
 fn recorder(args: &Args) -> Result<Recorder, Failure> {

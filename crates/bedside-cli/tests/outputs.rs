@@ -88,6 +88,21 @@ fn p_10_a_failed_output_leaves_the_others_and_is_told() {
     assert_eq!(live.logged("end").len(), 1);
 }
 
+/// No machine has this connector.
+#[test]
+fn a_display_that_is_not_there_is_told_and_the_rest_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let good = folder.path().join("good.y4m");
+    let options = ["--display=USB-4000000000", "--out", "good.y4m"];
+    let mut live = Live::start(folder.path(), &options);
+    live.until("failed", true, |live| live.is("display", "failed"));
+    more(&mut live, &good);
+    let said = live.said();
+    assert!(said.contains("note: display: "), "{said}");
+    assert_eq!(live.end().code(), Some(6));
+    assert!(live.said().contains("error: display: "));
+}
+
 #[test]
 fn p_10_records_that_fail_leave_the_video_and_are_told_at_once() {
     let folder = tempfile::tempdir().unwrap();

@@ -31,6 +31,8 @@ const HURRIED_AFTER_BREAK: Duration = Duration::from_millis(100);
 const LAST_PATIENCE: Duration = Duration::from_millis(500);
 /// Time between two looks.
 const NAP: Duration = Duration::from_millis(20);
+/// Time after which a sink that was away is given the same frame again, where no newer one comes.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A sink, and what a session says of it.
 pub struct Output {
@@ -286,10 +288,18 @@ impl Lane {
 
 /// Write frames until no more come.
 fn serve(mut sink: Box<dyn Sink>, frames: &Slot<Shared>, tally: &Tally) -> Result<(), SinkError> {
+    // What a sink that is away has missed last.
+    let mut missed: Option<Shared> = None;
     loop {
-        let shared = match frames.wait(PATIENCE) {
+        let patience = if missed.is_some() { AGAIN } else { PATIENCE };
+        let waited = frames.wait(patience);
+        let older = missed.take();
+        if older.is_some() && !matches!(waited, Waited::TimedOut) {
+            tally.lose();
+        }
+        let shared = match waited {
             Waited::Value(shared) => shared,
-            Waited::TimedOut => continue,
+            Waited::TimedOut => older.unwrap_or_default(),
             Waited::Closed => break,
         };
         let Some(frame) = &*shared else { continue };
@@ -298,16 +308,21 @@ fn serve(mut sink: Box<dyn Sink>, frames: &Slot<Shared>, tally: &Tally) -> Resul
         tally.end();
         match written {
             Ok(()) => tally.wrote(),
-            Err(error) => {
-                tally.fail(&error.to_string());
-                if error.kind() != SinkErrorKind::Frame {
+            Err(error) => match error.kind() {
+                SinkErrorKind::Frame => tally.fail(&error.to_string()),
+                SinkErrorKind::Away => {
+                    tally.miss(&error.to_string());
+                    missed = Some(shared);
+                }
+                _ => {
+                    tally.fail(&error.to_string());
                     tally.close();
                     frames.close();
                     // What it holds is given back; why it failed is known.
                     let _ = guard(|| sink.finish());
                     return Err(error);
                 }
-            }
+            },
         }
     }
     guard(|| sink.finish())

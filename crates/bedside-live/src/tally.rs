@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -77,6 +77,8 @@ pub struct Tally {
     busy: AtomicU64,
     lost: AtomicU64,
     failing: AtomicBool,
+    /// Whether `error` is over as soon as something is written again.
+    away: AtomicBool,
     closed: AtomicBool,
     error: Mutex<Option<String>>,
 }
@@ -104,6 +106,7 @@ impl Tally {
             busy: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             failing: AtomicBool::new(false),
+            away: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             error: Mutex::new(None),
         })
@@ -151,10 +154,13 @@ impl Tally {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Why it failed first, in one line.
+    /// Why it failed first, in one line; of one that was away and is back, nothing.
     pub fn error(&self) -> Option<String> {
-        let error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        error.clone()
+        self.lock_error().clone()
+    }
+
+    fn lock_error(&self) -> MutexGuard<'_, Option<String>> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What was given and not taken.
@@ -180,15 +186,31 @@ impl Tally {
     /// It went well.
     pub(crate) fn wrote(&self) {
         self.written.fetch_add(1, Ordering::Relaxed);
+        if self.away.swap(false, Ordering::AcqRel) {
+            *self.lock_error() = None;
+        }
         self.failing.store(false, Ordering::Release);
     }
 
     /// It failed; another may go well.
     pub(crate) fn fail(&self, error: &str) {
+        self.lose();
+        self.say_failed(error);
+    }
+
+    /// It failed, as where it goes is away: once that is back, it may go well after all.
+    pub(crate) fn miss(&self, error: &str) {
+        self.away.store(true, Ordering::Release);
+        self.say_failed(error);
+    }
+
+    /// One that was [missed](Self::miss) is not tried again.
+    pub(crate) fn lose(&self) {
         self.failed.fetch_add(1, Ordering::Relaxed);
-        let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
-        first.get_or_insert_with(|| error.to_owned());
-        drop(first);
+    }
+
+    fn say_failed(&self, error: &str) {
+        self.lock_error().get_or_insert_with(|| error.to_owned());
         self.failing.store(true, Ordering::Release);
     }
 

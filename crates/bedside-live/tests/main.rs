@@ -8,6 +8,7 @@
 )]
 
 mod absence;
+mod away;
 mod clock;
 mod examples;
 mod journal;

@@ -867,11 +867,11 @@ fn p_11_the_video_path_allocates_nothing_once_it_runs() {
 }
 
 /// Gives so many frames at once, every seventh of them unreadable, and opens a gate at the end.
-struct Burst {
-    info: SourceInfo,
-    given: u64,
-    frames: u64,
-    end: Gate,
+pub(crate) struct Burst {
+    pub(crate) info: SourceInfo,
+    pub(crate) given: u64,
+    pub(crate) frames: u64,
+    pub(crate) end: Gate,
 }
 
 impl Source for Burst {
@@ -910,7 +910,7 @@ impl Sink for HeldSink {
     }
 }
 
-fn source_info() -> SourceInfo {
+pub(crate) fn source_info() -> SourceInfo {
     SourceInfo {
         name: Phi::shown("test".to_owned()),
         width: WIDTH,
@@ -924,7 +924,7 @@ fn source_info() -> SourceInfo {
 
 /// Keeps what it is told of the source.
 #[derive(Default)]
-struct Listener(Vec<Option<String>>);
+pub(crate) struct Listener(pub(crate) Vec<Option<String>>);
 
 impl Watcher for Listener {
     fn shown(&mut self, _: &LiveSession, _: Option<&Frame>, counts: Counts) {

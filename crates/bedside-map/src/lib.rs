@@ -1,7 +1,7 @@
-//! Stretches of files as memory, mapped rather than read: a gigabyte of weights is then neither
-//! copied nor counted against the memory that a device has left.
+//! Stretches of files and devices as memory. A file is mapped rather than read: a gigabyte of weights is
+//! then neither copied nor counted against the memory that a device has left.
 //!
-//! The one `unsafe` line outside `bedside-kernels` stands here, because no compiler can know what
+//! The `unsafe` lines outside `bedside-kernels` stand here, because no compiler can know what
 //! others do to a file:
 //!
 //! * A mapped file that is **cut short** ends the process (SIGBUS) when the lost bytes are read.
@@ -13,11 +13,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::ops::{Deref, Range};
+use std::ops::{Deref, DerefMut, Range};
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::{Mmap, MmapMut, MmapOptions};
 
 /// Bytes of a file, or of memory.
 #[derive(Debug)]
@@ -146,6 +146,43 @@ impl Deref for Bytes {
     }
 }
 
+/// Memory of a device that its driver gives to whoever has the device open, such as the pixels that a
+/// display shows.
+#[derive(Debug)]
+pub struct DeviceMemory(MmapMut);
+
+impl DeviceMemory {
+    /// `length` bytes where the driver says that they are. It gives them to this process alone, which
+    /// takes each stretch once.
+    ///
+    /// # Errors
+    /// What the system says.
+    #[allow(
+        unsafe_code,
+        reason = "maps a device; what it gives is this process's own until it is unmapped"
+    )]
+    pub fn of(device: &File, offset: u64, length: usize) -> io::Result<Self> {
+        let mut options = MmapOptions::new();
+        // SAFETY: by the rule above nobody else writes there, and what the hardware does is to read.
+        let map = unsafe { options.offset(offset).len(length).map_mut(device) };
+        map.map(Self)
+    }
+}
+
+impl Deref for DeviceMemory {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for DeviceMemory {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -221,6 +258,24 @@ mod tests {
         let mapped = Bytes::of(&File::open(&old).unwrap(), 0, 8_192).unwrap();
         fs::rename(&new, &old).unwrap();
         assert!(mapped.iter().all(|b| *b == 1));
+    }
+
+    /// A file in memory stands for a device: what is written to one map is what the other sees.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_written_to_a_devices_memory_is_there() {
+        let device = tempfile::NamedTempFile::new_in("/dev/shm").unwrap();
+        device.as_file().set_len(3 * 4_096).unwrap();
+        let mut memory = DeviceMemory::of(device.as_file(), 4_096, 5_000).unwrap();
+        assert_eq!(memory.len(), 5_000);
+        memory[4_999] = 7;
+        memory[0] = 5;
+        let read_only = File::open(device.path()).unwrap();
+        let seen = Bytes::of(&read_only, 0, 3 * 4_096).unwrap();
+        assert_eq!((seen[4_096], seen[4_096 + 4_999]), (5, 7));
+        assert_eq!(seen.iter().filter(|byte| **byte != 0).count(), 2);
+        let error = DeviceMemory::of(&read_only, 0, 4_096).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
     }
 
     /// A pipe has no length to map.

@@ -2,6 +2,7 @@
 //! the frame's own size, carried to newer frames by optical flow. No model, no files.
 
 pub mod colour;
+mod fit;
 pub mod flow;
 mod letterbox;
 pub mod mask;
@@ -10,6 +11,7 @@ pub mod paint;
 mod preprocess;
 pub mod rle;
 
+pub use fit::{Fit, Placement};
 pub use letterbox::Letterbox;
 pub use mask::{MaskStats, dice, iou};
 pub use preprocess::{Preprocessor, ResizeFilter};

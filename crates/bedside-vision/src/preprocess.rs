@@ -119,7 +119,7 @@ impl Preprocessor {
     clippy::expect_used,
     reason = "the buffers are sized by these very numbers; a stale frame would be worse"
 )]
-fn convolve(
+pub(crate) fn convolve(
     resizer: &mut Resizer,
     options: &ResizeOptions,
     from: (&[u8], u32, u32),

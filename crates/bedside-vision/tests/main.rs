@@ -7,6 +7,7 @@
 )]
 
 mod common;
+mod fit;
 mod flow;
 mod frames;
 mod golden;

@@ -26,6 +26,7 @@ pub trait Sink: Send {
     ///
     /// # Errors
     /// [`SinkErrorKind::Frame`] when it is of another size or meaning than the frames before,
+    /// [`SinkErrorKind::Away`] when there is nothing to show it on at present,
     /// [`SinkErrorKind::Closed`] when it can't be written.
     fn write(&mut self, frame: &Frame) -> Result<(), SinkError>;
 
@@ -51,6 +52,9 @@ pub type Breaker = Box<dyn FnMut() + Send>;
 pub enum SinkErrorKind {
     /// The frame does not suit the ones before; another may.
     Frame,
+    /// Where frames go is away at present, such as a display that is unplugged; a later frame may find
+    /// it again, and then nothing is lost.
+    Away,
     /// The sink can't be opened, or takes no more frames.
     Closed,
 }
