@@ -192,7 +192,7 @@ impl Scan {
         let components: Option<Vec<usize>> = names.as_chunks().0.iter().map(place).collect();
         let components = components.filter(|all| (1..=MOST_COMPONENTS).contains(&all.len()))?;
         let interleave = match (interleave, components.len()) {
-            (0 | 1 | 2, 1) => Interleave::None,
+            (0..=2, 1) => Interleave::None,
             (1, _) => Interleave::Line,
             (2, _) => Interleave::Sample,
             _ => return None,
