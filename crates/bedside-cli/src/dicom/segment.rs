@@ -7,7 +7,7 @@ use bedside_dicom::Dicom;
 use bedside_dicom::view::View;
 use bedside_dicom::write::{
     Context, Kind, ObjectError, Origin, SEG_DESCRIPTION, SEG_SERIES, SR_DESCRIPTION, SR_SERIES,
-    Segment, Segmentation, Series, Source, centre, derived_uid, measure, report, report_volumes,
+    Segment, Segmentation, Series, Source, centre, measure, report, report_volumes,
 };
 use serde_json::json;
 

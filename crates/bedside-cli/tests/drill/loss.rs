@@ -31,7 +31,7 @@ fn p_23_a_kill_beside_a_pipe_that_takes_nothing_costs_the_records_that_wait_for_
     // Both ways, so that opening it waits for nobody.
     let mut full = OpenOptions::new();
     let mut full = full.read(true).write(true).open(&pipe).unwrap();
-    full.write_all(&[b'\n'; PIPE]).unwrap();
+    full.write_all(&vec![b'\n'; PIPE]).unwrap();
     setup.records = pipe.display().to_string();
     setup
         .more

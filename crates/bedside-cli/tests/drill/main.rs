@@ -88,6 +88,7 @@ fn patiently(fault: &Fault, timed: bool) -> Result<Report, String> {
 }
 
 /// The quick ones among the faults that `fits` holds for, whatever the machine does beside them.
+#[allow(clippy::print_stderr, reason = "a skipped fault says why")]
 fn quick(fits: impl Fn(&Fault) -> bool) {
     let _turn = turn();
     let faults = FAULTS.iter().filter(|fault| fault.quick && fits(fault));
