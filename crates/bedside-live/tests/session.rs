@@ -733,6 +733,23 @@ impl Sink for Screen {
     }
 }
 
+/// Frames until a mask is there and five more, a screen, and what it shows.
+fn on_screen(masked: &Arc<AtomicBool>) -> (Box<dyn Source>, Output, Arc<Mutex<Vec<u8>>>) {
+    let source = Until {
+        info: source_info(),
+        given: 0,
+        wanted: masked.clone(),
+        more: 5,
+    };
+    let screen = Arc::new(Mutex::new(Vec::new()));
+    let sink = Output {
+        label: "screen".into(),
+        sink: Box::new(Screen(screen.clone())),
+        keeps: false,
+    };
+    (Box::new(source), sink, screen)
+}
+
 /// Has everything panic that works on frames, once a mask is on the screen.
 struct Breaker(Arc<AtomicBool>);
 
@@ -750,18 +767,7 @@ impl Watcher for Breaker {
 fn p_02_where_nothing_can_be_painted_no_mask_stays_on_the_screen() {
     let mut bench = Bench::new(&Scripted::sure(), quick());
     let masked = Arc::new(AtomicBool::new(false));
-    let source: Box<dyn Source> = Box::new(Until {
-        info: source_info(),
-        given: 0,
-        wanted: masked.clone(),
-        more: 5,
-    });
-    let screen = Arc::new(Mutex::new(Vec::new()));
-    let sink = Output {
-        label: "screen".into(),
-        sink: Box::new(Screen(screen.clone())),
-        keeps: false,
-    };
+    let (source, sink, screen) = on_screen(&masked);
     let config = RunConfig {
         wait: true,
         keep_on: false,
@@ -806,18 +812,7 @@ fn p_02_the_last_picture_of_a_source_that_ended_has_no_mask_and_says_so() {
     for frozen in [false, true] {
         let mut bench = Bench::new(&Scripted::sure(), quick());
         let masked = Arc::new(AtomicBool::new(false));
-        let source: Box<dyn Source> = Box::new(Until {
-            info: source_info(),
-            given: 0,
-            wanted: masked.clone(),
-            more: 5,
-        });
-        let screen = Arc::new(Mutex::new(Vec::new()));
-        let sink = Output {
-            label: "screen".into(),
-            sink: Box::new(Screen(screen.clone())),
-            keeps: false,
-        };
+        let (source, sink, screen) = on_screen(&masked);
         let mut onlooker = Onlooker { masked, last: None };
         if frozen {
             bench.until_masked();
