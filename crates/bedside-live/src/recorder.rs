@@ -115,11 +115,24 @@ impl Recorder {
     /// after `patience`; what waits for it is given up then.
     pub fn finish(self, patience: Duration) -> Result<(), Error> {
         let until = Instant::now() + patience;
-        let endings: Vec<_> = self
-            .lanes
-            .into_iter()
-            .map(|lane| lane.close(until))
-            .collect();
+        let mut endings = Vec::new();
+        let mut owing = self.lanes;
+        // Each ends as soon as it owes nothing, whatever the others do.
+        while !owing.is_empty() {
+            let late = Instant::now() >= until;
+            let mut rest = Vec::new();
+            for mut lane in owing {
+                if lane.catch_up() || lane.tally.is_closed() || late {
+                    endings.push(lane.close());
+                } else {
+                    rest.push(lane);
+                }
+            }
+            owing = rest;
+            if !owing.is_empty() {
+                thread::sleep(NAP);
+            }
+        }
         let mut first = Ok(());
         for (tally, ended) in endings {
             let left = until.saturating_duration_since(Instant::now());
@@ -249,10 +262,7 @@ impl Lane {
     }
 
     /// Let the thread end once it has written what waits.
-    fn close(mut self, until: Instant) -> (Arc<Tally>, Receiver<Result<(), Error>>) {
-        while !self.catch_up() && !self.tally.is_closed() && Instant::now() < until {
-            thread::sleep(NAP);
-        }
+    fn close(self) -> (Arc<Tally>, Receiver<Result<(), Error>>) {
         for _ in &self.owed {
             self.tally.drop_one();
         }

@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
 use std::time::Duration;
 
 use bedside::engine::TractCpu;
@@ -102,6 +103,51 @@ fn behind_a_stall_no_frame_is_taken_for_one_of_the_session_before() {
         ended += u32::from(line.get("end").is_some());
     }
     assert_eq!((model.as_str(), ended), ("third", 2));
+}
+
+/// Tells when it is let go of.
+struct Watched(SyncSender<()>);
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = self.0.try_send(());
+    }
+}
+
+#[test]
+fn a_target_ends_while_another_takes_nothing() {
+    let (gate, stalled) = sync_channel(1);
+    let (gone, ended) = sync_channel(1);
+    let page = tempfile::tempfile().unwrap();
+    let target = |name: &str, to: Box<dyn Write + Send>| Target::JsonLines {
+        name: name.to_owned(),
+        to,
+    };
+    let targets = vec![
+        target("pipe", Box::new(Gated(stalled, page))),
+        target("page", Box::new(Watched(gone))),
+    ];
+    let mut recorder = Recorder::start(targets).unwrap();
+    for _ in 0..500 {
+        recorder.frame(&FrameRecord::default());
+    }
+    // The pipe has no room for it.
+    recorder.record(&Record::End(Counts::default()));
+    let finishing = thread::spawn(move || recorder.finish(PATIENCE));
+    ended.recv_timeout(PATIENCE / 2).unwrap();
+    assert!(!finishing.is_finished(), "the pipe is waited for");
+    drop(gate);
+    finishing.join().unwrap().unwrap_err();
 }
 
 #[test]
